@@ -1,0 +1,242 @@
+#!/usr/bin/env bash
+# The whole path on this machine: signed webhooks in, RabbitMQ queues out.
+#
+#   bash deploy/quickstart.sh          shows it, leaves it running until Ctrl-C
+#   bash deploy/quickstart.sh --once   shows it and ends
+#
+# Starts a private RabbitMQ (installed with apt-get if it is missing; or name
+# your own in HOOKWELL_BROKER__URL), builds hookwell (or uses the binary in
+# HOOKWELL_BIN), runs it on SQLite with a generated development key, sends one
+# of each main event and prints what arrived in which queue. Works as root in a
+# container and as a user with sudo. Everything lives in one temporary folder
+# and goes with it.
+set -euo pipefail
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+cd "$root"
+# shellcheck source=deploy/services.sh
+. deploy/services.sh
+
+EVENTS=(ContactCreate ContactUpdate ContactTagUpdate OpportunityCreate OpportunityStageUpdate INSTALL UNINSTALL InboundMessage)
+QUEUES=(hookwell.contacts hookwell.opportunities hookwell.app hookwell.messages)
+APP_ID=65f0c0ffee65f0c0ffee65f0
+
+once=''
+while (($#)); do
+  case $1 in
+    --once) once=1 ;;
+    -h | --help) sed -n '2,/^set -/{/^#/s/^# \{0,1\}//p}' "${BASH_SOURCE[0]}"; exit 0 ;;
+    *) complain "unknown argument '$1'; try --help"; exit 64 ;;
+  esac
+  shift
+done
+
+bold='' green='' red='' plain=''
+if [[ -t 1 && -z ${NO_COLOR-} ]]; then
+  bold=$'\e[1m' green=$'\e[32m' red=$'\e[31m' plain=$'\e[0m'
+fi
+heading() { printf '\n%s==> %s%s\n' "$bold" "$*" "$plain"; }
+die() { printf '%serror:%s %s\n' "$red" "$plain" "$*" >&2; exit 1; }
+
+broker=${HOOKWELL_BROKER__URL-}
+# Overrides meant for another hookwell must not change what is shown here.
+for name in "${!HOOKWELL_@}"; do
+  [[ $name != HOOKWELL_*__* ]] || unset "$name"
+done
+
+work=$(mktemp -d "${TMPDIR:-/tmp}/hookwell-quickstart.XXXXXX")
+hookwell_pid='' hookwell_started='' http_port='' admin_port=''
+# shellcheck disable=SC2317  # the traps call it
+clean_up() {
+  local code=$?
+  trap - EXIT INT TERM HUP
+  [[ -z $hookwell_pid ]] || end_process "$hookwell_pid" "$hookwell_started" TERM 20 || true
+  stop_service "$work/rabbitmq" at-once || true
+  if ((code == 0 || code > 128)); then
+    remove_service "$work"
+  else
+    keep_logs "$work"
+  fi
+  exit "$code"
+}
+trap clean_up EXIT
+trap 'exit 129' HUP
+trap 'echo; echo "Ending and cleaning up."; exit 130' INT
+trap 'exit 143' TERM
+
+# --- the parts ----------------------------------------------------------------
+
+hookwell=${HOOKWELL_BIN-}
+if [[ -z $hookwell ]]; then
+  command -v cargo >/dev/null || PATH="${HOME-}/.cargo/bin:$PATH"
+  command -v cargo >/dev/null || die "Rust is not installed. It takes one command as an ordinary user (https://rustup.rs):
+  curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs | sh -s -- -y
+then open a new shell and run this again."
+  heading 'Building hookwell (the first time takes some minutes)'
+  install_missing cc
+  cargo build --release --locked
+  hookwell=$(cargo metadata --format-version 1 --no-deps --locked | sed -n 's/.*"target_directory":"\([^"]*\)".*/\1/p')/release/hookwell
+fi
+[[ -x $hookwell ]] || die "$hookwell is not there, or cannot be run"
+
+if [[ -n $broker ]]; then
+  heading 'Using the RabbitMQ of HOOKWELL_BROKER__URL'
+else
+  heading 'Starting a private RabbitMQ'
+  began=$SECONDS
+  install_missing rabbitmq
+  start_rabbitmq "$work/rabbitmq"
+  broker=$(service_value "$work/rabbitmq" AMQP_URL)
+  echo "ready after $((SECONDS - began)) s: $broker"
+fi
+
+heading 'Starting hookwell on SQLite with a development key of its own'
+key=$work/dev-key.pem config=$work/hookwell.toml log=$work/hookwell.log
+"$hookwell" keys generate --out "$key" >"$log" 2>&1 || { show_log "$log"; die 'no development key could be made'; }
+free_port http_port
+free_port admin_port
+cat >"$config" <<TOML
+[http]
+listen = "127.0.0.1:$http_port"
+
+[admin]
+listen = "127.0.0.1:$admin_port"
+
+[store]
+url = "sqlite://$work/hookwell.db"
+
+[broker]
+url = "$broker"
+
+[[broker.queues]]
+name = "hookwell.contacts"
+bind = ["contact.#"]
+
+[[broker.queues]]
+name = "hookwell.opportunities"
+bind = ["opportunity.#"]
+
+[[broker.queues]]
+name = "hookwell.app"
+bind = ["app.#"]
+
+[[broker.queues]]
+name = "hookwell.messages"
+bind = ["message.#"]
+
+[signature]
+ed25519_keys = ["""
+$(<"$key.pub")
+"""]
+
+[[apps]]
+id = "$APP_ID"
+path = "/webhooks/ghl"
+TOML
+"$hookwell" check-config --config "$config" >>"$log" 2>&1 || { show_log "$log"; die "hookwell does not accept its configuration"; }
+
+launch "$work/hookwell.pid" "$log" "$hookwell" serve --config "$config"
+hookwell_pid=$(<"$work/hookwell.pid")
+hookwell_started=$(process_started "$hookwell_pid") || { show_log "$log"; die 'hookwell ended at once'; }
+
+# The status code of a GET, or nothing.
+http_status() {
+  local line=''
+  {
+    exec 3<>"/dev/tcp/127.0.0.1/$1" || return 0
+    printf 'GET %s HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n' "$2" >&3
+    read -r -t 2 line <&3 || true
+    read -r -d '' -t 2 _ <&3 || true
+    exec 3>&-
+  } 2>/dev/null
+  line=${line#* }
+  printf '%s' "${line%% *}"
+}
+
+deadline=$((SECONDS + 30))
+until [[ $(http_status "$admin_port" /readyz) == 200 ]]; do
+  is_alive "$hookwell_pid" "$hookwell_started" || { show_log "$log"; die 'hookwell ended before it was ready'; }
+  ((SECONDS < deadline)) || { show_log "$log"; die "hookwell was not ready within 30 s (http://127.0.0.1:$admin_port/readyz)"; }
+  sleep 0.1
+done
+echo "ready: webhooks go to http://127.0.0.1:$http_port/webhooks/ghl"
+
+# --- the show -----------------------------------------------------------------
+
+heading "Sending ${#EVENTS[@]} signed webhooks, one of each main event"
+queue_options=()
+for queue in "${QUEUES[@]}"; do queue_options+=(--queue "$queue"); done
+# It listens before the first one is sent, so that it shows the time of the path and not its own start.
+timeout --kill-after=5 40 "$hookwell" tail --config "$config" "${queue_options[@]}" --count "${#EVENTS[@]}" --timeout 20s \
+  >"$work/tail.out" 2>"$work/tail.err" &
+tail_pid=$!
+sleep 0.5
+for event in "${EVENTS[@]}"; do
+  if ! timeout 30 "$hookwell" send "$event" --config "$config" --key "$key" >"$work/send.out" 2>&1; then
+    kill "$tail_pid" 2>/dev/null || true
+    show_log "$work/send.out" "$log"
+    die "$event was not accepted"
+  fi
+  echo "accepted: $event"
+done
+tail_status=0
+wait "$tail_pid" || tail_status=$?
+
+heading 'What arrived in RabbitMQ'
+cat "$work/tail.out"
+# A line of an event has its routing key: family, action, tenant.
+arrived=$(grep -cE '(contact|opportunity|app|message)\.[a-z_]+\.[A-Za-z0-9_-]+' "$work/tail.out" || true)
+rule='+----------------------------------------------------------------------+'
+if ((arrived < ${#EVENTS[@]})); then
+  printf '\n%s%s\n| %-68s |\n%s%s\n' "$red" "$rule" "Only $arrived of ${#EVENTS[@]} events arrived within 20 s." "$rule" "$plain"
+  show_log "$work/tail.err" "$log"
+  exit 1
+fi
+if ((tail_status != 0)); then
+  show_log "$work/tail.err"
+  die "hookwell tail ended with status $tail_status"
+fi
+printf '\n%s%s\n| %-68s |\n| %-68s |\n%s%s\n' "$green" "$rule" \
+  "It works: $arrived of ${#EVENTS[@]} events went all the way: signature checked," \
+  'committed to the log, confirmed by RabbitMQ, read from the queues.' "$rule" "$plain"
+
+[[ -z $once ]] || exit 0
+
+printf -v h '%q' "$hookwell"
+cat <<NEXT
+
+It keeps running until Ctrl-C. In another terminal, try:
+
+  # 1,000 webhooks at 200 a second, and what comes out of the queue
+  $h send ContactUpdate --config $config --key $key --count 1000 --rate 200
+  $h tail --config $config --queue hookwell.contacts
+
+  # accepted = published + pending + parked
+  $h status --config $config
+  curl http://127.0.0.1:$admin_port/metrics
+NEXT
+if [[ -e $work/rabbitmq/env ]]; then
+  cat <<NEXT
+
+  # take the broker away: webhooks are still accepted, and wait in the log
+  $work/rabbitmq/rabbitmqctl stop_app
+  $h send ContactUpdate --config $config --key $key --count 100
+  $h status --config $config
+  $work/rabbitmq/rabbitmqctl start_app
+  $h status --config $config
+NEXT
+fi
+cat <<NEXT
+
+  # a consumer of your own (python3-pika; there is one for Node beside it)
+  AMQP_URL=$broker python3 deploy/consumers/consumer.py
+
+The log of hookwell: $log
+NEXT
+
+while is_alive "$hookwell_pid" "$hookwell_started"; do
+  # In the background, so that Ctrl-C is heard at once.
+  sleep 1 &
+  wait $! || true
+done
+show_log "$log"
+die 'hookwell ended by itself'

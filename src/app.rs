@@ -1,0 +1,201 @@
+//! Assembly: from a configuration to parts, from parts to tasks, and their end in the right order.
+//!
+//! No business rules. The one clock is made here and handed down.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::sync::Notify;
+use tokio::time::{Instant, sleep};
+use tokio_util::sync::CancellationToken;
+
+use crate::admin::{self, Readiness};
+use crate::config::{self, Config};
+use crate::http::{self, webhook};
+use crate::ingest::{Ingest, Writer};
+use crate::metrics::Metrics;
+use crate::quarantine::Keeper;
+use crate::relay::Relay;
+use crate::retry::Delays;
+use crate::store::{self, Access, PostgresStore, SqliteStore, Store};
+use crate::supervisor::{Exit, Supervisor};
+use crate::telemetry::Chain;
+use crate::{clock, observe, retention};
+
+/// Why the daemon did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The store could not be opened, or must not be used.
+    #[error("the store cannot be used")]
+    Store(#[from] store::Error),
+    /// An address could not be listened on.
+    #[error("cannot listen on {address} ({key})")]
+    Listen {
+        /// The address.
+        address: std::net::SocketAddr,
+        /// The key it comes from.
+        key: &'static str,
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
+    },
+}
+
+/// Opens the store for a daemon or a migration, migrates it, and returns how many migrations ran.
+///
+/// A database that does not answer is tried again until `store.connect_timeout`; one that must not be
+/// used is an error at once.
+pub async fn open_store(settings: &config::Store) -> Result<(Arc<dyn Store>, usize), store::Error> {
+    if settings.url.starts_with("sqlite:") {
+        let store = SqliteStore::open(&settings.url, Access::Exclusive).await?;
+        let ran = store.migrate().await?;
+        return Ok((Arc::new(store), ran));
+    }
+    let give_up = Instant::now() + settings.connect_timeout;
+    let mut delays = Delays::new(Duration::from_millis(200), Duration::from_secs(2));
+    loop {
+        let opened = async {
+            let store = PostgresStore::open(&settings.url, settings.statement_timeout).await?;
+            let ran = store.migrate().await?;
+            Ok((Arc::new(store) as Arc<dyn Store>, ran))
+        };
+        match opened.await {
+            Err(error @ (store::Error::Unavailable(_) | store::Error::Deadline(_)))
+                if Instant::now() < give_up =>
+            {
+                let delay = delays.next_delay();
+                tracing::warn!(
+                    error = %Chain(&error), retry_in_ms = delay.as_millis() as u64,
+                    "Postgres does not answer yet"
+                );
+                sleep(delay).await;
+            }
+            other => return other,
+        }
+    }
+}
+
+/// Opens the store for a command beside a running daemon; changes no schema.
+pub async fn open_store_beside(settings: &config::Store) -> Result<Arc<dyn Store>, store::Error> {
+    if settings.url.starts_with("sqlite:") {
+        let store = SqliteStore::open(&settings.url, Access::Shared).await?;
+        store.check_schema().await?;
+        return Ok(Arc::new(store));
+    }
+    let store = PostgresStore::open(&settings.url, settings.statement_timeout).await?;
+    store.check_schema().await?;
+    Ok(Arc::new(store))
+}
+
+/// Runs the daemon until `shutdown`.
+///
+/// # Errors
+/// When it cannot start. Once it runs, [`Exit`] says how it ended.
+pub async fn serve(config: Config, shutdown: CancellationToken) -> Result<Exit, Error> {
+    for warning in &config.warnings {
+        tracing::warn!("{warning}");
+    }
+    let (store, migrations) = open_store(&config.store).await?;
+    if migrations > 0 {
+        tracing::info!(migrations, "the store's schema was brought up to date");
+    }
+    let public = listen(config.http.listen, "http.listen").await?;
+    let private = listen(config.admin_listen, "admin.listen").await?;
+
+    let clock = clock::system();
+    let metrics = Metrics::new();
+    let grown = Arc::new(Notify::new());
+    let readiness = Arc::new(Readiness::default());
+    let (writer_handle, writer) = Writer::new(
+        Arc::clone(&store),
+        config.http.waiting,
+        config.store.batch,
+        Arc::clone(&grown),
+        metrics.clone(),
+    );
+    let (quarantine, keeper) = Keeper::new(Arc::clone(&store), config.quarantine, metrics.clone());
+    let ingest = Ingest::new(
+        config.verifier,
+        config.apps,
+        writer_handle,
+        config.http.commit_deadline,
+        Arc::clone(&clock),
+        metrics.clone(),
+    );
+    let routes = webhook::router(
+        ingest,
+        quarantine,
+        config.http.requests,
+        Arc::clone(&clock),
+        metrics.clone(),
+    );
+    let relay = Relay {
+        store: Arc::clone(&store),
+        settings: config.relay,
+        grown,
+        clock: Arc::clone(&clock),
+        metrics: metrics.clone(),
+    };
+
+    // Requests end first, then the writer behind them: a request that was let in is answered.
+    let requests_done = CancellationToken::new();
+    let mut supervisor = Supervisor::new(shutdown.clone(), config.grace);
+    let (done, stop, limits, counted) = (
+        requests_done.clone(),
+        shutdown.clone(),
+        config.http.connections,
+        metrics.clone(),
+    );
+    supervisor.spawn("http", async move {
+        http::serve(public, routes, limits, Some(counted), stop).await;
+        done.cancel();
+    });
+    let admin_limits = http::Limits {
+        connections: 64,
+        drain: Duration::from_secs(1),
+        ..limits
+    };
+    let admin_routes = admin::router(metrics.clone(), Arc::clone(&readiness));
+    // Probes are answered until the requests are done: an orchestrator asks for readiness meanwhile.
+    supervisor.spawn(
+        "admin",
+        http::serve(
+            private,
+            admin_routes,
+            admin_limits,
+            None,
+            requests_done.clone(),
+        ),
+    );
+    supervisor.spawn("writer", writer.run(requests_done.clone()));
+    supervisor.spawn("quarantine", keeper.run(requests_done));
+    supervisor.spawn("relay", relay.run(shutdown.clone()));
+    supervisor.spawn(
+        "retention",
+        retention::run(
+            Arc::clone(&store),
+            config.retention,
+            Arc::clone(&clock),
+            metrics.clone(),
+            shutdown.clone(),
+        ),
+    );
+    supervisor.spawn(
+        "observe",
+        observe::run(store, readiness, clock, metrics, shutdown),
+    );
+    Ok(supervisor.run().await)
+}
+
+async fn listen(address: std::net::SocketAddr, key: &'static str) -> Result<TcpListener, Error> {
+    let failed = |source| Error::Listen {
+        address,
+        key,
+        source,
+    };
+    let listener = TcpListener::bind(address).await.map_err(failed)?;
+    let bound = listener.local_addr().map_err(failed)?;
+    tracing::info!(listener = key, address = %bound, "listening");
+    Ok(listener)
+}

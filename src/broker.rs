@@ -1,0 +1,346 @@
+//! The edge to RabbitMQ: a session that publishes batches and says what became of each message.
+//!
+//! The only AMQP of the project is here and in `broker/`. A session never reconnects by itself: on any
+//! error the caller drops it, and with it everything whose fate is unknown, and opens another. It must
+//! not know the store, nor what to do about a message that was not confirmed.
+
+use std::collections::HashSet;
+use std::future::poll_fn;
+use std::task::Poll;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::future::{Either, join_all};
+use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
+use lapin::types::{AMQPValue, FieldTable, ShortString};
+use lapin::{BasicProperties, Channel, Confirmation, Connection};
+use tokio::time::{Instant, sleep, timeout};
+
+mod connect;
+mod tap;
+mod topology;
+
+pub use connect::{Credentials, Settings};
+pub use tap::{Arrival, Source, Tap};
+pub use topology::{Argument, Queue, QueueKind, Topology, TopologyMode};
+
+/// Why a session could not be had or did not do its work.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// No connection within the time allowed.
+    #[error("cannot connect to RabbitMQ at {address}")]
+    Connect {
+        /// Host and port; never the password.
+        address: String,
+        /// What lapin said; `None` after a timeout.
+        #[source]
+        source: Option<lapin::Error>,
+    },
+    /// The exchange or a queue is missing, or is not what the configuration says.
+    #[error("{what}: {advice}")]
+    Topology {
+        /// Which object and what the broker said.
+        what: String,
+        /// The way out.
+        advice: &'static str,
+        /// What lapin said.
+        #[source]
+        source: lapin::Error,
+    },
+    /// The connection or a channel broke: the fate of everything unconfirmed is unknown.
+    #[error("the connection to RabbitMQ was lost")]
+    Lost(#[source] lapin::Error),
+    /// The broker closed the channel because of what was published on it.
+    #[error("RabbitMQ refused a message: {text}")]
+    Refused {
+        /// AMQP reply code, such as 406.
+        code: u16,
+        /// The broker's words.
+        text: String,
+    },
+    /// No confirm within the deadline.
+    #[error("RabbitMQ did not confirm within {0:?}")]
+    Deadline(Duration),
+    /// The connection was found closed while nothing was being published.
+    #[error("RabbitMQ closed the connection")]
+    Closed,
+    /// A channel does not confirm: nothing it says can be trusted.
+    #[error("an answer came without publisher confirms being on")]
+    NotConfirming,
+}
+
+/// What became of one message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// The broker has it.
+    Confirmed,
+    /// No queue is bound for it, and there is no alternate exchange: it is nowhere.
+    Returned(String),
+    /// The broker did not take it, for example because a queue is full and rejects.
+    Nacked,
+}
+
+/// A header's value.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Header {
+    /// UTF-8 text.
+    Text(String),
+    /// A 64-bit number.
+    Number(i64),
+}
+
+/// A message as it will be published: persistent and mandatory.
+#[derive(Debug, Clone)]
+pub struct Message {
+    /// `message_id`, at most 255 bytes.
+    pub id: String,
+    /// `type`, at most 255 bytes.
+    pub kind: String,
+    /// `timestamp`, in seconds since 1970.
+    pub timestamp: u64,
+    /// Messages with the same lane keep their order.
+    pub lane: u64,
+    /// At most 255 bytes.
+    pub routing_key: String,
+    /// Headers.
+    pub headers: Vec<(&'static str, Header)>,
+    /// The body, byte for byte.
+    pub body: Bytes,
+}
+
+/// How often a waiting batch looks whether the broker has blocked the connection.
+const BLOCKED_CHECK: Duration = Duration::from_millis(200);
+
+/// A connection with its channels, ready to publish.
+pub struct Session {
+    connection: Connection,
+    channels: Vec<Channel>,
+    exchange: ShortString,
+    confirm_deadline: Duration,
+    address: String,
+}
+
+impl Session {
+    /// Connects to the first address that answers, declares or checks the topology, and turns publisher
+    /// confirms on.
+    ///
+    /// # Errors
+    /// [`Error::Connect`] when no address answers; [`Error::Topology`] when an object is missing or
+    /// differs. Cancel-safe: nothing is published before it returns.
+    pub async fn open(settings: &Settings) -> Result<Self, Error> {
+        let (connection, address) = connect::connect(settings).await?;
+        let set_up = async {
+            topology::establish(&connection, &settings.topology).await?;
+            let mut channels = Vec::new();
+            for _ in 0..settings.channels {
+                let channel = connection.create_channel().await.map_err(Error::Lost)?;
+                channel
+                    .confirm_select(ConfirmSelectOptions::default())
+                    .await
+                    .map_err(Error::Lost)?;
+                channels.push(channel);
+            }
+            Ok(channels)
+        };
+        let channels = match timeout(settings.connect_timeout, set_up).await {
+            Ok(channels) => channels?,
+            Err(_) => {
+                return Err(Error::Connect {
+                    address,
+                    source: None,
+                });
+            }
+        };
+        Ok(Self {
+            connection,
+            channels,
+            exchange: settings.topology.exchange.as_str().into(),
+            confirm_deadline: settings.confirm_deadline,
+            address,
+        })
+    }
+
+    /// Host and port of the broker.
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// Whether the broker has stopped taking messages (memory or disk alarm). Nothing may be sent then.
+    pub fn is_blocked(&self) -> bool {
+        self.connection.status().blocked()
+    }
+
+    /// Whether connection and channels still stand.
+    pub fn is_open(&self) -> bool {
+        self.connection.status().connected()
+            && self
+                .channels
+                .iter()
+                .all(|channel| channel.status().connected())
+    }
+
+    /// Publishes a batch and says what became of each message, in order.
+    ///
+    /// The confirm deadline does not run while the broker blocks the connection: a timeout does not
+    /// withdraw what was sent, and sending it again would pile up copies.
+    ///
+    /// # Errors
+    /// After any error the fate of the whole batch is unknown and the session must be dropped.
+    pub async fn publish(&self, batch: &[Message]) -> Result<Vec<Outcome>, Error> {
+        let work = self.publish_and_collect(batch);
+        tokio::pin!(work);
+        let mut deadline = Instant::now() + self.confirm_deadline;
+        loop {
+            tokio::select! {
+                outcomes = &mut work => return outcomes,
+                () = sleep(BLOCKED_CHECK) => {
+                    let now = Instant::now();
+                    if self.is_blocked() {
+                        deadline = now + self.confirm_deadline;
+                    } else if deadline <= now {
+                        return Err(Error::Deadline(self.confirm_deadline));
+                    }
+                }
+            }
+        }
+    }
+
+    async fn publish_and_collect(&self, batch: &[Message]) -> Result<Vec<Outcome>, Error> {
+        let mut sent = Vec::with_capacity(batch.len());
+        for message in batch {
+            let publish = self.channel(message.lane).basic_publish(
+                self.exchange.clone(),
+                message.routing_key.as_str().into(),
+                BasicPublishOptions {
+                    mandatory: true,
+                    immediate: false,
+                },
+                &message.body,
+                properties(message),
+            );
+            let mut publish = Box::pin(publish);
+            // The first poll puts the frames into the channel's queue, so this loop is the order on the
+            // wire; what is left to wait for is the socket.
+            let first = poll_fn(|context| Poll::Ready(publish.as_mut().poll(context))).await;
+            sent.push(match first {
+                Poll::Ready(confirm) => Either::Left(confirm),
+                Poll::Pending => Either::Right(publish),
+            });
+        }
+        let mut confirms = Vec::with_capacity(batch.len());
+        for publish in sent {
+            let confirm = match publish {
+                Either::Left(confirm) => confirm,
+                Either::Right(publish) => publish.await,
+            };
+            confirms.push(confirm.map_err(|error| self.explain(error))?);
+        }
+        let mut confirmations = Vec::with_capacity(batch.len());
+        for confirm in join_all(confirms).await {
+            confirmations.push(confirm.map_err(|error| self.explain(error))?);
+        }
+        let mut returned: HashSet<String> = HashSet::new();
+        let mut reasons = String::new();
+        let mut nacked = vec![false; batch.len()];
+        // lapin can hand a returned message to the wrong confirm when publishes are pipelined, so a
+        // return is attributed by the id that the returned message itself carries, after every confirm
+        // of the batch is in. That a confirm was positive says nothing before that.
+        let mut note = |message: lapin::message::BasicReturnMessage| {
+            if let Some(id) = message.delivery.properties.message_id() {
+                returned.insert(id.as_str().to_owned());
+            }
+            reasons = format!("{} {}", message.reply_code, message.reply_text);
+        };
+        for (index, confirmation) in confirmations.into_iter().enumerate() {
+            match confirmation {
+                Confirmation::Ack(message) => {
+                    if let Some(message) = message {
+                        note(message);
+                    }
+                }
+                Confirmation::Nack(message) => {
+                    nacked[index] = true;
+                    if let Some(message) = message {
+                        note(message);
+                    }
+                }
+                Confirmation::NotRequested => return Err(Error::NotConfirming),
+            }
+        }
+        for channel in &self.channels {
+            // Nothing is pending any more; this hands over returns that no confirm carried.
+            for message in channel
+                .wait_for_confirms()
+                .await
+                .map_err(|error| self.explain(error))?
+            {
+                note(message);
+            }
+        }
+        Ok(batch
+            .iter()
+            .zip(nacked)
+            .map(
+                |(message, nacked)| match (returned.contains(&message.id), nacked) {
+                    (true, _) => Outcome::Returned(reasons.clone()),
+                    (false, true) => Outcome::Nacked,
+                    (false, false) => Outcome::Confirmed,
+                },
+            )
+            .collect())
+    }
+
+    fn channel(&self, lane: u64) -> &Channel {
+        let count = self.channels.len() as u64;
+        &self.channels[usize::try_from(lane % count).unwrap_or(0)]
+    }
+
+    /// Tells a refusal of what was published from everything else that ends a channel.
+    fn explain(&self, error: lapin::Error) -> Error {
+        if let lapin::ErrorKind::ProtocolError(amqp) = error.kind() {
+            use lapin::protocol::{AMQPErrorKind, AMQPHardError, AMQPSoftError};
+            let refused = matches!(
+                amqp.kind(),
+                AMQPErrorKind::Soft(
+                    AMQPSoftError::PRECONDITIONFAILED | AMQPSoftError::CONTENTTOOLARGE
+                ) | AMQPErrorKind::Hard(AMQPHardError::FRAMEERROR | AMQPHardError::SYNTAXERROR)
+            );
+            if refused {
+                return Error::Refused {
+                    code: amqp.get_id(),
+                    text: amqp.get_message().as_str().to_owned(),
+                };
+            }
+        }
+        Error::Lost(error)
+    }
+
+    /// Closes the connection; bounded, since a broker that is gone does not answer.
+    pub async fn close(self) {
+        let _ = timeout(
+            Duration::from_secs(2),
+            self.connection.close(200, "bye".into()),
+        )
+        .await;
+    }
+}
+
+fn properties(message: &Message) -> BasicProperties {
+    let mut headers = FieldTable::default();
+    for (name, value) in &message.headers {
+        let value = match value {
+            Header::Text(text) => AMQPValue::LongString(text.as_str().into()),
+            Header::Number(number) => AMQPValue::LongLongInt(*number),
+        };
+        headers.insert((*name).into(), value);
+    }
+    const PERSISTENT: u8 = 2;
+    BasicProperties::default()
+        .with_message_id(message.id.as_str().into())
+        .with_type(message.kind.as_str().into())
+        .with_timestamp(message.timestamp)
+        .with_content_type("application/json".into())
+        .with_delivery_mode(PERSISTENT)
+        .with_app_id("hookwell".into())
+        .with_headers(headers)
+}

@@ -1,0 +1,237 @@
+//! The exchange, the alternate exchange, the queues and the bindings: declared, or only checked.
+
+use lapin::options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions};
+use lapin::types::{AMQPValue, FieldTable};
+use lapin::{Connection, ExchangeKind};
+
+use super::Error;
+
+/// What to do about objects that are not there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TopologyMode {
+    /// Make them.
+    Declare,
+    /// Only see that the exchanges and queues exist (AMQP has no way to see bindings).
+    Check,
+}
+
+/// How a queue keeps its messages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum QueueKind {
+    /// Replicated, and on disk before it confirms.
+    Quorum,
+    /// Does not promise to be on disk before it confirms.
+    Classic,
+    /// An append-only stream.
+    Stream,
+}
+
+impl QueueKind {
+    /// The value of `x-queue-type`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Quorum => "quorum",
+            Self::Classic => "classic",
+            Self::Stream => "stream",
+        }
+    }
+
+    /// The inverse of [`Self::as_str`].
+    pub fn parse(name: &str) -> Option<Self> {
+        [Self::Quorum, Self::Classic, Self::Stream]
+            .into_iter()
+            .find(|kind| kind.as_str() == name)
+    }
+}
+
+/// A queue argument's value.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Argument {
+    /// Text.
+    Text(String),
+    /// A number.
+    Number(i64),
+    /// A flag.
+    Flag(bool),
+}
+
+/// A queue and what it is bound to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Queue {
+    /// Its name, at most 255 bytes.
+    pub name: String,
+    /// Binding patterns on the exchange.
+    pub bind: Vec<String>,
+    /// How it keeps messages.
+    pub kind: QueueKind,
+    /// More `x-` arguments.
+    pub arguments: Vec<(String, Argument)>,
+}
+
+/// Everything hookwell wants to find at the broker.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Topology {
+    /// Declare or check.
+    pub mode: TopologyMode,
+    /// The topic exchange.
+    pub exchange: String,
+    /// Name of the alternate exchange and its queue, for what no binding takes.
+    pub unrouted: String,
+    /// Queues with their bindings.
+    pub queues: Vec<Queue>,
+}
+
+/// Declares or checks. Every object gets a channel of its own, since an error closes the channel.
+pub(super) async fn establish(connection: &Connection, topology: &Topology) -> Result<(), Error> {
+    let unrouted = Queue {
+        name: topology.unrouted.clone(),
+        bind: Vec::new(),
+        kind: QueueKind::Quorum,
+        arguments: Vec::new(),
+    };
+    exchange(
+        connection,
+        topology.mode,
+        &topology.unrouted,
+        ExchangeKind::Fanout,
+        FieldTable::default(),
+    )
+    .await?;
+    queue(connection, topology.mode, &unrouted).await?;
+    bind(
+        connection,
+        topology.mode,
+        &topology.unrouted,
+        &topology.unrouted,
+        "",
+    )
+    .await?;
+
+    let mut arguments = FieldTable::default();
+    arguments.insert(
+        "alternate-exchange".into(),
+        AMQPValue::LongString(topology.unrouted.as_str().into()),
+    );
+    exchange(
+        connection,
+        topology.mode,
+        &topology.exchange,
+        ExchangeKind::Topic,
+        arguments,
+    )
+    .await?;
+    for wanted in &topology.queues {
+        queue(connection, topology.mode, wanted).await?;
+        for pattern in &wanted.bind {
+            bind(
+                connection,
+                topology.mode,
+                &topology.exchange,
+                &wanted.name,
+                pattern,
+            )
+            .await?;
+        }
+    }
+    Ok(())
+}
+
+async fn exchange(
+    connection: &Connection,
+    mode: TopologyMode,
+    name: &str,
+    kind: ExchangeKind,
+    arguments: FieldTable,
+) -> Result<(), Error> {
+    let channel = connection.create_channel().await.map_err(Error::Lost)?;
+    let options = ExchangeDeclareOptions {
+        durable: true,
+        passive: mode == TopologyMode::Check,
+        ..ExchangeDeclareOptions::default()
+    };
+    channel
+        .exchange_declare(name.into(), kind, options, arguments)
+        .await
+        .map_err(|error| explain(error, "exchange", name))?;
+    let _ = channel.close(200, "done".into()).await;
+    Ok(())
+}
+
+async fn queue(connection: &Connection, mode: TopologyMode, wanted: &Queue) -> Result<(), Error> {
+    let channel = connection.create_channel().await.map_err(Error::Lost)?;
+    let mut arguments = FieldTable::default();
+    arguments.insert(
+        "x-queue-type".into(),
+        AMQPValue::LongString(wanted.kind.as_str().into()),
+    );
+    for (name, value) in &wanted.arguments {
+        let value = match value {
+            Argument::Text(text) => AMQPValue::LongString(text.as_str().into()),
+            Argument::Number(number) => AMQPValue::LongLongInt(*number),
+            Argument::Flag(flag) => AMQPValue::Boolean(*flag),
+        };
+        arguments.insert(name.as_str().into(), value);
+    }
+    let options = QueueDeclareOptions {
+        durable: true,
+        passive: mode == TopologyMode::Check,
+        ..QueueDeclareOptions::default()
+    };
+    channel
+        .queue_declare(wanted.name.as_str().into(), options, arguments)
+        .await
+        .map_err(|error| explain(error, "queue", &wanted.name))?;
+    let _ = channel.close(200, "done".into()).await;
+    Ok(())
+}
+
+async fn bind(
+    connection: &Connection,
+    mode: TopologyMode,
+    exchange: &str,
+    queue: &str,
+    pattern: &str,
+) -> Result<(), Error> {
+    if mode == TopologyMode::Check {
+        return Ok(());
+    }
+    let channel = connection.create_channel().await.map_err(Error::Lost)?;
+    channel
+        .queue_bind(
+            queue.into(),
+            exchange.into(),
+            pattern.into(),
+            QueueBindOptions::default(),
+            FieldTable::default(),
+        )
+        .await
+        .map_err(|error| explain(error, "binding of queue", queue))?;
+    let _ = channel.close(200, "done".into()).await;
+    Ok(())
+}
+
+fn explain(error: lapin::Error, what: &str, name: &str) -> Error {
+    use lapin::protocol::{AMQPErrorKind, AMQPSoftError};
+    let lapin::ErrorKind::ProtocolError(amqp) = error.kind() else {
+        return Error::Lost(error);
+    };
+    let advice = match amqp.kind() {
+        AMQPErrorKind::Soft(AMQPSoftError::NOTFOUND) => {
+            "create it, or set broker.topology = \"declare\" so that hookwell does"
+        }
+        AMQPErrorKind::Soft(AMQPSoftError::PRECONDITIONFAILED) => {
+            "it exists with other settings: make [[broker.queues]] say what it is, or set \
+             broker.topology = \"check\" to take it as it is; hookwell never deletes one"
+        }
+        AMQPErrorKind::Soft(AMQPSoftError::ACCESSREFUSED) => {
+            "give the user of broker.url configure and write permission on it, or declare it yourself \
+             and set broker.topology = \"check\""
+        }
+        _ => return Error::Lost(error),
+    };
+    Error::Topology {
+        what: format!("{what} {name}: {}", amqp.get_message()),
+        advice,
+        source: error,
+    }
+}

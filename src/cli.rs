@@ -1,0 +1,191 @@
+//! The command line: parses, runs one command, turns its end into an exit code. A command a file.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::config::{Config, Problems};
+use crate::store;
+use crate::telemetry::{self, Chain};
+
+mod check_config;
+mod dead_letters;
+mod events;
+mod keys;
+mod migrate;
+mod quarantine;
+mod send;
+mod serve;
+mod status;
+mod table;
+mod tail;
+
+/// Webhooks of GoHighLevel: verified, in a durable log before they are answered, in RabbitMQ in order.
+#[derive(Debug, Parser)]
+#[command(
+    name = "hookwell",
+    version,
+    max_term_width = 100,
+    arg_required_else_help = true
+)]
+#[command(after_help = "Examples:
+  hookwell check-config --config hookwell.toml
+  hookwell serve --config hookwell.toml
+  hookwell send ContactCreate --config hookwell.toml --key dev-key.pem --count 100 --rate 20
+  hookwell tail --config hookwell.toml
+
+Exit codes: 0 done; 1 it ran and something was not as asked; 64 wrong usage; 66 no such thing;
+69 the store or RabbitMQ cannot be used; 70 a task of the daemon died; 78 the configuration is wrong.")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Serve(serve::Args),
+    CheckConfig(check_config::Args),
+    Migrate(migrate::Args),
+    Status(status::Args),
+    Send(send::Args),
+    Tail(tail::Args),
+    Events(events::Args),
+    DeadLetters(dead_letters::Args),
+    Quarantine(quarantine::Args),
+    Keys(keys::Args),
+}
+
+/// Where the configuration comes from.
+#[derive(Debug, clap::Args)]
+struct ConfigArgs {
+    /// The TOML file; variables named HOOKWELL_SECTION__KEY go over it
+    #[arg(long, short, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+impl ConfigArgs {
+    fn load(&self) -> Result<Config, Failure> {
+        let config = Config::load(self.config.as_deref())?;
+        telemetry::start(config.log.format, &config.log.filter);
+        Ok(config)
+    }
+}
+
+/// How a command ended that did not do what was asked. The codes are those of sysexits.h.
+#[derive(Debug)]
+struct Failure {
+    code: u8,
+    error: anyhow::Error,
+}
+
+impl Failure {
+    const PARTLY: u8 = 1;
+    const NO_INPUT: u8 = 66;
+    const UNAVAILABLE: u8 = 69;
+    const SOFTWARE: u8 = 70;
+    const CANNOT_CREATE: u8 = 73;
+    const CONFIG: u8 = 78;
+
+    fn new(code: u8, error: impl Into<anyhow::Error>) -> Self {
+        Self {
+            code,
+            error: error.into(),
+        }
+    }
+
+    fn saying(code: u8, text: impl std::fmt::Display) -> Self {
+        Self {
+            code,
+            error: anyhow::anyhow!("{text}"),
+        }
+    }
+}
+
+impl From<Problems> for Failure {
+    fn from(problems: Problems) -> Self {
+        Self::new(Self::CONFIG, problems)
+    }
+}
+
+impl From<store::Error> for Failure {
+    fn from(error: store::Error) -> Self {
+        Self::new(Self::UNAVAILABLE, error)
+    }
+}
+
+impl From<crate::broker::Error> for Failure {
+    fn from(error: crate::broker::Error) -> Self {
+        Self::new(Self::UNAVAILABLE, error)
+    }
+}
+
+impl From<std::io::Error> for Failure {
+    fn from(error: std::io::Error) -> Self {
+        Self::new(Self::PARTLY, error)
+    }
+}
+
+type Outcome = Result<(), Failure>;
+
+/// Runs the command line of this process.
+pub fn main() -> ExitCode {
+    const USAGE: u8 = 64;
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            let asked = !error.use_stderr();
+            // To a closed pipe there is nothing more to say.
+            let _ = error.print();
+            return if asked {
+                ExitCode::SUCCESS
+            } else {
+                ExitCode::from(USAGE)
+            };
+        }
+    };
+    let runtime = match tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+    {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("hookwell: cannot start threads: {error}");
+            return ExitCode::from(Failure::SOFTWARE);
+        }
+    };
+    let outcome = runtime.block_on(async {
+        match cli.command {
+            Command::Serve(args) => serve::run(args).await,
+            Command::CheckConfig(args) => check_config::run(&args),
+            Command::Migrate(args) => migrate::run(args).await,
+            Command::Status(args) => status::run(args).await,
+            Command::Send(args) => send::run(args).await,
+            Command::Tail(args) => tail::run(args).await,
+            Command::Events(args) => events::run(args).await,
+            Command::DeadLetters(args) => dead_letters::run(args).await,
+            Command::Quarantine(args) => quarantine::run(args).await,
+            Command::Keys(args) => keys::run(&args),
+        }
+    });
+    // A command never waits for what a task may still be doing.
+    runtime.shutdown_background();
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        // `hookwell events list | head` is no failure.
+        Err(failure) if is_broken_pipe(&failure.error) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!(
+                "hookwell: {}",
+                Chain(failure.error.as_ref()).to_string().trim_end()
+            );
+            ExitCode::from(failure.code)
+        }
+    }
+}
+
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error
+        .downcast_ref::<std::io::Error>()
+        .is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
+}

@@ -1,0 +1,164 @@
+//! `hookwell dead-letters`
+
+use std::io::Write;
+
+use clap::Subcommand;
+use serde_json::{Value, json};
+
+use super::{ConfigArgs, Failure, Outcome, table};
+use crate::app;
+use crate::clock::rfc3339;
+use crate::event::Position;
+use crate::store::{DeadLetter, Selection};
+
+/// Events that could not be published
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// List dead letters, oldest first
+    #[command(after_help = "Example:\n  hookwell dead-letters list --config hookwell.toml")]
+    List {
+        #[command(flatten)]
+        config: ConfigArgs,
+        /// At most so many
+        #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(i64).range(1..=10_000))]
+        limit: i64,
+        /// Print an object a line
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show one dead letter with the reason in full
+    #[command(after_help = "Example:
+  hookwell dead-letters show 17 --config hookwell.toml
+
+`hookwell events show 17` shows the event itself with its body.")]
+    Show {
+        /// Its position
+        position: i64,
+        #[command(flatten)]
+        config: ConfigArgs,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Ask the relay to publish dead letters again
+    #[command(after_help = "Examples:
+  hookwell dead-letters retry 17 --config hookwell.toml
+  hookwell dead-letters retry --all --config hookwell.toml
+
+The running daemon takes them within seconds, with the same message_id, after events that came later.")]
+    Retry {
+        /// Its position
+        #[arg(required_unless_present = "all", conflicts_with = "all")]
+        position: Option<i64>,
+        /// Every parked one
+        #[arg(long)]
+        all: bool,
+        #[command(flatten)]
+        config: ConfigArgs,
+    },
+}
+
+pub(super) async fn run(args: Args) -> Outcome {
+    match args.command {
+        Command::List {
+            config,
+            limit,
+            json,
+        } => {
+            let config = config.load()?;
+            let letters = app::open_store_beside(&config.store)
+                .await?
+                .dead_letters(limit)
+                .await?;
+            let rows: Vec<_> = letters.iter().map(row).collect();
+            Ok(table::print(json, &NAMES, &rows)?)
+        }
+        Command::Show {
+            position,
+            config,
+            json,
+        } => {
+            let config = config.load()?;
+            let store = app::open_store_beside(&config.store).await?;
+            let Some(letter) = store.dead_letter(Position(position)).await? else {
+                return Err(absent(position));
+            };
+            if json {
+                return Ok(table::print(true, &NAMES, &[row(&letter)])?);
+            }
+            let mut out = std::io::stdout().lock();
+            for (name, value) in NAMES.iter().zip(row(&letter)) {
+                let value = match value {
+                    Value::String(text) => table::printable(&text),
+                    other => other.to_string(),
+                };
+                writeln!(out, "{:<12} {value}", name.replace('_', " "))?;
+            }
+            Ok(())
+        }
+        Command::Retry {
+            position,
+            all: _,
+            config,
+        } => {
+            let config = config.load()?;
+            let store = app::open_store_beside(&config.store).await?;
+            let selection = position.map_or(Selection::All, |position| {
+                Selection::One(Position(position))
+            });
+            let count = store.retry_dead_letters(selection).await?;
+            match (count, position) {
+                (0, Some(position)) => Err(absent(position)),
+                (0, None) => {
+                    println!("There is no parked dead letter.");
+                    Ok(())
+                }
+                (count, _) => {
+                    println!(
+                        "{count} handed to the relay; `hookwell status` shows when they are out."
+                    );
+                    Ok(())
+                }
+            }
+        }
+    }
+}
+
+const NAMES: [&str; 8] = [
+    "position",
+    "state",
+    "reason",
+    "type",
+    "event_key",
+    "parked_at",
+    "retries",
+    "detail",
+];
+
+fn row(letter: &DeadLetter) -> Vec<Value> {
+    vec![
+        json!(letter.position.0),
+        json!(letter.state),
+        json!(letter.reason),
+        json!(letter.event_type),
+        json!(letter.event_key),
+        json!(rfc3339(letter.parked_at)),
+        json!(letter.retries),
+        json!(letter.detail),
+    ]
+}
+
+fn absent(position: i64) -> Failure {
+    Failure::saying(
+        Failure::NO_INPUT,
+        format!(
+            "there is no parked dead letter at position {position}; see `hookwell dead-letters list`"
+        ),
+    )
+}

@@ -1,0 +1,204 @@
+//! `hookwell events`
+
+use std::io::Write;
+
+use clap::Subcommand;
+use serde_json::{Value, json};
+
+use super::{ConfigArgs, Failure, Outcome, table};
+use crate::app;
+use crate::clock::rfc3339;
+use crate::event::{Position, Recorded, catalogue};
+use crate::routing::routing_key;
+use crate::store::{EventFilter, Store};
+
+/// Look into the log
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// List events, newest first
+    #[command(after_help = "Examples:
+  hookwell events list --config hookwell.toml --type ContactCreate --limit 5
+  hookwell events list --config hookwell.toml --tenant ve9EPM428h8vShlRW1KT --json")]
+    List {
+        #[command(flatten)]
+        config: ConfigArgs,
+        /// Only this type
+        #[arg(long = "type", value_name = "TYPE")]
+        event_type: Option<String>,
+        /// Only this location or company
+        #[arg(long, value_name = "ID")]
+        tenant: Option<String>,
+        /// Only events before this position (to page on)
+        #[arg(long, value_name = "POSITION")]
+        before: Option<i64>,
+        /// At most so many
+        #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(i64).range(1..=10_000))]
+        limit: i64,
+        /// Print an object a line
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show one event with its body
+    #[command(after_help = "Examples:
+  hookwell events show 17 --config hookwell.toml
+  hookwell events show 3f0e6f5c-8a3e-4f4e-9a6e-0c1a0d3b2f11 --config hookwell.toml
+  hookwell events show 17 --config hookwell.toml --body > body.json    # the very bytes")]
+    Show {
+        /// Its position or its event key
+        event: String,
+        #[command(flatten)]
+        config: ConfigArgs,
+        /// Print the body alone, byte for byte
+        #[arg(long, conflicts_with = "json")]
+        body: bool,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Print the table of known types with their routing keys
+    Types,
+}
+
+pub(super) async fn run(args: Args) -> Outcome {
+    match args.command {
+        Command::List {
+            config,
+            event_type,
+            tenant,
+            before,
+            limit,
+            json,
+        } => {
+            let config = config.load()?;
+            let store = app::open_store_beside(&config.store).await?;
+            let filter = EventFilter {
+                event_type,
+                tenant,
+                before: before.map(Position),
+                limit,
+            };
+            let rows: Vec<_> = store.events(&filter).await?.iter().map(row).collect();
+            let names = [
+                "position",
+                "received_at",
+                "type",
+                "tenant",
+                "entity_id",
+                "event_key",
+                "body_bytes",
+            ];
+            Ok(table::print(json, &names, &rows)?)
+        }
+        Command::Show {
+            event,
+            config,
+            body,
+            json,
+        } => {
+            let config = config.load()?;
+            let store = app::open_store_beside(&config.store).await?;
+            let found = find(store.as_ref(), &event).await?;
+            show(&found, body, json)
+        }
+        Command::Types => {
+            print!("{}", catalogue::markdown_table());
+            Ok(())
+        }
+    }
+}
+
+fn row(recorded: &Recorded) -> Vec<Value> {
+    let event = &recorded.event;
+    vec![
+        json!(recorded.position.0),
+        json!(rfc3339(event.received_at)),
+        json!(event.event_type),
+        json!(event.tenant.id()),
+        json!(event.entity_id),
+        json!(event.key.as_str()),
+        json!(event.body.len()),
+    ]
+}
+
+async fn find(store: &dyn Store, event: &str) -> Result<Recorded, Failure> {
+    let positions = match event.parse() {
+        Ok(position) => vec![Position(position)],
+        Err(_) => store.positions_of(event).await?,
+    };
+    match positions.as_slice() {
+        [] => Err(Failure::saying(
+            Failure::NO_INPUT,
+            format!("no event {event} is known; `hookwell events list` shows the newest"),
+        )),
+        [position] => store.event_at(*position).await?.ok_or_else(|| {
+            Failure::saying(
+                Failure::NO_INPUT,
+                format!("there is no event at position {position}: it never was, or retention has removed it"),
+            )
+        }),
+        several => {
+            let list: Vec<_> = several.iter().map(ToString::to_string).collect();
+            Err(Failure::saying(
+                Failure::NO_INPUT,
+                format!("{event} is the key of several apps' events; show one by position: {}", list.join(", ")),
+            ))
+        }
+    }
+}
+
+fn show(recorded: &Recorded, body_alone: bool, as_json: bool) -> Outcome {
+    let event = &recorded.event;
+    let mut out = std::io::stdout().lock();
+    if body_alone {
+        out.write_all(&event.body)?;
+        return Ok(());
+    }
+    let body = String::from_utf8_lossy(&event.body);
+    let fields = [
+        ("position", json!(recorded.position.0)),
+        ("event_key", json!(event.key.as_str())),
+        ("type", json!(event.event_type)),
+        (
+            "routing_key",
+            json!(routing_key(&event.event_type, &event.tenant)),
+        ),
+        ("app_id", json!(event.app_id)),
+        ("company_id", json!(event.tenant.company_id)),
+        ("location_id", json!(event.tenant.location_id)),
+        ("entity_id", json!(event.entity_id)),
+        ("origin", json!(event.origin.as_str())),
+        ("received_at", json!(rfc3339(event.received_at))),
+        ("body_sha256", json!(event.body_hash.to_string())),
+        ("body_bytes", json!(event.body.len())),
+    ];
+    if as_json {
+        let mut object: serde_json::Map<_, _> = fields
+            .into_iter()
+            .map(|(name, value)| (name.to_owned(), value))
+            .collect();
+        object.insert("body".to_owned(), json!(body));
+        writeln!(out, "{}", Value::Object(object))?;
+        return Ok(());
+    }
+    for (name, value) in fields {
+        let value = match value {
+            Value::Null => "-".to_owned(),
+            Value::String(text) => table::printable(&text),
+            other => other.to_string(),
+        };
+        writeln!(out, "{:<12} {value}", name.replace('_', " "))?;
+    }
+    // Pretty where it is JSON; in any case nothing that drives the terminal.
+    let pretty = serde_json::from_slice::<Value>(&event.body)
+        .and_then(|value| serde_json::to_string_pretty(&value))
+        .unwrap_or_else(|_| body.into_owned());
+    let lines: Vec<_> = pretty.lines().map(table::printable).collect();
+    writeln!(out, "\n{}", lines.join("\n"))?;
+    Ok(())
+}

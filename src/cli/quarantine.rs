@@ -1,0 +1,223 @@
+//! `hookwell quarantine`
+
+use std::io::Write;
+
+use bytes::Bytes;
+use clap::Subcommand;
+use serde_json::{Value, json};
+
+use super::{ConfigArgs, Failure, Outcome, table};
+use crate::app;
+use crate::clock::{self, rfc3339};
+use crate::config::Config;
+use crate::ingest::{self, Webhook};
+use crate::signature::SignatureHeaders;
+use crate::store::{Appended, Quarantined, Store};
+
+/// Requests that were refused
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// List refused requests, newest first
+    #[command(after_help = "Example:\n  hookwell quarantine list --config hookwell.toml")]
+    List {
+        #[command(flatten)]
+        config: ConfigArgs,
+        /// At most so many
+        #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(i64).range(1..=10_000))]
+        limit: i64,
+        /// Print an object a line
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show one refused request with its body
+    #[command(after_help = "Example:\n  hookwell quarantine show 3 --config hookwell.toml")]
+    Show {
+        /// Its number
+        id: i64,
+        #[command(flatten)]
+        config: ConfigArgs,
+        /// Print the body alone, byte for byte
+        #[arg(long)]
+        body: bool,
+    },
+    /// Judge refused requests again by the configuration of now, and append what is good to the log
+    #[command(after_help = "Examples:
+  hookwell quarantine admit 3 --config hookwell.toml
+  hookwell quarantine admit --all --config hookwell.toml
+
+After mending a wrong key or adding an app. What still does not verify stays where it is: nothing
+unverified ever enters the log.")]
+    Admit {
+        /// Its number
+        #[arg(required_unless_present = "all", conflicts_with = "all")]
+        id: Option<i64>,
+        /// Every one
+        #[arg(long)]
+        all: bool,
+        #[command(flatten)]
+        config: ConfigArgs,
+    },
+}
+
+pub(super) async fn run(args: Args) -> Outcome {
+    match args.command {
+        Command::List {
+            config,
+            limit,
+            json,
+        } => {
+            let config = config.load()?;
+            let entries = app::open_store_beside(&config.store)
+                .await?
+                .quarantined(limit)
+                .await?;
+            let rows: Vec<_> = entries.iter().map(row).collect();
+            let names = [
+                "id",
+                "reason",
+                "path",
+                "first_seen_at",
+                "last_seen_at",
+                "attempts",
+            ];
+            Ok(table::print(json, &names, &rows)?)
+        }
+        Command::Show { id, config, body } => {
+            let config = config.load()?;
+            let entry = one(app::open_store_beside(&config.store).await?.as_ref(), id).await?;
+            let mut out = std::io::stdout().lock();
+            if body {
+                out.write_all(&entry.body)?;
+                return Ok(());
+            }
+            let lines = [
+                ("reason", entry.reason),
+                ("path", entry.path),
+                (
+                    "signature",
+                    entry.signature.unwrap_or_else(|| "-".to_owned()),
+                ),
+                ("first seen", rfc3339(entry.first_seen_at)),
+                ("last seen", rfc3339(entry.last_seen_at)),
+                ("attempts", entry.attempts.to_string()),
+                ("body bytes", entry.body.len().to_string()),
+            ];
+            for (name, value) in lines {
+                writeln!(out, "{name:<12} {}", table::printable(&value))?;
+            }
+            let text = String::from_utf8_lossy(&entry.body);
+            let lines: Vec<_> = text.lines().map(table::printable).collect();
+            writeln!(out, "\n{}", lines.join("\n"))?;
+            Ok(())
+        }
+        Command::Admit { id, all: _, config } => {
+            let config = config.load()?;
+            let store = app::open_store_beside(&config.store).await?;
+            let ids = match id {
+                Some(id) => vec![id],
+                None => store
+                    .quarantined(i64::from(i32::MAX))
+                    .await?
+                    .iter()
+                    .rev()
+                    .map(|entry| entry.id)
+                    .collect(),
+            };
+            let mut stay = 0;
+            for id in ids {
+                let entry = one(store.as_ref(), id).await?;
+                match admit(&config, store.as_ref(), &entry).await? {
+                    Ok(Appended::Duplicate) => println!("{id}  was in the log already"),
+                    Ok(Appended::New(position) | Appended::Altered(position, _)) => {
+                        println!("{id}  is in the log at position {position}");
+                    }
+                    Err(reason) => {
+                        println!("{id}  stays in quarantine: {reason}");
+                        stay += 1;
+                    }
+                }
+            }
+            match stay {
+                0 => Ok(()),
+                n => Err(Failure::saying(
+                    Failure::PARTLY,
+                    format!("{n} not admitted"),
+                )),
+            }
+        }
+    }
+}
+
+fn row(entry: &Quarantined) -> Vec<Value> {
+    vec![
+        json!(entry.id),
+        json!(entry.reason),
+        json!(entry.path),
+        json!(rfc3339(entry.first_seen_at)),
+        json!(rfc3339(entry.last_seen_at)),
+        json!(entry.attempts),
+    ]
+}
+
+async fn one(store: &dyn Store, id: i64) -> Result<Quarantined, Failure> {
+    store.quarantined_one(id).await?.ok_or_else(|| {
+        Failure::saying(
+            Failure::NO_INPUT,
+            format!("there is no entry {id} in quarantine; see `hookwell quarantine list`"),
+        )
+    })
+}
+
+/// Judges an entry as the door would, and appends it if it is good.
+async fn admit(
+    config: &Config,
+    store: &dyn Store,
+    entry: &Quarantined,
+) -> Result<Result<Appended, String>, Failure> {
+    let named = |app: &&ingest::App| {
+        entry.path == app.path
+            || entry
+                .path
+                .strip_prefix(&app.path)
+                .is_some_and(|rest| rest.starts_with('/'))
+    };
+    let Some(app) = config.apps.iter().find(named) else {
+        return Ok(Err(format!("no app has the path {}", entry.path)));
+    };
+    let event_name = entry
+        .path
+        .strip_prefix(&app.path)
+        .and_then(|rest| rest.strip_prefix('/'));
+    let ghl: Vec<_> = entry.signature.iter().map(String::as_bytes).collect();
+    let legacy: Vec<_> = entry
+        .legacy_signature
+        .iter()
+        .map(String::as_bytes)
+        .collect();
+    let body = Bytes::from(entry.body.clone());
+    let webhook = Webhook {
+        app,
+        event_name,
+        signatures: SignatureHeaders {
+            ghl: &ghl,
+            legacy: &legacy,
+        },
+        body: &body,
+    };
+    // It was received when it first came: that is the time its consumers should see.
+    let received_at = entry.first_seen_at.min(clock::system()());
+    match ingest::judge(&config.verifier, &config.apps, &webhook, received_at) {
+        Err(refusal) => Ok(Err(refusal.as_str().to_owned())),
+        Ok(judged) => {
+            let appended = store.append(&[judged.event]).await?.remove(0);
+            store.release_quarantined(entry.id).await?;
+            Ok(Ok(appended))
+        }
+    }
+}

@@ -1,0 +1,76 @@
+//! `hookwell status`
+
+use std::io::Write;
+use std::time::Duration;
+
+use serde_json::json;
+
+use super::{ConfigArgs, Failure, Outcome};
+use crate::app;
+use crate::clock;
+
+/// Show the ledger: accepted = published + pending + parked
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  hookwell status --config hookwell.toml
+  hookwell status --config hookwell.toml --json
+
+Reads the store, so it works whether or not the daemon runs. Exits 1 when the ledger does not add up.")]
+pub(super) struct Args {
+    #[command(flatten)]
+    config: ConfigArgs,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) async fn run(args: Args) -> Outcome {
+    let config = args.config.load()?;
+    let ledger = app::open_store_beside(&config.store)
+        .await?
+        .ledger()
+        .await?;
+    let now = clock::system()();
+    let waiting = ledger.oldest_pending_at.map(|at| {
+        Duration::from_secs(u64::try_from((now.0 - at.0).max(0) / 1_000_000).unwrap_or(0))
+    });
+    let mut out = std::io::stdout().lock();
+    if args.json {
+        let status = json!({
+            "accepted": ledger.accepted, "published": ledger.published, "pending": ledger.pending,
+            "parked": ledger.parked, "mismatch": ledger.mismatch(), "quarantined": ledger.quarantined,
+            "oldest_pending_seconds": waiting.map(|age| age.as_secs()),
+        });
+        writeln!(out, "{status}")?;
+    } else {
+        writeln!(out, "accepted     {:>10}", ledger.accepted)?;
+        writeln!(out, "  published  {:>10}", ledger.published)?;
+        let age =
+            waiting.map(|age| format!("  the oldest for {}", humantime::format_duration(age)));
+        writeln!(
+            out,
+            "  pending    {:>10}{}",
+            ledger.pending,
+            age.unwrap_or_default()
+        )?;
+        let advice = if ledger.parked > 0 {
+            "  see `hookwell dead-letters list`"
+        } else {
+            ""
+        };
+        writeln!(out, "  parked     {:>10}{advice}", ledger.parked)?;
+        let advice = if ledger.quarantined > 0 {
+            "  see `hookwell quarantine list`"
+        } else {
+            ""
+        };
+        writeln!(out, "quarantined  {:>10}{advice}", ledger.quarantined)?;
+    }
+    match ledger.mismatch() {
+        0 => Ok(()),
+        n => Err(Failure::saying(
+            Failure::PARTLY,
+            format!("the ledger does not add up: {n} events unaccounted for"),
+        )),
+    }
+}

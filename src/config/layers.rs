@@ -1,0 +1,552 @@
+//! Reading configuration: defaults, file and environment laid over each other, every value with its
+//! place, every problem collected.
+//!
+//! Values are taken out by key; what nobody has taken in the end is an unknown key. Nothing here knows
+//! what a key means.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::Duration;
+
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+/// Something wrong, with its key, its place and the way out.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Problem {
+    /// The key, such as `broker.url`.
+    pub key: String,
+    /// Where its value stands: `file:line:column`, a variable's name, or `default`.
+    pub place: String,
+    /// What is wrong and what would be right.
+    pub message: String,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({}): {}", self.key, self.place, self.message)
+    }
+}
+
+#[derive(Debug, Clone, PartialEq)]
+enum Value {
+    Text(String),
+    Number(i64),
+    Flag(bool),
+    List(Vec<Node>),
+    Table(BTreeMap<String, Node>),
+    /// A kind that no key takes: a float or a date.
+    Other(&'static str),
+}
+
+impl Value {
+    fn kind(&self) -> &'static str {
+        match self {
+            Self::Text(_) => "text",
+            Self::Number(_) => "a number",
+            Self::Flag(_) => "true or false",
+            Self::List(_) => "a list",
+            Self::Table(_) => "a table",
+            Self::Other(kind) => kind,
+        }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq)]
+struct Node {
+    value: Value,
+    place: String,
+}
+
+/// A table of configuration that is being read.
+#[derive(Debug)]
+pub struct Section {
+    name: String,
+    entries: BTreeMap<String, Node>,
+    place: String,
+    known: Vec<String>,
+    problems: Vec<Problem>,
+}
+
+/// Lays the layers over each other: embedded defaults, the file's text under its name, and variables.
+///
+/// # Errors
+/// A problem for each text that is not TOML.
+pub fn lay(
+    defaults: &str,
+    file: Option<(&str, &str)>,
+    variables: impl Iterator<Item = (String, String)>,
+) -> Result<Section, Vec<Problem>> {
+    let mut entries = parse("default", defaults, |_| "default".to_owned())?;
+    let mut place = "default".to_owned();
+    if let Some((name, text)) = file {
+        merge(
+            &mut entries,
+            parse(name, text, |at| position(name, text, at))?,
+        );
+        name.clone_into(&mut place);
+    }
+    for (name, text) in variables {
+        let Some(path) = name.strip_prefix("HOOKWELL_") else {
+            continue;
+        };
+        // One with a single underscore belongs to somebody else, such as a test script.
+        let Some((section, key)) = path.split_once("__") else {
+            continue;
+        };
+        let node = Node {
+            value: Value::Text(text),
+            place: name.clone(),
+        };
+        let table = BTreeMap::from([(key.to_lowercase(), node)]);
+        let section_node = Node {
+            value: Value::Table(table),
+            place: name.clone(),
+        };
+        merge(
+            &mut entries,
+            BTreeMap::from([(section.to_lowercase(), section_node)]),
+        );
+    }
+    Ok(Section {
+        name: String::new(),
+        entries,
+        place,
+        known: Vec::new(),
+        problems: Vec::new(),
+    })
+}
+
+fn parse(
+    name: &str,
+    text: &str,
+    place: impl Fn(usize) -> String,
+) -> Result<BTreeMap<String, Node>, Vec<Problem>> {
+    let (document, errors) = DeTable::parse_recoverable(text);
+    if !errors.is_empty() {
+        let problem = |error: toml::de::Error| Problem {
+            key: "TOML".to_owned(),
+            place: error
+                .span()
+                .map_or_else(|| name.to_owned(), |span| place(span.start)),
+            message: error.message().to_owned(),
+        };
+        return Err(errors.into_iter().map(problem).collect());
+    }
+    Ok(table_of(document.into_inner(), &place))
+}
+
+fn position(name: &str, text: &str, at: usize) -> String {
+    let before = text.get(..at).unwrap_or(text);
+    let line = before.matches('\n').count() + 1;
+    let column = before.chars().rev().take_while(|c| *c != '\n').count() + 1;
+    format!("{name}:{line}:{column}")
+}
+
+fn table_of(table: DeTable<'_>, place: &impl Fn(usize) -> String) -> BTreeMap<String, Node> {
+    table
+        .into_iter()
+        .map(|(key, value)| (key.into_inner().into_owned(), node_of(value, place)))
+        .collect()
+}
+
+fn node_of(value: Spanned<DeValue<'_>>, place: &impl Fn(usize) -> String) -> Node {
+    let place_here = place(value.span().start);
+    let value = match value.into_inner() {
+        DeValue::String(text) => Value::Text(text.into_owned()),
+        DeValue::Integer(number) => match i64::from_str_radix(number.as_str(), number.radix()) {
+            Ok(number) => Value::Number(number),
+            Err(_) => Value::Other("a number beyond 64 bits"),
+        },
+        DeValue::Boolean(flag) => Value::Flag(flag),
+        DeValue::Array(list) => {
+            Value::List(list.into_iter().map(|item| node_of(item, place)).collect())
+        }
+        DeValue::Table(table) => Value::Table(table_of(table, place)),
+        DeValue::Float(_) => Value::Other("a fraction"),
+        DeValue::Datetime(_) => Value::Other("a date"),
+    };
+    Node {
+        value,
+        place: place_here,
+    }
+}
+
+/// Tables are merged key by key, everything else is replaced.
+fn merge(below: &mut BTreeMap<String, Node>, above: BTreeMap<String, Node>) {
+    for (key, node) in above {
+        match (below.get_mut(&key).map(|old| &mut old.value), node) {
+            (
+                Some(Value::Table(old)),
+                Node {
+                    value: Value::Table(new),
+                    ..
+                },
+            ) => merge(old, new),
+            (_, node) => {
+                below.insert(key, node);
+            }
+        }
+    }
+}
+
+impl Section {
+    fn path(&self, key: &str) -> String {
+        if self.name.is_empty() {
+            key.to_owned()
+        } else {
+            format!("{}.{key}", self.name)
+        }
+    }
+
+    /// Notes a problem with a key of this section.
+    pub fn problem(&mut self, key: &str, place: &str, message: impl Into<String>) {
+        let key = self.path(key);
+        self.problems.push(Problem {
+            key,
+            place: place.to_owned(),
+            message: message.into(),
+        });
+    }
+
+    fn take(&mut self, key: &str) -> Option<Node> {
+        self.known.push(key.to_owned());
+        self.entries.remove(key)
+    }
+
+    /// Where the section itself stands.
+    pub fn place(&self) -> &str {
+        &self.place
+    }
+
+    /// Takes a table out as a section of its own; an empty one where there is none.
+    pub fn section(&mut self, key: &str) -> Section {
+        let mut section = Section {
+            name: self.path(key),
+            entries: BTreeMap::new(),
+            place: self.place.clone(),
+            known: Vec::new(),
+            problems: Vec::new(),
+        };
+        match self.take(key) {
+            None => (),
+            Some(Node {
+                value: Value::Table(entries),
+                place,
+            }) => {
+                section.entries = entries;
+                section.place = place;
+            }
+            Some(Node { value, place }) => {
+                self.problem(
+                    key,
+                    &place,
+                    format!("must be a table, [{key}], and is {}", value.kind()),
+                );
+            }
+        }
+        section
+    }
+
+    /// Takes a list of tables out, each as a section named `key[n]`.
+    pub fn sections(&mut self, key: &str) -> Vec<Section> {
+        let Some(Node { value, place }) = self.take(key) else {
+            return Vec::new();
+        };
+        let Value::List(items) = value else {
+            self.problem(
+                key,
+                &place,
+                format!("must be a list of tables, [[{}]]", self.path(key)),
+            );
+            return Vec::new();
+        };
+        let mut sections = Vec::new();
+        for (n, item) in items.into_iter().enumerate() {
+            let name = format!("{}[{n}]", self.path(key));
+            match item.value {
+                Value::Table(entries) => sections.push(Section {
+                    name,
+                    entries,
+                    place: item.place,
+                    known: Vec::new(),
+                    problems: Vec::new(),
+                }),
+                other => self.problem(
+                    key,
+                    &item.place,
+                    format!("entry {n} must be a table and is {}", other.kind()),
+                ),
+            }
+        }
+        sections
+    }
+
+    /// Takes the problems of a section that was taken out, and reports what nobody has taken from it.
+    pub fn finish(&mut self, mut section: Section) {
+        let left: Vec<(String, Node)> = std::mem::take(&mut section.entries).into_iter().collect();
+        for (key, node) in left {
+            let message = match nearest(&key, &section.known) {
+                Some(known) => format!("there is no such key; did you mean {known}?"),
+                None => format!(
+                    "there is no such key here; known are {}",
+                    section.known.join(", ")
+                ),
+            };
+            section.problem(&key, &node.place, message);
+        }
+        self.problems.append(&mut section.problems);
+    }
+
+    /// Ends the reading.
+    pub fn into_problems(self) -> Vec<Problem> {
+        let mut all = Section {
+            name: String::new(),
+            entries: BTreeMap::new(),
+            place: String::new(),
+            known: Vec::new(),
+            problems: Vec::new(),
+        };
+        all.finish(self);
+        all.problems.sort();
+        all.problems
+    }
+
+    /// Takes a value and reads it with `read`, which says what would be right.
+    pub fn read<T>(
+        &mut self,
+        key: &str,
+        read: impl FnOnce(&str) -> Result<T, String>,
+    ) -> Option<T> {
+        let node = self.take(key)?;
+        let text = match node.value {
+            Value::Text(text) => text,
+            other => {
+                self.problem(
+                    key,
+                    &node.place,
+                    format!("must be text in quotes and is {}", other.kind()),
+                );
+                return None;
+            }
+        };
+        match read(&text) {
+            Ok(value) => Some(value),
+            Err(message) => {
+                self.problem(key, &node.place, message);
+                None
+            }
+        }
+    }
+
+    /// Takes text.
+    pub fn text(&mut self, key: &str) -> Option<String> {
+        self.read(key, |text| Ok(text.to_owned()))
+    }
+
+    /// Takes text with its place.
+    pub fn given_text(&mut self, key: &str) -> Option<(String, String)> {
+        let place = self.entries.get(key)?.place.clone();
+        Some((self.text(key)?, place))
+    }
+
+    /// Whether a problem with a key was noted.
+    pub fn has_problem(&self, key: &str) -> bool {
+        let path = self.path(key);
+        self.problems.iter().any(|problem| problem.key == path)
+    }
+
+    /// Takes one text or a list of texts, each with its place. A variable separates them by commas.
+    pub fn texts(&mut self, key: &str) -> Vec<(String, String)> {
+        let Some(node) = self.take(key) else {
+            return Vec::new();
+        };
+        match node.value {
+            Value::Text(text) => text
+                .split(',')
+                .map(str::trim)
+                .filter(|part| !part.is_empty())
+                .map(|part| (part.to_owned(), node.place.clone()))
+                .collect(),
+            Value::List(items) => {
+                let mut texts = Vec::new();
+                for item in items {
+                    match item.value {
+                        Value::Text(text) => texts.push((text, item.place)),
+                        other => self.problem(
+                            key,
+                            &item.place,
+                            format!("must be a list of texts and holds {}", other.kind()),
+                        ),
+                    }
+                }
+                texts
+            }
+            other => {
+                self.problem(
+                    key,
+                    &node.place,
+                    format!("must be text or a list of texts and is {}", other.kind()),
+                );
+                Vec::new()
+            }
+        }
+    }
+
+    /// Takes a secret: from the key itself, or from the file that `<key>_file` names.
+    pub fn secrets(&mut self, key: &str) -> Vec<(String, String)> {
+        let file_key = format!("{key}_file");
+        let Some(path) = self.text(&file_key) else {
+            return self.texts(key);
+        };
+        if let Some(node) = self.take(key)
+            && node.place != "default"
+        {
+            self.problem(
+                key,
+                &node.place,
+                format!("is also given by {file_key}; keep one of the two"),
+            );
+        }
+        match std::fs::read_to_string(&path) {
+            Ok(text) => text
+                .split([',', '\n'])
+                .map(str::trim)
+                .filter(|part| !part.is_empty())
+                .map(|part| (part.to_owned(), path.clone()))
+                .collect(),
+            Err(error) => {
+                self.problem(&file_key, &path, format!("cannot be read: {error}"));
+                Vec::new()
+            }
+        }
+    }
+
+    /// Takes a whole number within bounds.
+    pub fn number(&mut self, key: &str, least: i64, most: i64) -> Option<i64> {
+        let node = self.take(key)?;
+        let number = match &node.value {
+            Value::Number(number) => Some(*number),
+            Value::Text(text) => text.trim().parse().ok(),
+            _ => None,
+        };
+        let number = number.filter(|number| (least..=most).contains(number));
+        if number.is_none() {
+            self.problem(
+                key,
+                &node.place,
+                format!("must be a whole number from {least} to {most}"),
+            );
+        }
+        number
+    }
+
+    /// Takes true or false.
+    pub fn flag(&mut self, key: &str) -> Option<bool> {
+        let node = self.take(key)?;
+        let flag = match &node.value {
+            Value::Flag(flag) => Some(*flag),
+            Value::Text(text) => text.trim().parse().ok(),
+            _ => None,
+        };
+        if flag.is_none() {
+            self.problem(key, &node.place, "must be true or false");
+        }
+        flag
+    }
+
+    /// Takes a duration such as `5s` within bounds.
+    pub fn duration(&mut self, key: &str, least: Duration, most: Duration) -> Option<Duration> {
+        self.read(key, |text| {
+            let bounds = || {
+                format!(
+                    "must be a duration from {} to {}, such as \"5s\" or \"7days\"",
+                    humantime::format_duration(least),
+                    humantime::format_duration(most)
+                )
+            };
+            let duration = humantime::parse_duration(text).map_err(|_| bounds())?;
+            if (least..=most).contains(&duration) {
+                Ok(duration)
+            } else {
+                Err(bounds())
+            }
+        })
+    }
+
+    /// Takes a size such as `1MiB` within bounds.
+    pub fn size(&mut self, key: &str, least: u64, most: u64) -> Option<u64> {
+        self.read(key, |text| {
+            let bounds = || {
+                format!(
+                    "must be a size from {} to {}, such as \"1MiB\"",
+                    bytesize::ByteSize(least),
+                    bytesize::ByteSize(most)
+                )
+            };
+            let size = text
+                .parse::<bytesize::ByteSize>()
+                .map_err(|_| bounds())?
+                .as_u64();
+            if (least..=most).contains(&size) {
+                Ok(size)
+            } else {
+                Err(bounds())
+            }
+        })
+    }
+
+    /// Takes a table whose keys are free, with texts, numbers and flags as values.
+    pub fn free_table<T>(&mut self, key: &str, of: impl Fn(Free<'_>) -> T) -> Vec<(String, T)> {
+        let Some(node) = self.take(key) else {
+            return Vec::new();
+        };
+        let Value::Table(entries) = node.value else {
+            self.problem(
+                key,
+                &node.place,
+                "must be a table, such as { x-delivery-limit = 20 }",
+            );
+            return Vec::new();
+        };
+        let mut taken = Vec::new();
+        for (name, node) in entries {
+            match &node.value {
+                Value::Text(text) => taken.push((name, of(Free::Text(text)))),
+                Value::Number(number) => taken.push((name, of(Free::Number(*number)))),
+                Value::Flag(flag) => taken.push((name, of(Free::Flag(*flag)))),
+                other => self.problem(
+                    &format!("{key}.{name}"),
+                    &node.place,
+                    format!("must be text, a number or a flag and is {}", other.kind()),
+                ),
+            }
+        }
+        taken
+    }
+
+    /// Takes a key that has no effect yet; whether it was given.
+    pub fn given(&mut self, key: &str) -> bool {
+        self.take(key).is_some()
+    }
+}
+
+/// A value of a free table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Free<'a> {
+    /// Text.
+    Text(&'a str),
+    /// A number.
+    Number(i64),
+    /// A flag.
+    Flag(bool),
+}
+
+fn nearest<'a>(key: &str, known: &'a [String]) -> Option<&'a str> {
+    known
+        .iter()
+        .map(|name| (strsim::jaro_winkler(key, name), name.as_str()))
+        .filter(|(likeness, _)| *likeness > 0.8)
+        .max_by(|a, b| a.0.total_cmp(&b.0))
+        .map(|(_, name)| name)
+}

@@ -1,0 +1,139 @@
+//! Serving HTTP/1.1 with deadlines and bounds, for the public and the admin listener.
+//!
+//! `axum::serve` (0.8) has no read timeouts, so the connections are driven with hyper-util's builder: a
+//! deadline for the head (hyper counts it from the moment a connection is idle, so it is the idle
+//! deadline too), one for the age of a connection, a cap on their number, and limits on the head's
+//! size and number of headers. What is in a request is [`webhook`]'s business.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto::Builder;
+use hyper_util::service::TowerToHyperService;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::metrics::Metrics;
+
+pub mod webhook;
+
+/// Bounds of a listener.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Connections at once; more are answered 429 and closed.
+    pub connections: usize,
+    /// From idle to the end of the next request's head.
+    pub header_timeout: Duration,
+    /// The age at which a connection is closed after its current request.
+    pub connection_max_age: Duration,
+    /// How long running requests may take to end after shutdown.
+    pub drain: Duration,
+}
+
+/// Bytes of a request's head at most.
+pub const HEAD_BYTES: usize = 16 * 1024;
+/// Headers of a request at most.
+pub const HEADERS: usize = 64;
+
+/// What a connection over the cap gets: GHL retries it later.
+const OVER_THE_CAP: &[u8] =
+    b"HTTP/1.1 429 Too Many Requests\r\nretry-after: 30\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+
+/// Serves until shutdown; then stops accepting, lets running requests end, and closes.
+pub async fn serve(
+    listener: TcpListener,
+    router: Router,
+    limits: Limits,
+    metrics: Option<Metrics>,
+    shutdown: CancellationToken,
+) {
+    let room = Arc::new(Semaphore::new(limits.connections));
+    let connections = TaskTracker::new();
+    loop {
+        let accepted = tokio::select! {
+            () = shutdown.cancelled() => break,
+            accepted = listener.accept() => accepted,
+        };
+        let stream = match accepted {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                // Out of descriptors, most likely: they come back when connections end.
+                if let Some(metrics) = &metrics {
+                    metrics.http_accept_errors.inc();
+                }
+                tracing::warn!(%error, "cannot accept a connection");
+                sleep(Duration::from_millis(100)).await;
+                continue;
+            }
+        };
+        let Ok(place) = Arc::clone(&room).try_acquire_owned() else {
+            if let Some(metrics) = &metrics {
+                metrics.http_connections_refused.inc();
+            }
+            // A socket just accepted has room for these bytes; if not, closing says enough.
+            let _ = stream.try_write(OVER_THE_CAP);
+            continue;
+        };
+        let connection = Connection {
+            router: router.clone(),
+            limits,
+            metrics: metrics.clone(),
+            _place: place,
+        };
+        connections.spawn(connection.run(stream, shutdown.clone()));
+    }
+    drop(listener);
+    connections.close();
+    if timeout(limits.drain, connections.wait()).await.is_err() {
+        tracing::warn!(
+            open = connections.len(),
+            "connections did not end in time and are cut"
+        );
+    }
+}
+
+struct Connection {
+    router: Router,
+    limits: Limits,
+    metrics: Option<Metrics>,
+    _place: OwnedSemaphorePermit,
+}
+
+impl Connection {
+    async fn run(self, stream: TcpStream, shutdown: CancellationToken) {
+        // Answers are small and final: waiting to fill a packet would only add latency.
+        let _ = stream.set_nodelay(true);
+        let mut builder = Builder::new(TokioExecutor::new()).http1_only();
+        builder
+            .http1()
+            .timer(TokioTimer::new())
+            .header_read_timeout(self.limits.header_timeout)
+            .max_buf_size(HEAD_BYTES)
+            .max_headers(HEADERS)
+            .keep_alive(true);
+        let service = TowerToHyperService::new(self.router);
+        let serving = builder.serve_connection(TokioIo::new(stream), service);
+        tokio::pin!(serving);
+        if let Some(metrics) = &self.metrics {
+            metrics.http_connections.inc();
+        }
+        // How a connection ended is its sender's affair; requests are counted where they are answered.
+        let ended = tokio::select! {
+            _ = serving.as_mut() => true,
+            () = shutdown.cancelled() => false,
+            () = sleep(self.limits.connection_max_age) => false,
+        };
+        if !ended {
+            serving.as_mut().graceful_shutdown();
+            let _ = timeout(self.limits.drain, serving).await;
+        }
+        if let Some(metrics) = &self.metrics {
+            metrics.http_connections.dec();
+        }
+    }
+}

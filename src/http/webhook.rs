@@ -1,0 +1,425 @@
+//! The webhook routes: from a request's head and bytes to an answer. The only place of status codes.
+//!
+//! GHL counts every status outside 2xx as a failure and retries it for about three days, so the one 2xx
+//! means "committed" and nothing else, and there is no redirect. What is refused for its content goes to
+//! the quarantine; what cannot be committed now is answered 429, which GHL has retried under every rule
+//! it ever had.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{Path, Request, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use axum::routing::post;
+use bytes::{Bytes, BytesMut};
+use http_body_util::BodyExt;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::timeout;
+
+use crate::clock::Clock;
+use crate::ingest::{App, Ingest, Receipt, Refusal, Webhook};
+use crate::metrics::Metrics;
+use crate::quarantine::{self, fingerprint};
+use crate::signature::{GHL_HEADER, LEGACY_HEADER, SignatureHeaders};
+use crate::store::Refused;
+
+/// Bounds of a request.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Bytes of one body.
+    pub body_bytes: usize,
+    /// Bytes of all bodies in memory, from the first byte read to the commit.
+    pub memory_bytes: usize,
+    /// From the head to the last byte of the body.
+    pub body_timeout: Duration,
+    /// What a refused sender is told to wait, in whole seconds.
+    pub retry_after: Duration,
+}
+
+/// What the routes share.
+pub struct Door {
+    ingest: Arc<Ingest>,
+    quarantine: quarantine::Handle,
+    limits: Limits,
+    memory: Arc<Semaphore>,
+    clock: Clock,
+    metrics: Metrics,
+}
+
+/// Why a request was answered with something else than 200.
+#[derive(Debug)]
+enum Problem {
+    Refused(Refusal),
+    BadRequest,
+    NotFound,
+    MethodNotAllowed,
+    BodyTooSlow,
+    BodyTooLarge,
+    BodyTruncated,
+    UnsupportedMediaType,
+    /// No memory for one more body.
+    Full,
+}
+
+impl Problem {
+    fn status(&self) -> StatusCode {
+        match self {
+            Self::Refused(Refusal::Signature(_)) => StatusCode::UNAUTHORIZED,
+            Self::Refused(Refusal::UnknownApp) => StatusCode::FORBIDDEN,
+            Self::Refused(Refusal::Overloaded | Refusal::Unavailable) | Self::Full => {
+                StatusCode::TOO_MANY_REQUESTS
+            }
+            Self::BadRequest | Self::BodyTruncated => StatusCode::BAD_REQUEST,
+            Self::NotFound => StatusCode::NOT_FOUND,
+            Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
+            Self::BodyTooSlow => StatusCode::REQUEST_TIMEOUT,
+            Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+        }
+    }
+
+    /// The `reason` label of `hookwell_refused_total`.
+    fn reason(&self) -> &'static str {
+        match self {
+            Self::Refused(refusal) => refusal.as_str(),
+            Self::BadRequest => "bad_request",
+            Self::NotFound => "not_found",
+            Self::MethodNotAllowed => "method",
+            Self::BodyTooSlow => "body_too_slow",
+            Self::BodyTooLarge => "body_too_large",
+            Self::BodyTruncated => "truncated",
+            Self::UnsupportedMediaType => "media_type",
+            Self::Full => "memory_full",
+        }
+    }
+
+    /// Short, constant, and the same for every signature: an attacker learns nothing.
+    fn text(&self) -> &'static str {
+        match self {
+            Self::Refused(Refusal::Signature(_)) => r#"{"error":"signature"}"#,
+            Self::Refused(Refusal::UnknownApp) => r#"{"error":"unknown app"}"#,
+            Self::Refused(Refusal::Overloaded | Refusal::Unavailable) | Self::Full => {
+                r#"{"error":"come again later"}"#
+            }
+            Self::BadRequest | Self::BodyTruncated => r#"{"error":"bad request"}"#,
+            Self::NotFound => r#"{"error":"not found"}"#,
+            Self::MethodNotAllowed => r#"{"error":"post only"}"#,
+            Self::BodyTooSlow => r#"{"error":"too slow"}"#,
+            Self::BodyTooLarge => r#"{"error":"body too large"}"#,
+            Self::UnsupportedMediaType => r#"{"error":"application/json only"}"#,
+        }
+    }
+
+    /// Whether the rest of the request may still be on the wire.
+    fn ends_the_connection(&self) -> bool {
+        matches!(
+            self,
+            Self::BodyTooSlow
+                | Self::BodyTooLarge
+                | Self::BodyTruncated
+                | Self::BadRequest
+                | Self::Full
+        )
+    }
+}
+
+fn json(status: StatusCode, text: impl Into<Body>) -> Response {
+    let mut response = Response::new(text.into());
+    *response.status_mut() = status;
+    response.headers_mut().insert(
+        header::CONTENT_TYPE,
+        header::HeaderValue::from_static("application/json"),
+    );
+    response
+}
+
+impl IntoResponse for Receipt {
+    fn into_response(self) -> Response {
+        let status = if self.duplicate {
+            "duplicate"
+        } else {
+            "accepted"
+        };
+        // A key is graphic ASCII; serde_json still has the last word on quoting it.
+        let body = serde_json::json!({"status": status, "event_key": self.event_key});
+        json(StatusCode::OK, body.to_string())
+    }
+}
+
+impl Door {
+    fn answer(&self, result: Result<Receipt, Problem>) -> Response {
+        let problem = match result {
+            Ok(receipt) => return receipt.into_response(),
+            Err(problem) => problem,
+        };
+        self.metrics
+            .refused
+            .with_label_values(&[problem.reason()])
+            .inc();
+        let status = problem.status();
+        let mut response = json(status, problem.text());
+        let headers = response.headers_mut();
+        if status == StatusCode::TOO_MANY_REQUESTS {
+            headers.insert(
+                header::RETRY_AFTER,
+                self.limits.retry_after.as_secs().into(),
+            );
+        }
+        if status == StatusCode::METHOD_NOT_ALLOWED {
+            headers.insert(header::ALLOW, header::HeaderValue::from_static("POST"));
+        }
+        if problem.ends_the_connection() {
+            headers.insert(
+                header::CONNECTION,
+                header::HeaderValue::from_static("close"),
+            );
+        }
+        response
+    }
+}
+
+/// The public routes: `POST <path>` and `POST <path>/<EventName>` for each app, and nothing else.
+pub fn router(
+    ingest: Arc<Ingest>,
+    quarantine: quarantine::Handle,
+    limits: Limits,
+    clock: Clock,
+    metrics: Metrics,
+) -> Router {
+    for problem in [
+        Problem::BadRequest,
+        Problem::NotFound,
+        Problem::MethodNotAllowed,
+        Problem::BodyTooSlow,
+        Problem::BodyTooLarge,
+        Problem::BodyTruncated,
+        Problem::UnsupportedMediaType,
+        Problem::Full,
+    ]
+    .into_iter()
+    .chain(Refusal::all().map(Problem::Refused))
+    {
+        metrics.refused.with_label_values(&[problem.reason()]);
+    }
+    let memory = Arc::new(Semaphore::new(limits.memory_bytes));
+    let apps = ingest.apps().to_vec();
+    let door = Arc::new(Door {
+        ingest,
+        quarantine,
+        limits,
+        memory,
+        clock,
+        metrics,
+    });
+    let mut router = Router::new();
+    for app in apps {
+        let plain = app.clone();
+        let named_path = format!("{}/{{event_name}}", app.path);
+        router = router
+            .route(
+                &plain.path.clone(),
+                post(
+                    move |State(door): State<Arc<Door>>, request: Request| async move {
+                        let result = receive(&door, &plain, None, request).await;
+                        door.answer(result)
+                    },
+                )
+                .fallback(refuse_method),
+            )
+            .route(
+                &named_path,
+                post(
+                    move |State(door): State<Arc<Door>>,
+                          Path(name): Path<String>,
+                          request: Request| async move {
+                        let result = receive(&door, &app, Some(name), request).await;
+                        door.answer(result)
+                    },
+                )
+                .fallback(refuse_method),
+            );
+    }
+    router
+        .fallback(
+            |State(door): State<Arc<Door>>| async move { door.answer(Err(Problem::NotFound)) },
+        )
+        .layer(middleware::from_fn_with_state(
+            Arc::clone(&door),
+            check_and_count,
+        ))
+        .with_state(door)
+}
+
+async fn refuse_method(State(door): State<Arc<Door>>) -> Response {
+    door.answer(Err(Problem::MethodNotAllowed))
+}
+
+/// Refuses a head that two servers could read differently, and counts every answer.
+async fn check_and_count(State(door): State<Arc<Door>>, request: Request, next: Next) -> Response {
+    let headers = request.headers();
+    let count = |name: header::HeaderName| headers.get_all(name).iter().count();
+    let ambiguous = count(header::TRANSFER_ENCODING) > 1
+        || (count(header::TRANSFER_ENCODING) == 1 && count(header::CONTENT_LENGTH) > 0)
+        || count(header::CONTENT_LENGTH) > 1
+        || count(header::HOST) > 1
+        || (count(header::HOST) == 0 && request.version() == axum::http::Version::HTTP_11);
+    let response = match ambiguous {
+        true => door.answer(Err(Problem::BadRequest)),
+        false => next.run(request).await,
+    };
+    door.metrics
+        .http_responses
+        .with_label_values(&[response.status().as_str()])
+        .inc();
+    response
+}
+
+async fn receive(
+    door: &Door,
+    app: &App,
+    event_name: Option<String>,
+    request: Request,
+) -> Result<Receipt, Problem> {
+    let (head, body) = request.into_parts();
+    check_media_type(&head.headers)?;
+    let path = head.uri.path();
+    let ghl = values(&head.headers, GHL_HEADER);
+    let legacy = values(&head.headers, LEGACY_HEADER);
+    let quarantine = |reason: &'static str, body: Bytes| {
+        let text = |values: &[&[u8]]| {
+            let first = values.first()?;
+            std::str::from_utf8(first)
+                .ok()
+                .filter(|text| !text.contains('\0'))
+                .map(str::to_owned)
+        };
+        let (signature, legacy_signature) = (text(&ghl), text(&legacy));
+        door.quarantine.offer(Refused {
+            fingerprint: fingerprint(
+                path,
+                signature.as_deref(),
+                legacy_signature.as_deref(),
+                &body,
+            ),
+            reason,
+            path: path.to_owned(),
+            signature,
+            legacy_signature,
+            seen_at: (door.clock)(),
+            body,
+        });
+    };
+
+    let (body, memory) = match read_body(door, &head.headers, body).await {
+        Ok(read) => read,
+        Err((Problem::BodyTruncated, read)) => {
+            quarantine(Problem::BodyTruncated.reason(), read);
+            return Err(Problem::BodyTruncated);
+        }
+        Err((problem, _)) => return Err(problem),
+    };
+    let _timer = door.metrics.accept_seconds.start_timer();
+    let webhook = Webhook {
+        app,
+        event_name: event_name.as_deref(),
+        signatures: SignatureHeaders {
+            ghl: &ghl,
+            legacy: &legacy,
+        },
+        body: &body,
+    };
+    let accepted = door.ingest.accept(&webhook, memory).await;
+    if let Err(refusal @ (Refusal::Signature(_) | Refusal::UnknownApp)) = accepted {
+        quarantine(refusal.as_str(), body.clone());
+    }
+    accepted.map_err(Problem::Refused)
+}
+
+fn values<'a>(headers: &'a HeaderMap, name: &str) -> Vec<&'a [u8]> {
+    headers
+        .get_all(name)
+        .iter()
+        .map(|value| value.as_bytes())
+        .collect()
+}
+
+/// GHL sends `application/json`; a request without a type is taken at its word.
+fn check_media_type(headers: &HeaderMap) -> Result<(), Problem> {
+    if headers.contains_key(header::CONTENT_ENCODING) {
+        // Nothing is ever inflated: the signature covers the bytes as sent.
+        return Err(Problem::UnsupportedMediaType);
+    }
+    let Some(value) = headers.get(header::CONTENT_TYPE) else {
+        return Ok(());
+    };
+    let media_type = value
+        .to_str()
+        .unwrap_or_default()
+        .split(';')
+        .next()
+        .unwrap_or_default()
+        .trim();
+    match media_type.eq_ignore_ascii_case("application/json") {
+        true => Ok(()),
+        false => Err(Problem::UnsupportedMediaType),
+    }
+}
+
+/// Reads the body within its limit, its deadline, and the memory for all bodies. With a truncated body
+/// comes what was read of it.
+async fn read_body(
+    door: &Door,
+    headers: &HeaderMap,
+    mut body: Body,
+) -> Result<(Bytes, OwnedSemaphorePermit), (Problem, Bytes)> {
+    let nothing = |problem| (problem, Bytes::new());
+    let reserve = |bytes: usize| {
+        let bytes = u32::try_from(bytes).map_err(|_| nothing(Problem::BodyTooLarge))?;
+        Arc::clone(&door.memory)
+            .try_acquire_many_owned(bytes)
+            .map_err(|_| nothing(Problem::Full))
+    };
+    let announced = headers
+        .get(header::CONTENT_LENGTH)
+        .and_then(|value| value.to_str().ok()?.parse::<usize>().ok())
+        .unwrap_or(0);
+    if door.limits.body_bytes < announced {
+        return Err(nothing(Problem::BodyTooLarge));
+    }
+    // The announced length is reserved at once, so that a body that begins also ends; memory itself is
+    // taken as bytes come.
+    let mut memory = reserve(announced)?;
+    let mut read = BytesMut::new();
+    let reading = async {
+        while let Some(frame) = body.frame().await {
+            let Ok(frame) = frame else {
+                return Err(Problem::BodyTruncated);
+            };
+            let Ok(data) = frame.into_data() else {
+                continue;
+            };
+            let length = read.len() + data.len();
+            if door.limits.body_bytes < length {
+                return Err(Problem::BodyTooLarge);
+            }
+            if memory.num_permits() < length {
+                memory
+                    .merge(reserve(length - memory.num_permits()).map_err(|(problem, _)| problem)?);
+            }
+            if read.is_empty() {
+                read.reserve(announced.min(door.limits.body_bytes));
+            }
+            read.extend_from_slice(&data);
+        }
+        Ok(())
+    };
+    match timeout(door.limits.body_timeout, reading).await {
+        Ok(Ok(())) => Ok((read.freeze(), memory)),
+        Ok(Err(problem)) => Err((problem, read.freeze())),
+        Err(_) => Err(nothing(Problem::BodyTooSlow)),
+    }
+}

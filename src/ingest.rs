@@ -1,0 +1,248 @@
+//! The way in: verify, identify, hand over to the writer, wait for its answer.
+//!
+//! Invariants: nothing unverified reaches the store; "accepted" means committed; a request never owns a
+//! database future, so a hang-up or a deadline cancels nothing. This room knows no HTTP and no SQL.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::timeout;
+
+use crate::clock::Clock;
+use crate::event::identify::{Identity, identify};
+use crate::event::{BodyHash, Event, Micros, Origin};
+use crate::metrics::Metrics;
+use crate::signature::{Reject, SignatureHeaders, Verifier};
+use crate::store::Appended;
+
+mod writer;
+
+pub use writer::{Handle, Writer};
+
+/// An app whose events are taken.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct App {
+    /// Its id, as bodies carry it in `appId`.
+    pub id: String,
+    /// Where GHL posts its events.
+    pub path: String,
+}
+
+/// A request as it came, with its whole body.
+#[derive(Clone, Copy)]
+pub struct Webhook<'a> {
+    /// The app whose path it was posted to.
+    pub app: &'a App,
+    /// The event name at the end of the path.
+    pub event_name: Option<&'a str>,
+    /// All signature headers.
+    pub signatures: SignatureHeaders<'a>,
+    /// The raw body.
+    pub body: &'a Bytes,
+}
+
+/// What a verified request is, before it is in the log.
+#[derive(Debug)]
+pub struct Judged {
+    /// Ready to be appended.
+    pub event: Event,
+    /// What the reader found.
+    pub identity: Identity,
+}
+
+/// Why a request was not accepted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refusal {
+    /// Its signature is missing or wrong.
+    Signature(Reject),
+    /// It is signed, but for an app that is not configured. One key of GHL's signs for all apps, so a
+    /// signature proves the sender and not the addressee (ghl guide, section on webhook keys).
+    UnknownApp,
+    /// More is waiting for the store than may wait.
+    Overloaded,
+    /// The store did not commit it, or not in time. Whether it is in the log is not known.
+    Unavailable,
+}
+
+impl Refusal {
+    /// Every reason, for metrics that are there from the start.
+    pub fn all() -> impl Iterator<Item = Self> {
+        Reject::ALL.into_iter().map(Self::Signature).chain([
+            Self::UnknownApp,
+            Self::Overloaded,
+            Self::Unavailable,
+        ])
+    }
+
+    /// The name used in metrics, logs and the quarantine.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Signature(Reject::Missing) => "signature_missing",
+            Self::Signature(Reject::NotApplicable) => "signature_not_applicable",
+            Self::Signature(Reject::Repeated) => "signature_repeated",
+            Self::Signature(Reject::Malformed) => "signature_malformed",
+            Self::Signature(Reject::Wrong) => "signature_wrong",
+            Self::Signature(Reject::LegacyOff) => "signature_legacy_disabled",
+            Self::UnknownApp => "unknown_app",
+            Self::Overloaded => "overloaded",
+            Self::Unavailable => "store_unavailable",
+        }
+    }
+}
+
+/// An event that is in the log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Receipt {
+    /// The key it has there.
+    pub event_key: String,
+    /// Whether it was there already.
+    pub duplicate: bool,
+}
+
+/// Verifies and identifies a request. Pure: the same request has the same verdict everywhere, at the
+/// door and when an operator admits it from the quarantine.
+pub fn judge(
+    verifier: &Verifier,
+    apps: &[App],
+    webhook: &Webhook<'_>,
+    received_at: Micros,
+) -> Result<Judged, Refusal> {
+    verifier
+        .verify(webhook.body, &webhook.signatures)
+        .map_err(Refusal::Signature)?;
+    let body_hash = BodyHash::of(webhook.body);
+    let identity = identify(webhook.body, &body_hash, webhook.event_name);
+    let app_id = match &identity.app_id {
+        Some(named) if apps.iter().all(|app| app.id != *named) => return Err(Refusal::UnknownApp),
+        Some(named) => named.clone(),
+        None => webhook.app.id.clone(),
+    };
+    let signature = webhook
+        .signatures
+        .ghl
+        .first()
+        .or(webhook.signatures.legacy.first());
+    let event = Event {
+        key: identity.key.clone(),
+        app_id,
+        event_type: identity.event_type.clone(),
+        tenant: identity.tenant.clone(),
+        entity_id: identity.entity_id.clone(),
+        origin: Origin::Webhook,
+        signature: signature
+            .and_then(|value| std::str::from_utf8(value).ok())
+            .map(str::to_owned),
+        received_at,
+        body_hash,
+        body: webhook.body.clone(),
+    };
+    Ok(Judged { event, identity })
+}
+
+/// The way in, shared by all requests.
+pub struct Ingest {
+    verifier: Verifier,
+    apps: Vec<App>,
+    writer: Handle,
+    commit_deadline: Duration,
+    clock: Clock,
+    metrics: Metrics,
+}
+
+impl Ingest {
+    /// Puts the parts together.
+    pub fn new(
+        verifier: Verifier,
+        apps: Vec<App>,
+        writer: Handle,
+        commit_deadline: Duration,
+        clock: Clock,
+        metrics: Metrics,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            verifier,
+            apps,
+            writer,
+            commit_deadline,
+            clock,
+            metrics,
+        })
+    }
+
+    /// The configured apps.
+    pub fn apps(&self) -> &[App] {
+        &self.apps
+    }
+
+    /// Accepts a request: on return it is committed, or it was before.
+    ///
+    /// `memory` is the body's share of the memory for bodies; it is given back when the event is
+    /// committed. Cancel-safe in the sense that matters: an event once handed over is committed whether
+    /// or not anybody still waits.
+    ///
+    /// # Errors
+    /// A [`Refusal`]; after [`Refusal::Unavailable`] the event may still become durable, and a retry of
+    /// the same bytes finds it.
+    pub async fn accept(
+        &self,
+        webhook: &Webhook<'_>,
+        memory: OwnedSemaphorePermit,
+    ) -> Result<Receipt, Refusal> {
+        let Judged { event, identity } =
+            judge(&self.verifier, &self.apps, webhook, (self.clock)())?;
+        if let Some(reason) = identity.unreadable {
+            self.metrics
+                .unreadable
+                .with_label_values(&[reason.as_str()])
+                .inc();
+        }
+        if identity.key_is_fallback {
+            self.metrics.without_id.inc();
+        }
+        if identity.too_large {
+            self.metrics.too_large.inc();
+        }
+        let key = event.key.to_string();
+        let answer = self
+            .writer
+            .hand_over(event, memory)
+            .ok_or(Refusal::Overloaded)?;
+        let appended = match timeout(self.commit_deadline, answer).await {
+            Ok(Ok(Some(appended))) => appended,
+            Ok(Ok(None) | Err(_)) | Err(_) => return Err(Refusal::Unavailable),
+        };
+        let (outcome, receipt) = match appended {
+            Appended::New(_) => (
+                "new",
+                Receipt {
+                    event_key: key,
+                    duplicate: false,
+                },
+            ),
+            Appended::Duplicate => (
+                "duplicate",
+                Receipt {
+                    event_key: key,
+                    duplicate: true,
+                },
+            ),
+            Appended::Altered(position, altered) => {
+                tracing::warn!(
+                    event_key = %altered, position = position.0,
+                    "a known webhookId came with other bytes; both are kept"
+                );
+                (
+                    "altered",
+                    Receipt {
+                        event_key: altered.to_string(),
+                        duplicate: false,
+                    },
+                )
+            }
+        };
+        self.metrics.events.with_label_values(&[outcome]).inc();
+        Ok(receipt)
+    }
+}

@@ -1,0 +1,191 @@
+//! Group commit: one writer takes whatever is waiting, appends it in one transaction, and answers all.
+//!
+//! While one batch commits the next gathers; no timer makes anybody wait. A batch never holds two
+//! events under one key: same bytes share the first one's place, other bytes wait for the next batch,
+//! so the store sees them one after the other.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+
+use tokio::sync::{Notify, OwnedSemaphorePermit, mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+
+use crate::event::Event;
+use crate::metrics::Metrics;
+use crate::store::{Appended, Store};
+
+struct Waiting {
+    event: Event,
+    /// `None` tells the request that the commit failed.
+    reply: oneshot::Sender<Option<Appended>>,
+    _memory: OwnedSemaphorePermit,
+}
+
+/// The requests' end of the queue.
+#[derive(Clone)]
+pub struct Handle {
+    queue: mpsc::Sender<Waiting>,
+}
+
+impl Handle {
+    /// Queues an event; `None` when the queue is full or the writer has ended. The answer is what
+    /// became of it, or `None` when that is not known.
+    pub(super) fn hand_over(
+        &self,
+        event: Event,
+        memory: OwnedSemaphorePermit,
+    ) -> Option<oneshot::Receiver<Option<Appended>>> {
+        let (reply, answer) = oneshot::channel();
+        self.queue
+            .try_send(Waiting {
+                event,
+                reply,
+                _memory: memory,
+            })
+            .ok()?;
+        Some(answer)
+    }
+}
+
+/// The writer; run it as a task of its own.
+pub struct Writer {
+    queue: mpsc::Receiver<Waiting>,
+    store: Arc<dyn Store>,
+    batch_max: usize,
+    /// Told after each commit that the log has grown.
+    grown: Arc<Notify>,
+    metrics: Metrics,
+}
+
+impl Writer {
+    /// A writer that lets at most `queue_max` events wait and appends at most `batch_max` at once.
+    pub fn new(
+        store: Arc<dyn Store>,
+        queue_max: usize,
+        batch_max: usize,
+        grown: Arc<Notify>,
+        metrics: Metrics,
+    ) -> (Handle, Self) {
+        let (sender, queue) = mpsc::channel(queue_max);
+        (
+            Handle { queue: sender },
+            Self {
+                queue,
+                store,
+                batch_max,
+                grown,
+                metrics,
+            },
+        )
+    }
+
+    /// Appends until shutdown, then what is still queued.
+    pub async fn run(mut self, shutdown: CancellationToken) {
+        let mut held_back: VecDeque<Waiting> = VecDeque::new();
+        loop {
+            if held_back.is_empty() {
+                tokio::select! {
+                    first = self.queue.recv() => match first {
+                        Some(first) => held_back.push_back(first),
+                        None => return,
+                    },
+                    () = shutdown.cancelled(), if !self.queue.is_closed() => {
+                        // What was handed over before is still in the queue and is taken first.
+                        self.queue.close();
+                        continue;
+                    }
+                }
+            }
+            while held_back.len() < self.batch_max {
+                match self.queue.try_recv() {
+                    Ok(waiting) => held_back.push_back(waiting),
+                    Err(_) => break,
+                }
+            }
+            let batch = Batch::gather(&mut held_back, self.batch_max);
+            self.commit(batch).await;
+        }
+    }
+
+    async fn commit(&self, batch: Batch) {
+        self.metrics.commit_batch.observe(batch.events.len() as f64);
+        let timer = self.metrics.commit_seconds.start_timer();
+        let appended = self.store.append(&batch.events).await;
+        timer.observe_duration();
+        match appended {
+            Ok(appended) => {
+                self.grown.notify_one();
+                batch.answer(appended);
+            }
+            Err(error) => {
+                self.metrics.commit_errors.inc();
+                tracing::warn!(
+                    events = batch.events.len(),
+                    error = %crate::telemetry::Chain(&error),
+                    "the store did not commit; the senders are asked to come again"
+                );
+                batch.fail();
+            }
+        }
+    }
+}
+
+/// Distinct events with everybody who waits for each.
+struct Batch {
+    events: Vec<Event>,
+    waiting: Vec<Vec<(oneshot::Sender<Option<Appended>>, OwnedSemaphorePermit)>>,
+}
+
+impl Batch {
+    /// Takes what may go together from the front; leaves the rest in order.
+    fn gather(queue: &mut VecDeque<Waiting>, most: usize) -> Self {
+        let mut batch = Self {
+            events: Vec::new(),
+            waiting: Vec::new(),
+        };
+        let mut places: HashMap<(String, String), usize> = HashMap::new();
+        let mut rest = VecDeque::new();
+        for Waiting {
+            event,
+            reply,
+            _memory,
+        } in queue.drain(..)
+        {
+            let key = (event.app_id.clone(), event.key.to_string());
+            match places.get(&key) {
+                Some(&place) if batch.events[place].body_hash == event.body_hash => {
+                    batch.waiting[place].push((reply, _memory));
+                }
+                None if batch.events.len() < most => {
+                    places.insert(key, batch.events.len());
+                    batch.events.push(event);
+                    batch.waiting.push(vec![(reply, _memory)]);
+                }
+                _ => rest.push_back(Waiting {
+                    event,
+                    reply,
+                    _memory,
+                }),
+            }
+        }
+        *queue = rest;
+        batch
+    }
+
+    fn answer(self, appended: Vec<Appended>) {
+        for (outcome, waiting) in appended.into_iter().zip(self.waiting) {
+            let mut outcome = outcome;
+            for (reply, _memory) in waiting {
+                // Whoever has gone in the meantime is not missed: the event is durable.
+                let _ = reply.send(Some(outcome));
+                outcome = Appended::Duplicate;
+            }
+        }
+    }
+
+    fn fail(self) {
+        for (reply, _memory) in self.waiting.into_iter().flatten() {
+            let _ = reply.send(None);
+        }
+    }
+}

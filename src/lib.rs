@@ -1,0 +1,26 @@
+//! hookwell: GoHighLevel webhooks in, a durable log, RabbitMQ out.
+//!
+//! The way of an event is the reading order: [`http`] receives, [`signature`] verifies, [`event`]
+//! identifies, [`ingest`] hands over to the writer, [`store`] keeps, [`relay`] publishes through
+//! [`broker`]. ARCHITECTURE.md has the map.
+
+pub mod admin;
+pub mod app;
+pub mod broker;
+pub mod cli;
+pub mod clock;
+pub mod config;
+pub mod event;
+pub mod http;
+pub mod ingest;
+pub mod metrics;
+pub mod observe;
+pub mod quarantine;
+pub mod relay;
+pub mod retention;
+pub mod retry;
+pub mod routing;
+pub mod signature;
+pub mod store;
+pub mod supervisor;
+pub mod telemetry;

@@ -1,0 +1,299 @@
+//! Every metric hookwell exports: its name, its unit, its labels. The only home of `prometheus`.
+//!
+//! Label sets are closed: no tenant, entity, path or key ever becomes a label.
+
+use prometheus::core::Collector;
+use prometheus::{
+    Encoder, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
+    IntGaugeVec, Opts, Registry, TextEncoder,
+};
+
+/// The metrics of one daemon.
+#[derive(Debug, Clone)]
+pub struct Metrics {
+    registry: Registry,
+    /// `hookwell_http_responses_total{code}`: answers of the public listener.
+    pub http_responses: IntCounterVec,
+    /// `hookwell_http_connections`: open connections of the public listener.
+    pub http_connections: IntGauge,
+    /// `hookwell_http_connections_refused_total`: connections over the cap.
+    pub http_connections_refused: IntCounter,
+    /// `hookwell_http_accept_errors_total`: failures of accept(2), such as no file descriptors.
+    pub http_accept_errors: IntCounter,
+    /// `hookwell_accept_seconds`: from the whole request read to its answer.
+    pub accept_seconds: Histogram,
+    /// `hookwell_refused_total{reason}`: requests not accepted.
+    pub refused: IntCounterVec,
+    /// `hookwell_events_accepted_total{outcome}`: answered 200: `new`, `duplicate` or `altered`.
+    pub events: IntCounterVec,
+    /// `hookwell_events_unreadable_total{reason}`: signed bodies stored as `unknown`.
+    pub unreadable: IntCounterVec,
+    /// `hookwell_events_without_id_total`: events whose key is the hash of the body.
+    pub without_id: IntCounter,
+    /// `hookwell_events_too_large_total`: bodies that GHL flagged as cut (`payloadTooLarge`).
+    pub too_large: IntCounter,
+    /// `hookwell_commit_seconds`: one append transaction.
+    pub commit_seconds: Histogram,
+    /// `hookwell_commit_batch_events`: events of one append transaction.
+    pub commit_batch: Histogram,
+    /// `hookwell_commit_errors_total`: appends whose outcome is unknown.
+    pub commit_errors: IntCounter,
+    /// `hookwell_publish_seconds`: one batch, from the first publish to the last confirm.
+    pub publish_seconds: Histogram,
+    /// `hookwell_publish_outcomes_total{outcome}`: `confirmed`, `returned`, `nacked`, `unknown`.
+    pub publish_outcomes: IntCounterVec,
+    /// `hookwell_end_to_end_seconds{origin}`: from the request read to the confirm.
+    pub end_to_end_seconds: HistogramVec,
+    /// `hookwell_parked_total{reason}`: events that became dead letters.
+    pub parked: IntCounterVec,
+    /// `hookwell_broker_connects_total{result}`: attempts to open a session: `ok`, `error`.
+    pub broker_connects: IntCounterVec,
+    /// `hookwell_broker_connected`: 1 while a session stands.
+    pub broker_connected: IntGauge,
+    /// `hookwell_broker_blocked`: 1 while RabbitMQ takes nothing (memory or disk alarm).
+    pub broker_blocked: IntGauge,
+    /// `hookwell_relay_active`: 1 where this daemon runs the relay.
+    pub relay_active: IntGauge,
+    /// `hookwell_store_up`: 1 while an append could be made.
+    pub store_up: IntGauge,
+    /// `hookwell_ledger_events{state}`: `accepted`, `published`, `pending`, `parked`.
+    pub ledger: IntGaugeVec,
+    /// `hookwell_ledger_mismatch_events`: accepted − published − pending − parked; must be 0.
+    pub ledger_mismatch: IntGauge,
+    /// `hookwell_backlog_events`: events waiting for the relay.
+    pub backlog: IntGauge,
+    /// `hookwell_backlog_oldest_seconds`: age of the oldest of them.
+    pub backlog_oldest: IntGauge,
+    /// `hookwell_quarantine_entries`: refused requests kept.
+    pub quarantine_entries: IntGauge,
+    /// `hookwell_quarantine_dropped_total`: refused requests not kept, over the rate.
+    pub quarantine_dropped: IntCounter,
+    /// `hookwell_retention_removed_total{what}`: `events`, `keys`.
+    pub retention_removed: IntCounterVec,
+}
+
+/// Seconds; from a tenth of a millisecond to ten seconds.
+const SECONDS: [f64; 16] = [
+    0.0001, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
+    30.0,
+];
+/// Seconds of the whole way, outages included.
+const WAY_SECONDS: [f64; 16] = [
+    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 15.0, 60.0, 600.0, 3600.0,
+    86400.0,
+];
+const BATCH: [f64; 10] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0];
+
+/// Registers while building, so that no metric can be forgotten.
+struct Builder(Registry);
+
+impl Builder {
+    fn register<C: Collector + Clone + 'static>(&self, made: prometheus::Result<C>) -> C {
+        let metric = made.expect("metric names and labels are constants, checked by the tests");
+        self.0
+            .register(Box::new(metric.clone()))
+            .expect("every metric is registered once");
+        metric
+    }
+
+    fn counter(&self, name: &str, help: &str) -> IntCounter {
+        self.register(IntCounter::with_opts(opts(name, help)))
+    }
+
+    fn gauge(&self, name: &str, help: &str) -> IntGauge {
+        self.register(IntGauge::with_opts(opts(name, help)))
+    }
+
+    /// `values` are shown as 0 from the start, so that a rate is never undefined.
+    fn counters(&self, name: &str, help: &str, label: &str, values: &[&str]) -> IntCounterVec {
+        let family = self.register(IntCounterVec::new(opts(name, help), &[label]));
+        for value in values {
+            family.with_label_values(&[value]);
+        }
+        family
+    }
+
+    fn gauges(&self, name: &str, help: &str, label: &str, values: &[&str]) -> IntGaugeVec {
+        let family = self.register(IntGaugeVec::new(opts(name, help), &[label]));
+        for value in values {
+            family.with_label_values(&[value]);
+        }
+        family
+    }
+
+    fn histogram(&self, name: &str, help: &str, buckets: &[f64]) -> Histogram {
+        self.register(Histogram::with_opts(histogram_opts(name, help, buckets)))
+    }
+}
+
+fn opts(name: &str, help: &str) -> Opts {
+    Opts::new(name, help).namespace("hookwell")
+}
+
+fn histogram_opts(name: &str, help: &str, buckets: &[f64]) -> HistogramOpts {
+    HistogramOpts::from(opts(name, help)).buckets(buckets.to_vec())
+}
+
+impl Metrics {
+    /// A fresh set with its own registry.
+    pub fn new() -> Self {
+        let b = Builder(Registry::new());
+        let info = b.gauges(
+            "build_info",
+            "Version of this binary.",
+            "version",
+            &[env!("CARGO_PKG_VERSION")],
+        );
+        info.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
+        #[cfg(target_os = "linux")]
+        b.0.register(Box::new(
+            prometheus::process_collector::ProcessCollector::for_self(),
+        ))
+        .expect("the process collector is registered once");
+        Self {
+            http_responses: b.counters(
+                "http_responses_total",
+                "Answers of the public listener.",
+                "code",
+                &["200"],
+            ),
+            http_connections: b.gauge(
+                "http_connections",
+                "Open connections of the public listener.",
+            ),
+            http_connections_refused: b.counter(
+                "http_connections_refused_total",
+                "Connections over the cap.",
+            ),
+            http_accept_errors: b.counter(
+                "http_accept_errors_total",
+                "Failures of accept, such as no descriptors.",
+            ),
+            accept_seconds: b.histogram(
+                "accept_seconds",
+                "From the whole request read to its answer.",
+                &SECONDS,
+            ),
+            refused: b.counters("refused_total", "Requests not accepted.", "reason", &[]),
+            events: b.counters(
+                "events_accepted_total",
+                "Events answered 200.",
+                "outcome",
+                &["new", "duplicate", "altered"],
+            ),
+            unreadable: b.counters(
+                "events_unreadable_total",
+                "Signed bodies stored as unknown.",
+                "reason",
+                &[],
+            ),
+            without_id: b.counter(
+                "events_without_id_total",
+                "Events whose key is the hash of the body.",
+            ),
+            too_large: b.counter("events_too_large_total", "Bodies that GHL flagged as cut."),
+            commit_seconds: b.histogram("commit_seconds", "One append transaction.", &SECONDS),
+            commit_batch: b.histogram(
+                "commit_batch_events",
+                "Events of one append transaction.",
+                &BATCH,
+            ),
+            commit_errors: b.counter("commit_errors_total", "Appends whose outcome is unknown."),
+            publish_seconds: b.histogram(
+                "publish_seconds",
+                "One batch, first publish to last confirm.",
+                &SECONDS,
+            ),
+            publish_outcomes: b.counters(
+                "publish_outcomes_total",
+                "What became of published messages.",
+                "outcome",
+                &["confirmed", "returned", "nacked", "unknown"],
+            ),
+            end_to_end_seconds: b.register(HistogramVec::new(
+                histogram_opts(
+                    "end_to_end_seconds",
+                    "From the request read to the confirm.",
+                    &WAY_SECONDS,
+                ),
+                &["origin"],
+            )),
+            parked: b.counters(
+                "parked_total",
+                "Events that became dead letters.",
+                "reason",
+                &[],
+            ),
+            broker_connects: b.counters(
+                "broker_connects_total",
+                "Attempts to open a session.",
+                "result",
+                &["ok", "error"],
+            ),
+            broker_connected: b.gauge("broker_connected", "1 while a session stands."),
+            broker_blocked: b.gauge("broker_blocked", "1 while RabbitMQ takes nothing."),
+            relay_active: b.gauge("relay_active", "1 where this daemon runs the relay."),
+            store_up: b.gauge("store_up", "1 while an append could be made."),
+            ledger: b.gauges(
+                "ledger_events",
+                "Accepted = published + pending + parked.",
+                "state",
+                &["accepted", "published", "pending", "parked"],
+            ),
+            ledger_mismatch: b.gauge(
+                "ledger_mismatch_events",
+                "Events unaccounted for; must be 0.",
+            ),
+            backlog: b.gauge("backlog_events", "Events waiting for the relay."),
+            backlog_oldest: b.gauge(
+                "backlog_oldest_seconds",
+                "Age of the oldest event waiting for the relay.",
+            ),
+            quarantine_entries: b.gauge("quarantine_entries", "Refused requests kept."),
+            quarantine_dropped: b.counter(
+                "quarantine_dropped_total",
+                "Refused requests not kept, over the rate.",
+            ),
+            retention_removed: b.counters(
+                "retention_removed_total",
+                "Rows removed.",
+                "what",
+                &["events", "keys"],
+            ),
+            registry: b.0,
+        }
+    }
+
+    /// The text exposition of everything. Touches nothing but memory and `/proc`.
+    pub fn render(&self) -> Vec<u8> {
+        let mut text = Vec::new();
+        if let Err(error) = TextEncoder::new().encode(&self.registry.gather(), &mut text) {
+            tracing::error!(%error, "metrics could not be written");
+        }
+        text
+    }
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_name_is_of_the_family_and_has_help() {
+        let metrics = Metrics::new();
+        for family in metrics.registry.gather() {
+            let name = family.name();
+            assert!(
+                name.starts_with("hookwell_") || name.starts_with("process_"),
+                "{name}"
+            );
+            assert!(!family.help().is_empty(), "{name} has no help");
+        }
+    }
+}

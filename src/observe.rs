@@ -1,0 +1,73 @@
+//! Looks at the store once a second and tells metrics and readiness what it saw.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::{MissedTickBehavior, interval};
+use tokio_util::sync::CancellationToken;
+
+use crate::admin::Readiness;
+use crate::clock::Clock;
+use crate::metrics::Metrics;
+use crate::store::{Ledger, Store};
+use crate::telemetry::Chain;
+
+const PERIOD: Duration = Duration::from_secs(1);
+
+/// Observes until shutdown.
+pub async fn run(
+    store: Arc<dyn Store>,
+    readiness: Arc<Readiness>,
+    clock: Clock,
+    metrics: Metrics,
+    shutdown: CancellationToken,
+) {
+    let mut ticks = interval(PERIOD);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut was_up = None;
+    loop {
+        tokio::select! {
+            () = shutdown.cancelled() => {
+                readiness.drain();
+                return;
+            }
+            _ = ticks.tick() => (),
+        }
+        let checked = store.check().await;
+        let up = checked.is_ok();
+        readiness.store(up);
+        metrics.store_up.set(i64::from(up));
+        if was_up != Some(up) {
+            match &checked {
+                Ok(()) => tracing::info!("the store takes appends"),
+                Err(error) => tracing::error!(
+                    error = %Chain(error),
+                    "the store takes no appends; webhooks are answered 429 until it does"
+                ),
+            }
+            was_up = Some(up);
+        }
+        if up && let Ok(ledger) = store.ledger().await {
+            show(&metrics, &ledger, &clock);
+        }
+    }
+}
+
+fn show(metrics: &Metrics, ledger: &Ledger, clock: &Clock) {
+    let states = [
+        ("accepted", ledger.accepted),
+        ("published", ledger.published),
+        ("pending", ledger.pending),
+        ("parked", ledger.parked),
+    ];
+    for (state, count) in states {
+        metrics.ledger.with_label_values(&[state]).set(count);
+    }
+    metrics.ledger_mismatch.set(ledger.mismatch());
+    metrics.backlog.set(ledger.pending);
+    let age = ledger
+        .oldest_pending_at
+        .map_or(0, |at| (clock().0 - at.0).max(0) / 1_000_000);
+    metrics.backlog_oldest.set(age);
+    metrics.quarantine_entries.set(ledger.quarantined);
+}

@@ -1,0 +1,422 @@
+//! The way out: log -> exchange, in order, with a positive confirm for each event.
+//!
+//! One relay runs for the whole log, on whichever daemon holds its reader. It publishes a window of
+//! events, waits for every confirm, and moves the cursor to the end of the contiguous settled prefix.
+//! After a failure it goes on from the first unsettled event: duplicates are possible (with the same
+//! `message_id`), gaps are not. It knows no SQL and no AMQP.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio::time::{Instant, sleep};
+use tokio_util::sync::CancellationToken;
+
+use crate::broker::{self, Outcome, Session};
+use crate::clock::Clock;
+use crate::event::{Position, Recorded};
+use crate::metrics::Metrics;
+use crate::retry::Delays;
+use crate::store::{self, Parked, Reader, Store};
+use crate::telemetry::Chain;
+
+mod message;
+mod window;
+
+pub use message::{CLOUD_EVENTS, HEADERS, message};
+use window::Window;
+
+/// Why an event is parked: RabbitMQ closes the channel on it (over its size limit, for example).
+pub const REFUSED: &str = "refused_by_broker";
+/// Why an event is parked: no queue takes it and there is no alternate exchange.
+pub const UNROUTABLE: &str = "unroutable";
+
+/// What the relay needs to know.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The broker and what to find there.
+    pub broker: broker::Settings,
+    /// Events in flight at most.
+    pub window: i64,
+    /// Bytes of bodies in flight at most.
+    pub window_bytes: i64,
+    /// How often an event without a queue is tried before it is parked.
+    pub unroutable_attempts: u32,
+    /// First and longest delay between attempts.
+    pub retry_delays: (Duration, Duration),
+}
+
+/// How often the log is looked at when nothing wakes the relay: events of other daemons come this way.
+const POLL: Duration = Duration::from_millis(200);
+/// How often dead letters that a person asked for again are looked for.
+const RETRY_POLL: Duration = Duration::from_secs(1);
+/// How often a standing-by relay tries to get the reader.
+const STANDBY: Duration = Duration::from_secs(1);
+
+/// Why a session came to an end.
+enum Ended {
+    Shutdown,
+    Broker(broker::Error),
+    Store(store::Error),
+}
+
+impl From<broker::Error> for Ended {
+    fn from(error: broker::Error) -> Self {
+        Self::Broker(error)
+    }
+}
+
+impl From<store::Error> for Ended {
+    fn from(error: store::Error) -> Self {
+        Self::Store(error)
+    }
+}
+
+/// The relay; run it as a task of its own.
+pub struct Relay {
+    /// The log.
+    pub store: Arc<dyn Store>,
+    /// Its settings.
+    pub settings: Settings,
+    /// Told when the log has grown.
+    pub grown: Arc<Notify>,
+    /// The clock.
+    pub clock: Clock,
+    /// The metrics.
+    pub metrics: Metrics,
+}
+
+impl Relay {
+    /// Relays until shutdown; waits for the confirms of what is in flight before it ends.
+    pub async fn run(self, shutdown: CancellationToken) {
+        let (first, cap) = self.settings.retry_delays;
+        let mut delays = Delays::new(first, cap);
+        while !shutdown.is_cancelled() {
+            let ended = self.session(&shutdown, &mut delays).await;
+            self.metrics.broker_connected.set(0);
+            self.metrics.broker_blocked.set(0);
+            self.metrics.relay_active.set(0);
+            let delay = delays.next_delay();
+            match ended {
+                Ended::Shutdown => return,
+                Ended::Broker(error) => tracing::warn!(
+                    error = %Chain(&error), retry_in_ms = delay.as_millis() as u64,
+                    "no session with RabbitMQ; events wait in the log"
+                ),
+                Ended::Store(error) => tracing::warn!(
+                    error = %Chain(&error), retry_in_ms = delay.as_millis() as u64,
+                    "the relay lost the store"
+                ),
+            }
+            tokio::select! {
+                () = shutdown.cancelled() => return,
+                () = sleep(delay) => (),
+            }
+        }
+    }
+
+    /// One session with the broker, until something breaks.
+    async fn session(&self, shutdown: &CancellationToken, delays: &mut Delays) -> Ended {
+        // Opening is bounded by its own timeouts; nothing is in flight yet.
+        let opened = tokio::select! {
+            () = shutdown.cancelled() => return Ended::Shutdown,
+            opened = Session::open(&self.settings.broker) => opened,
+        };
+        let session = match opened {
+            Ok(session) => session,
+            Err(error) => {
+                self.metrics
+                    .broker_connects
+                    .with_label_values(&["error"])
+                    .inc();
+                return Ended::Broker(error);
+            }
+        };
+        self.metrics
+            .broker_connects
+            .with_label_values(&["ok"])
+            .inc();
+        self.metrics.broker_connected.set(1);
+        tracing::info!(broker = session.address(), "connected to RabbitMQ");
+        let mut reader = match self.stand_by(shutdown, &session).await {
+            Ok(reader) => reader,
+            Err(ended) => return ended,
+        };
+        self.metrics.relay_active.set(1);
+        let ended = self.relay(reader.as_mut(), session, shutdown, delays).await;
+        match ended {
+            Ok(()) => Ended::Shutdown,
+            Err(ended) => ended,
+        }
+    }
+
+    /// Waits for the reader: another daemon may hold it.
+    async fn stand_by(
+        &self,
+        shutdown: &CancellationToken,
+        session: &Session,
+    ) -> Result<Box<dyn Reader>, Ended> {
+        let mut told = false;
+        loop {
+            if let Some(reader) = self.store.relay_reader().await? {
+                return Ok(reader);
+            }
+            if !told {
+                tracing::info!("another daemon runs the relay; standing by");
+                told = true;
+            }
+            tokio::select! {
+                () = shutdown.cancelled() => return Err(Ended::Shutdown),
+                () = sleep(STANDBY) => (),
+            }
+            if !session.is_open() {
+                return Err(Ended::Broker(broker::Error::Closed));
+            }
+        }
+    }
+
+    async fn relay(
+        &self,
+        reader: &mut dyn Reader,
+        mut session: Session,
+        shutdown: &CancellationToken,
+        delays: &mut Delays,
+    ) -> Result<(), Ended> {
+        let mut cursor = reader.position().await?;
+        tracing::info!(position = cursor.0, broker = session.address(), "relaying");
+        let mut retries_at = Instant::now();
+        let mut ahead = Vec::new();
+        loop {
+            let mut woken = std::pin::pin!(self.grown.notified());
+            // Registered before looking, so that no wake-up is lost.
+            woken.as_mut().enable();
+            if shutdown.is_cancelled() {
+                session.close().await;
+                return Ok(());
+            }
+            if session.is_blocked() {
+                self.wait_while_blocked(&session, shutdown).await?;
+                continue;
+            }
+            if retries_at <= Instant::now() {
+                retries_at = Instant::now() + RETRY_POLL;
+                session = self.take_retries(reader, session).await?;
+            }
+            let events = match std::mem::take(&mut ahead) {
+                events if !events.is_empty() => events,
+                _ => self.read(reader, cursor).await?,
+            };
+            if events.is_empty() {
+                if !session.is_open() {
+                    return Err(Ended::Broker(broker::Error::Closed));
+                }
+                tokio::select! {
+                    () = shutdown.cancelled() => (),
+                    () = woken => (),
+                    () = sleep(POLL) => (),
+                }
+                continue;
+            }
+            let last = events[events.len() - 1].position;
+            let (published, read) = tokio::join!(
+                self.publish_window(&mut session, events, shutdown, delays),
+                self.read(reader, last)
+            );
+            let window = published?;
+            let settled = window.settled();
+            if let Some(upto) = settled.upto {
+                reader
+                    .settle(upto, settled.published, &settled.parked, (self.clock)())
+                    .await?;
+                for parked in &settled.parked {
+                    self.metrics
+                        .parked
+                        .with_label_values(&[parked.reason])
+                        .inc();
+                    tracing::error!(
+                        position = parked.position.0, reason = parked.reason, detail = %parked.detail,
+                        "an event cannot be published and is parked; see `hookwell dead-letters list`"
+                    );
+                }
+                cursor = upto;
+            }
+            if let Some(error) = window.broken {
+                return Err(Ended::Broker(error));
+            }
+            ahead = read?;
+            if cursor != last {
+                // Shutdown came first; what was read ahead does not follow the cursor.
+                ahead.clear();
+            }
+        }
+    }
+
+    async fn read(
+        &self,
+        reader: &mut dyn Reader,
+        after: Position,
+    ) -> Result<Vec<Recorded>, store::Error> {
+        reader
+            .read(after, self.settings.window, self.settings.window_bytes)
+            .await
+    }
+
+    async fn wait_while_blocked(
+        &self,
+        session: &Session,
+        shutdown: &CancellationToken,
+    ) -> Result<(), Ended> {
+        self.metrics.broker_blocked.set(1);
+        tracing::warn!("RabbitMQ blocks publishers (memory or disk alarm); events wait in the log");
+        while session.is_blocked() && session.is_open() && !shutdown.is_cancelled() {
+            tokio::select! {
+                () = shutdown.cancelled() => (),
+                () = sleep(POLL) => (),
+            }
+        }
+        self.metrics.broker_blocked.set(0);
+        if session.is_open() {
+            Ok(())
+        } else {
+            Err(Ended::Broker(broker::Error::Closed))
+        }
+    }
+
+    /// Publishes until every event of the window is settled, or the session breaks, or shutdown.
+    async fn publish_window(
+        &self,
+        session: &mut Session,
+        events: Vec<Recorded>,
+        shutdown: &CancellationToken,
+        delays: &mut Delays,
+    ) -> Result<Window, Ended> {
+        let mut window = Window::new(events, self.settings.unroutable_attempts);
+        loop {
+            let round = window.round();
+            if round.is_empty() {
+                delays.reset();
+                return Ok(window);
+            }
+            if shutdown.is_cancelled() {
+                return Ok(window);
+            }
+            let batch: Vec<_> = round
+                .iter()
+                .map(|index| message(window.event(*index)))
+                .collect();
+            let started = Instant::now();
+            let published = session.publish(&batch).await;
+            self.metrics
+                .publish_seconds
+                .observe(started.elapsed().as_secs_f64());
+            match published {
+                Ok(outcomes) => {
+                    self.count(&window, &round, &outcomes);
+                    if window.note(&round, outcomes) {
+                        continue;
+                    }
+                }
+                Err(broker::Error::Refused { code, text }) => {
+                    self.count_unknown(round.len());
+                    window.note_refusal(&round, &format!("{code} {text}"));
+                    // The refusal closed the channel, so the session is of no use any more.
+                    *session = Session::open(&self.settings.broker).await?;
+                    continue;
+                }
+                Err(error) => {
+                    self.count_unknown(round.len());
+                    window.broken = Some(error);
+                    return Ok(window);
+                }
+            }
+            let delay = delays.next_delay();
+            tracing::warn!(
+                unsettled = window.unsettled(), retry_in_ms = delay.as_millis() as u64,
+                problem = %window.problem(), "RabbitMQ did not take every event; trying again"
+            );
+            tokio::select! {
+                () = shutdown.cancelled() => return Ok(window),
+                () = sleep(delay) => (),
+            }
+            if session.is_blocked() {
+                self.wait_while_blocked(session, shutdown).await?;
+            }
+        }
+    }
+
+    /// Publishes dead letters that a person asked for again, one by one.
+    async fn take_retries(
+        &self,
+        reader: &mut dyn Reader,
+        mut session: Session,
+    ) -> Result<Session, Ended> {
+        const AT_ONCE: i64 = 50;
+        for recorded in reader.retries(AT_ONCE).await? {
+            let parked = |reason, detail| Parked {
+                position: recorded.position,
+                reason,
+                detail,
+            };
+            let verdict = match session.publish(&[message(&recorded)]).await {
+                Ok(outcomes) => match outcomes.into_iter().next() {
+                    Some(Outcome::Confirmed) => None,
+                    Some(Outcome::Returned(reason)) => Some(parked(UNROUTABLE, reason)),
+                    Some(Outcome::Nacked) | None => continue,
+                },
+                Err(broker::Error::Refused { code, text }) => {
+                    session = Session::open(&self.settings.broker).await?;
+                    Some(parked(REFUSED, format!("{code} {text}")))
+                }
+                Err(error) => return Err(error.into()),
+            };
+            let outcome = if verdict.is_some() {
+                "returned"
+            } else {
+                "confirmed"
+            };
+            self.metrics
+                .publish_outcomes
+                .with_label_values(&[outcome])
+                .inc();
+            tracing::info!(
+                position = recorded.position.0, event_key = %recorded.event.key, outcome,
+                "dead letter published again"
+            );
+            reader
+                .settle_retry(recorded.position, verdict.as_ref(), (self.clock)())
+                .await?;
+        }
+        Ok(session)
+    }
+
+    fn count(&self, window: &Window, round: &[usize], outcomes: &[Outcome]) {
+        let now = (self.clock)();
+        let (mut confirmed, mut returned, mut nacked) = (0, 0, 0);
+        for (index, outcome) in round.iter().zip(outcomes) {
+            match outcome {
+                Outcome::Confirmed => {
+                    confirmed += 1;
+                    let event = &window.event(*index).event;
+                    let micros = now.0.saturating_sub(event.received_at.0).max(0);
+                    self.metrics
+                        .end_to_end_seconds
+                        .with_label_values(&[event.origin.as_str()])
+                        .observe(micros as f64 / 1e6);
+                }
+                Outcome::Returned(_) => returned += 1,
+                Outcome::Nacked => nacked += 1,
+            }
+        }
+        let outcomes = &self.metrics.publish_outcomes;
+        outcomes.with_label_values(&["confirmed"]).inc_by(confirmed);
+        outcomes.with_label_values(&["returned"]).inc_by(returned);
+        outcomes.with_label_values(&["nacked"]).inc_by(nacked);
+    }
+
+    fn count_unknown(&self, count: usize) {
+        self.metrics
+            .publish_outcomes
+            .with_label_values(&["unknown"])
+            .inc_by(count as u64);
+    }
+}

@@ -1,0 +1,104 @@
+//! The message contract: what consumers get for an event. Changing it is a breaking change.
+//!
+//! The body is the very bytes that GHL signed. Everything else is derived from the event alone, so a
+//! message published again is the same message.
+
+use crate::broker::{Header, Message};
+use crate::clock::rfc3339;
+use crate::event::Recorded;
+use crate::routing::routing_key;
+
+/// The headers, with what each holds, in the order of the documentation.
+pub const HEADERS: [(&str, &str); 8] = [
+    (
+        "hookwell-position",
+        "place in the log; rises with time, without gaps",
+    ),
+    (
+        "hookwell-origin",
+        "`webhook`, `follow_up`, `backfill` or `replay`",
+    ),
+    ("ghl-app-id", "the app it was sent to"),
+    ("ghl-company-id", "the agency, where known"),
+    ("ghl-location-id", "the sub-account, where known"),
+    (
+        "ghl-entity-id",
+        "the contact, opportunity, … it is about, where known",
+    ),
+    ("x-ghl-signature", "the signature header as GHL sent it"),
+    ("traceparent", "W3C trace context, the same for every copy"),
+];
+
+/// CloudEvents 1.0 attributes with the prefix of its AMQP binding.
+pub const CLOUD_EVENTS: [(&str, &str); 6] = [
+    ("cloudEvents_specversion", "`1.0`"),
+    ("cloudEvents_id", "the event key"),
+    ("cloudEvents_source", "`/ghl/apps/<app id>`"),
+    ("cloudEvents_type", "`com.gohighlevel.<type>`"),
+    (
+        "cloudEvents_time",
+        "when hookwell had received it, RFC 3339",
+    ),
+    ("cloudEvents_subject", "the entity id, where known"),
+];
+
+/// The message for an event.
+pub fn message(recorded: &Recorded) -> Message {
+    let event = &recorded.event;
+    let key = event.key.as_str();
+    let tenant = event.tenant.id().unwrap_or("none");
+    let mut headers = Vec::with_capacity(HEADERS.len() + CLOUD_EVENTS.len());
+    let mut text = |name: &'static str, value: Option<&str>| {
+        if let Some(value) = value {
+            headers.push((name, Header::Text(value.to_owned())));
+        }
+    };
+    text("hookwell-origin", Some(event.origin.as_str()));
+    text("ghl-app-id", Some(&event.app_id));
+    text("ghl-company-id", event.tenant.company_id.as_deref());
+    text("ghl-location-id", event.tenant.location_id.as_deref());
+    text("ghl-entity-id", event.entity_id.as_deref());
+    text("x-ghl-signature", event.signature.as_deref());
+    text("traceparent", Some(&traceparent(&event.app_id, key)));
+    text("cloudEvents_specversion", Some("1.0"));
+    text("cloudEvents_id", Some(key));
+    text(
+        "cloudEvents_source",
+        Some(&format!("/ghl/apps/{}", event.app_id)),
+    );
+    text(
+        "cloudEvents_type",
+        Some(&format!("com.gohighlevel.{}", event.event_type)),
+    );
+    text("cloudEvents_time", Some(&rfc3339(event.received_at)));
+    text("cloudEvents_subject", event.entity_id.as_deref());
+    headers.push(("hookwell-position", Header::Number(recorded.position.0)));
+    Message {
+        id: key.to_owned(),
+        kind: event.event_type.clone(),
+        timestamp: u64::try_from(event.received_at.0 / 1_000_000).unwrap_or(0),
+        lane: number(&[tenant]),
+        routing_key: routing_key(&event.event_type, &event.tenant),
+        headers,
+        body: event.body.clone(),
+    }
+}
+
+/// A trace that begins with the event: derived from its identity, so that copies share it.
+fn traceparent(app_id: &str, key: &str) -> String {
+    let trace =
+        (u128::from(number(&[app_id, key, "a"])) << 64) | u128::from(number(&[app_id, key, "b"]));
+    let span = number(&[app_id, key, "span"]);
+    // W3C forbids ids of zeros only.
+    format!("00-{:032x}-{:016x}-00", trace.max(1), span.max(1))
+}
+
+/// FNV-1a with a final mix; spreads names evenly and is the same in every process and version.
+fn number(parts: &[&str]) -> u64 {
+    let bytes = parts.iter().flat_map(|part| part.bytes().chain([0xff]));
+    let hash = bytes.fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    });
+    let mixed = (hash ^ (hash >> 32)).wrapping_mul(0xd6e8_feb8_6659_fd93);
+    mixed ^ (mixed >> 32)
+}

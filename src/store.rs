@@ -1,0 +1,393 @@
+//! The durable log and what is kept beside it, behind one trait with two real implementations.
+//!
+//! Invariants: what [`Store::append`] answered is on disk; positions become visible in order and
+//! without gaps; only the holder of a reader's lock moves its cursor. The only SQL of the project is
+//! under this module. It must not know HTTP, AMQP or policy.
+//!
+//! No request may own one of these futures: a future dropped half way can leave a pooled connection
+//! inside an open transaction (sqlx issue 4385) and lose somebody else's insert. Long-lived tasks call
+//! the store; handlers hand over and wait.
+
+use async_trait::async_trait;
+
+use crate::event::{Event, EventKey, Micros, Position, Recorded};
+
+mod postgres;
+mod sql;
+mod sqlite;
+
+pub use postgres::PostgresStore;
+pub use sqlite::{Access, SqliteStore};
+
+/// The relay's name in `cursors`.
+pub const RELAY: &str = "relay";
+
+/// Why a store did not do what was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// It cannot be reached, or answered with an error; the outcome of a write is not known.
+    #[error("the store is unavailable")]
+    Unavailable(#[source] sqlx::Error),
+    /// No answer within the deadline; the outcome of a write is not known.
+    #[error("the store gave no answer within {0:?}")]
+    Deadline(std::time::Duration),
+    /// Its settings would let it lose what it acknowledged.
+    #[error("the store cannot keep what it acknowledges: {0}")]
+    NotDurable(String),
+    /// Another process holds it.
+    #[error("{0}")]
+    InUse(String),
+    /// Its schema is not the one this binary was built for.
+    #[error("{0}")]
+    Schema(String),
+    /// A migration failed.
+    #[error("migrating the store failed")]
+    Migration(#[source] sqlx::migrate::MigrateError),
+    /// A file beside the database could not be used.
+    #[error("cannot use {path}")]
+    File {
+        /// Which file.
+        path: String,
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A stored value makes no sense.
+    #[error("the store holds an unusable value in {0}")]
+    Corrupt(&'static str),
+}
+
+impl From<sqlx::Error> for Error {
+    fn from(error: sqlx::Error) -> Self {
+        Self::Unavailable(error)
+    }
+}
+
+/// What became of one event of a batch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Appended {
+    /// It is in the log, at this place.
+    New(Position),
+    /// The same id came with these bytes before.
+    Duplicate,
+    /// The same id came with other bytes before; these are in the log under a key of their own.
+    Altered(Position, EventKey),
+}
+
+/// An event that the relay gave up on, with the reason.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Parked {
+    /// Which event.
+    pub position: Position,
+    /// One word of a closed set, see [`crate::relay`].
+    pub reason: &'static str,
+    /// What the broker said.
+    pub detail: String,
+}
+
+/// A dead letter as stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeadLetter {
+    /// Its event's place.
+    pub position: Position,
+    /// Its event's key.
+    pub event_key: String,
+    /// Its event's type.
+    pub event_type: String,
+    /// Why it was parked.
+    pub reason: String,
+    /// What the broker said.
+    pub detail: String,
+    /// When.
+    pub parked_at: Micros,
+    /// How often a person asked for it again.
+    pub retries: i64,
+    /// `parked`, or `retry` when the relay is to take it again.
+    pub state: String,
+}
+
+/// A refused request, ready to be kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refused {
+    /// Hash of path, signature headers and body: a retry of the same request is the same entry.
+    pub fingerprint: [u8; 32],
+    /// One word of a closed set.
+    pub reason: &'static str,
+    /// The path it was posted to.
+    pub path: String,
+    /// `X-GHL-Signature`, where it is text.
+    pub signature: Option<String>,
+    /// `X-WH-Signature`, where it is text.
+    pub legacy_signature: Option<String>,
+    /// When.
+    pub seen_at: Micros,
+    /// What was read of the body.
+    pub body: bytes::Bytes,
+}
+
+/// A refused request as stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Quarantined {
+    /// Its number.
+    pub id: i64,
+    /// Why it was refused.
+    pub reason: String,
+    /// The path it was posted to.
+    pub path: String,
+    /// `X-GHL-Signature`.
+    pub signature: Option<String>,
+    /// `X-WH-Signature`.
+    pub legacy_signature: Option<String>,
+    /// First time.
+    pub first_seen_at: Micros,
+    /// Last time.
+    pub last_seen_at: Micros,
+    /// How often the same request came.
+    pub attempts: i64,
+    /// Bytes of the body.
+    pub body: Vec<u8>,
+}
+
+/// Accepted = published + pending + parked, at any moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Ledger {
+    /// Events in the log since its beginning.
+    pub accepted: i64,
+    /// Events with a positive confirm.
+    pub published: i64,
+    /// Events behind which the relay's cursor is not yet.
+    pub pending: i64,
+    /// Open dead letters.
+    pub parked: i64,
+    /// Entries in quarantine.
+    pub quarantined: i64,
+    /// When the oldest pending event was received.
+    pub oldest_pending_at: Option<Micros>,
+}
+
+impl Ledger {
+    /// Events unaccounted for. Anything but 0 is a defect.
+    pub fn mismatch(&self) -> i64 {
+        self.accepted - self.published - self.pending - self.parked
+    }
+}
+
+/// Which events to list, newest first.
+#[derive(Debug, Clone, Default)]
+pub struct EventFilter {
+    /// Only this type.
+    pub event_type: Option<String>,
+    /// Only this location or company.
+    pub tenant: Option<String>,
+    /// Only events before this place.
+    pub before: Option<Position>,
+    /// At most so many.
+    pub limit: i64,
+}
+
+/// What retention may remove.
+#[derive(Debug, Clone, Copy)]
+pub struct Cutoff {
+    /// Bodies received before this moment, if every reader has passed them.
+    pub bodies_before: Micros,
+    /// Keys received before this moment, under the same condition.
+    pub keys_before: Micros,
+    /// At most so many rows of each in one call.
+    pub batch: i64,
+}
+
+/// What retention removed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Pruned {
+    /// Events with their bodies.
+    pub events: u64,
+    /// Dedupe keys.
+    pub keys: u64,
+}
+
+/// How much the quarantine may hold.
+#[derive(Debug, Clone, Copy)]
+pub struct QuarantineBounds {
+    /// Entries.
+    pub entries: i64,
+    /// Bytes of bodies.
+    pub bytes: i64,
+}
+
+/// Which dead letters a person means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Selection {
+    /// One event.
+    One(Position),
+    /// Every parked one.
+    All,
+}
+
+/// The log and what is kept beside it. Each method is one whole deed.
+#[async_trait]
+pub trait Store: Send + Sync {
+    /// Appends a batch in one transaction and says what became of each event, in order. On return the
+    /// new ones are durable. No two events of a batch may share app and key.
+    ///
+    /// After an error the outcome is unknown; appending the same events again is safe.
+    async fn append(&self, batch: &[Event]) -> Result<Vec<Appended>, Error>;
+
+    /// The relay's reader, if no other process holds it.
+    async fn relay_reader(&self) -> Result<Option<Box<dyn Reader>>, Error>;
+
+    /// The ledger as it stands.
+    async fn ledger(&self) -> Result<Ledger, Error>;
+
+    /// Events, newest first.
+    async fn events(&self, filter: &EventFilter) -> Result<Vec<Recorded>, Error>;
+
+    /// The event at a place, if its body is still kept.
+    async fn event_at(&self, position: Position) -> Result<Option<Recorded>, Error>;
+
+    /// The places of events with this key, over all apps.
+    async fn positions_of(&self, key: &str) -> Result<Vec<Position>, Error>;
+
+    /// Open dead letters, oldest first.
+    async fn dead_letters(&self, limit: i64) -> Result<Vec<DeadLetter>, Error>;
+
+    /// One open dead letter.
+    async fn dead_letter(&self, position: Position) -> Result<Option<DeadLetter>, Error>;
+
+    /// Asks the relay to take dead letters again; returns how many.
+    async fn retry_dead_letters(&self, selection: Selection) -> Result<u64, Error>;
+
+    /// Keeps refused requests and drops the oldest ones beyond the bounds.
+    async fn quarantine(&self, refused: &[Refused], bounds: QuarantineBounds) -> Result<(), Error>;
+
+    /// Refused requests, newest first, with empty bodies.
+    async fn quarantined(&self, limit: i64) -> Result<Vec<Quarantined>, Error>;
+
+    /// One refused request with its body.
+    async fn quarantined_one(&self, id: i64) -> Result<Option<Quarantined>, Error>;
+
+    /// Drops a refused request, for it is in the log now.
+    async fn release_quarantined(&self, id: i64) -> Result<(), Error>;
+
+    /// Removes what is older than the cutoff and behind every reader.
+    async fn prune(&self, cutoff: Cutoff) -> Result<Pruned, Error>;
+
+    /// Whether an append could be made now.
+    async fn check(&self) -> Result<(), Error>;
+}
+
+/// A reader of the log: a cursor, and the right to move it.
+///
+/// On Postgres that right is an advisory lock held by the very connection that moves the cursor: lose
+/// the connection and you lose both.
+#[async_trait]
+pub trait Reader: Send {
+    /// Where the cursor stands: everything up to here is done.
+    async fn position(&mut self) -> Result<Position, Error>;
+
+    /// The events after `after`, in order: at most `limit`, and no more than fit `max_bytes` of bodies
+    /// (always at least one).
+    async fn read(
+        &mut self,
+        after: Position,
+        limit: i64,
+        max_bytes: i64,
+    ) -> Result<Vec<Recorded>, Error>;
+
+    /// Moves the cursor to `upto`: `published` events before it have a positive confirm, `parked` ones
+    /// become dead letters.
+    async fn settle(
+        &mut self,
+        upto: Position,
+        published: i64,
+        parked: &[Parked],
+        now: Micros,
+    ) -> Result<(), Error>;
+
+    /// Dead letters a person asked for again.
+    async fn retries(&mut self, limit: i64) -> Result<Vec<Recorded>, Error>;
+
+    /// Ends a retry: published, or parked again.
+    async fn settle_retry(
+        &mut self,
+        position: Position,
+        parked: Option<&Parked>,
+        now: Micros,
+    ) -> Result<(), Error>;
+}
+
+/// The schema version this binary was built for: the number of its migrations.
+const SCHEMA_VERSION: usize = 1;
+
+/// How many migrations the store has seen; 0 for an empty one.
+macro_rules! applied_migrations {
+    ($connection:expr) => {{
+        let found: Result<i64, sqlx::Error> =
+            sqlx::query_scalar("select count(*) from _sqlx_migrations where success")
+                .fetch_one($connection)
+                .await;
+        match found {
+            Ok(count) => usize::try_from(count)
+                .map_err(|_| crate::store::Error::Corrupt("_sqlx_migrations"))?,
+            // The table is made by the first migration.
+            Err(sqlx::Error::Database(_)) => 0,
+            Err(error) => return Err(error.into()),
+        }
+    }};
+}
+use applied_migrations;
+
+fn migrations(first: &'static str) -> sqlx::migrate::Migrator {
+    use sqlx::migrate::{Migration, MigrationType, Migrator};
+    use sqlx::{AssertSqlSafe, SqlSafeStr};
+    let sql = AssertSqlSafe(first).into_sql_str();
+    Migrator::with_migrations(vec![Migration::new(
+        1,
+        "log".into(),
+        MigrationType::Simple,
+        sql,
+        false,
+    )])
+}
+
+fn migration_error(error: sqlx::migrate::MigrateError) -> Error {
+    use sqlx::migrate::MigrateError;
+    match error {
+        MigrateError::VersionMissing(version) => Error::Schema(format!(
+            "the store's schema has migration {version}, which this hookwell ({}) does not know; \
+             run the version that made it or a newer one",
+            env!("CARGO_PKG_VERSION")
+        )),
+        MigrateError::VersionMismatch(version) => Error::Schema(format!(
+            "migration {version} of the store differs from this hookwell's; it was made by another build"
+        )),
+        MigrateError::Execute(source) => Error::Unavailable(source),
+        other => Error::Migration(other),
+    }
+}
+
+fn expect_schema(applied: usize) -> Result<(), Error> {
+    use std::cmp::Ordering;
+    match applied.cmp(&SCHEMA_VERSION) {
+        Ordering::Equal => Ok(()),
+        Ordering::Less => Err(Error::Schema(format!(
+            "the store's schema is at {applied}, this hookwell needs {SCHEMA_VERSION}; run `hookwell migrate`"
+        ))),
+        Ordering::Greater => Err(Error::Schema(format!(
+            "the store's schema is at {applied}, this hookwell knows {SCHEMA_VERSION}; run the version that made it or a newer one"
+        ))),
+    }
+}
+
+fn swept(sweep: &std::sync::Mutex<(String, String)>) -> (String, String) {
+    sweep
+        .lock()
+        .unwrap_or_else(std::sync::PoisonError::into_inner)
+        .clone()
+}
+
+/// Remembers where a sweep stopped; at the end it starts again from the beginning.
+fn sweep_to(sweep: &std::sync::Mutex<(String, String)>, stopped: Option<(String, String)>) {
+    *sweep
+        .lock()
+        .unwrap_or_else(std::sync::PoisonError::into_inner) = stopped.unwrap_or_default();
+}

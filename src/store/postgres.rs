@@ -1,0 +1,397 @@
+//! The log on Postgres, for any number of daemons.
+//!
+//! Appends go through one connection of their own, as one call of `append_events` each: no client round
+//! trip happens while that function holds its lock. A connection whose answer did not come is thrown
+//! away, never returned to a pool, so nothing half-done is inherited.
+
+use std::str::FromStr;
+use std::sync::Mutex as SyncMutex;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions};
+use sqlx::{ConnectOptions, Connection, Row};
+use tokio::sync::Mutex;
+use tokio::time::timeout;
+
+use super::{
+    Appended, Cutoff, DeadLetter, Error, EventFilter, Ledger, Parked, Pruned, QuarantineBounds,
+    Quarantined, RELAY, Reader, Refused, Selection, Store,
+};
+use crate::event::{Event, EventKey, Micros, Position, Recorded};
+
+mod statements {
+    use super::super::sql::{event_columns, shared_statements};
+    shared_statements!(sqlx::PgConnection, sqlx::postgres::PgRow);
+}
+
+/// The class of hookwell's advisory locks ("hkwl"); the second half says which reader.
+const LOCK_CLASS: i32 = 0x686b_776c;
+const RELAY_LOCK: i32 = 1;
+
+/// The log on Postgres.
+pub struct PostgresStore {
+    options: PgConnectOptions,
+    /// For everything but appends and readers; each use is one statement.
+    pool: PgPool,
+    appender: Mutex<Option<PgConnection>>,
+    deadline: Duration,
+    /// Where the sweep over the keys stands.
+    sweep: SyncMutex<(String, String)>,
+}
+
+impl PostgresStore {
+    /// Connects and checks that the server keeps what it acknowledges.
+    ///
+    /// `deadline` bounds every statement, here and at the server (`statement_timeout`).
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] when it cannot be reached, [`Error::NotDurable`] when `fsync`,
+    /// `synchronous_commit` or `full_page_writes` is off.
+    pub async fn open(url: &str, deadline: Duration) -> Result<Self, Error> {
+        let options = PgConnectOptions::from_str(url)?
+            .application_name("hookwell")
+            .options([
+                ("statement_timeout", format!("{}ms", deadline.as_millis())),
+                (
+                    "idle_in_transaction_session_timeout",
+                    format!("{}ms", deadline.as_millis()),
+                ),
+                ("client_min_messages", "warning".to_owned()),
+            ])
+            .disable_statement_logging();
+        let pool = PgPoolOptions::new()
+            .min_connections(0)
+            .max_connections(4)
+            .acquire_timeout(deadline)
+            .connect_lazy_with(options.clone());
+        let store = Self {
+            options,
+            pool,
+            appender: Mutex::new(None),
+            deadline,
+            sweep: SyncMutex::default(),
+        };
+        let connection = store.connect().await?;
+        *store.appender.lock().await = Some(connection);
+        Ok(store)
+    }
+
+    /// Brings the schema up to date, once however many daemons start together (sqlx takes an advisory
+    /// lock), and returns how many migrations ran.
+    ///
+    /// # Errors
+    /// [`Error::Schema`] when the schema is newer than this binary.
+    pub async fn migrate(&self) -> Result<usize, Error> {
+        // A migration may take longer than a statement of the daily work.
+        let options = self.options.clone().options([("statement_timeout", "0")]);
+        let mut connection = PgConnection::connect_with(&options).await?;
+        let before = super::applied_migrations!(&mut connection);
+        let migrator = super::migrations(include_str!("../../migrations/postgres/0001_log.sql"));
+        migrator
+            .run(&mut connection)
+            .await
+            .map_err(super::migration_error)?;
+        let after = super::applied_migrations!(&mut connection);
+        connection.close().await?;
+        Ok(after - before)
+    }
+
+    /// Refuses a schema that is not this binary's, without changing it.
+    pub async fn check_schema(&self) -> Result<(), Error> {
+        let mut connection = self.pool.acquire().await?;
+        super::expect_schema(super::applied_migrations!(&mut *connection))
+    }
+
+    async fn connect(&self) -> Result<PgConnection, Error> {
+        let opened = timeout(self.deadline, async {
+            let mut connection = PgConnection::connect_with(&self.options).await?;
+            let row = sqlx::query(
+                "select current_setting('fsync') as fsync, current_setting('full_page_writes') as full_page_writes, \
+                 current_setting('synchronous_commit') as synchronous_commit, pg_is_in_recovery() as standby, \
+                 current_setting('transaction_read_only') as read_only",
+            )
+            .fetch_one(&mut connection)
+            .await?;
+            for setting in ["fsync", "full_page_writes", "synchronous_commit"] {
+                if row.try_get::<String, _>(setting)? == "off" {
+                    return Err(Error::NotDurable(format!(
+                        "Postgres has {setting} = off, so a crash loses committed events; \
+                         set it to on (ALTER SYSTEM SET {setting} = on, or ALTER ROLE/DATABASE ... RESET {setting}) and reload"
+                    )));
+                }
+            }
+            if row.try_get::<bool, _>("standby")? || row.try_get::<String, _>("read_only")? == "on"
+            {
+                return Err(Error::NotDurable(
+                    "this Postgres is a read-only standby; point store.url at the primary"
+                        .to_owned(),
+                ));
+            }
+            Ok(connection)
+        });
+        opened.await.map_err(|_| Error::Deadline(self.deadline))?
+    }
+}
+
+async fn call_append(
+    connection: &mut PgConnection,
+    batch: &[Event],
+) -> Result<Vec<Appended>, Error> {
+    let column = |of: fn(&Event) -> &str| batch.iter().map(of).collect::<Vec<&str>>();
+    let maybe =
+        |of: fn(&Event) -> Option<&str>| batch.iter().map(of).collect::<Vec<Option<&str>>>();
+    let rows = sqlx::query(
+        "select ord, outcome, log_position, final_key from append_events($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
+    )
+    .bind(column(|event| event.key.as_str()))
+    .bind(column(|event| &event.app_id))
+    .bind(column(|event| &event.event_type))
+    .bind(maybe(|event| event.tenant.company_id.as_deref()))
+    .bind(maybe(|event| event.tenant.location_id.as_deref()))
+    .bind(maybe(|event| event.entity_id.as_deref()))
+    .bind(column(|event| event.origin.as_str()))
+    .bind(maybe(|event| event.signature.as_deref()))
+    .bind(batch.iter().map(|event| event.received_at.0).collect::<Vec<i64>>())
+    .bind(batch.iter().map(|event| event.body_hash.0.as_slice()).collect::<Vec<&[u8]>>())
+    .bind(batch.iter().map(|event| event.body.as_ref()).collect::<Vec<&[u8]>>())
+    .fetch_all(connection)
+    .await?;
+    if rows.len() != batch.len() {
+        return Err(Error::Corrupt("the answer of append_events"));
+    }
+    rows.iter()
+        .map(|row| {
+            let position = || row.try_get("log_position").map(Position);
+            Ok(match row.try_get::<&str, _>("outcome")? {
+                "new" => Appended::New(position()?),
+                "altered" => Appended::Altered(
+                    position()?,
+                    EventKey::from_stored(row.try_get("final_key")?),
+                ),
+                _ => Appended::Duplicate,
+            })
+        })
+        .collect()
+}
+
+#[async_trait]
+impl Store for PostgresStore {
+    async fn append(&self, batch: &[Event]) -> Result<Vec<Appended>, Error> {
+        let mut slot = self.appender.lock().await;
+        let mut connection = match slot.take() {
+            Some(connection) => connection,
+            None => self.connect().await?,
+        };
+        // Only a connection that answered goes back into its slot.
+        let appended = timeout(self.deadline, call_append(&mut connection, batch))
+            .await
+            .map_err(|_| Error::Deadline(self.deadline))??;
+        *slot = Some(connection);
+        Ok(appended)
+    }
+
+    async fn relay_reader(&self) -> Result<Option<Box<dyn Reader>>, Error> {
+        let mut connection = self.connect().await?;
+        let held: bool = sqlx::query_scalar("select pg_try_advisory_lock($1, $2)")
+            .bind(LOCK_CLASS)
+            .bind(RELAY_LOCK)
+            .fetch_one(&mut connection)
+            .await?;
+        if !held {
+            connection.close().await?;
+            return Ok(None);
+        }
+        Ok(Some(Box::new(PostgresReader {
+            connection,
+            deadline: self.deadline,
+        })))
+    }
+
+    async fn ledger(&self) -> Result<Ledger, Error> {
+        statements::ledger(&mut *self.pool.acquire().await?).await
+    }
+
+    async fn events(&self, filter: &EventFilter) -> Result<Vec<Recorded>, Error> {
+        statements::events(&mut *self.pool.acquire().await?, filter).await
+    }
+
+    async fn event_at(&self, position: Position) -> Result<Option<Recorded>, Error> {
+        statements::event_at(&mut *self.pool.acquire().await?, position).await
+    }
+
+    async fn positions_of(&self, key: &str) -> Result<Vec<Position>, Error> {
+        statements::positions_of(&mut *self.pool.acquire().await?, key).await
+    }
+
+    async fn dead_letters(&self, limit: i64) -> Result<Vec<DeadLetter>, Error> {
+        statements::dead_letters(&mut *self.pool.acquire().await?, limit).await
+    }
+
+    async fn dead_letter(&self, position: Position) -> Result<Option<DeadLetter>, Error> {
+        statements::dead_letter(&mut *self.pool.acquire().await?, position).await
+    }
+
+    async fn retry_dead_letters(&self, selection: Selection) -> Result<u64, Error> {
+        statements::retry_dead_letters(&mut *self.pool.acquire().await?, selection).await
+    }
+
+    async fn quarantine(&self, refused: &[Refused], bounds: QuarantineBounds) -> Result<(), Error> {
+        let mut connection = self.pool.acquire().await?;
+        for entry in refused {
+            statements::refuse(&mut connection, entry).await?;
+        }
+        statements::trim_quarantine(&mut connection, bounds).await
+    }
+
+    async fn quarantined(&self, limit: i64) -> Result<Vec<Quarantined>, Error> {
+        statements::quarantined(&mut *self.pool.acquire().await?, limit).await
+    }
+
+    async fn quarantined_one(&self, id: i64) -> Result<Option<Quarantined>, Error> {
+        statements::quarantined_one(&mut *self.pool.acquire().await?, id).await
+    }
+
+    async fn release_quarantined(&self, id: i64) -> Result<(), Error> {
+        statements::release_quarantined(&mut *self.pool.acquire().await?, id).await
+    }
+
+    async fn prune(&self, cutoff: Cutoff) -> Result<Pruned, Error> {
+        let mut connection = self.pool.acquire().await?;
+        let events =
+            statements::prune_events(&mut connection, cutoff.bodies_before, cutoff.batch).await?;
+        let after = super::swept(&self.sweep);
+        let (keys, stopped) =
+            statements::prune_keys(&mut connection, &after, cutoff.keys_before, cutoff.batch)
+                .await?;
+        super::sweep_to(&self.sweep, stopped);
+        Ok(Pruned { events, keys })
+    }
+
+    async fn check(&self) -> Result<(), Error> {
+        let mut slot = self.appender.lock().await;
+        let mut connection = match slot.take() {
+            Some(connection) => connection,
+            None => self.connect().await?,
+        };
+        timeout(self.deadline, connection.ping())
+            .await
+            .map_err(|_| Error::Deadline(self.deadline))??;
+        *slot = Some(connection);
+        Ok(())
+    }
+}
+
+/// The relay's reader; the connection holds the advisory lock.
+struct PostgresReader {
+    connection: PgConnection,
+    deadline: Duration,
+}
+
+impl PostgresReader {
+    /// Bounds a statement. After a deadline the reader must be dropped, and with it connection and lock.
+    async fn bounded<T>(
+        deadline: Duration,
+        work: impl Future<Output = Result<T, Error>> + Send,
+    ) -> Result<T, Error> {
+        timeout(deadline, work)
+            .await
+            .map_err(|_| Error::Deadline(deadline))?
+    }
+}
+
+#[async_trait]
+impl Reader for PostgresReader {
+    async fn position(&mut self) -> Result<Position, Error> {
+        Self::bounded(
+            self.deadline,
+            statements::relay_position(&mut self.connection),
+        )
+        .await
+    }
+
+    async fn read(
+        &mut self,
+        after: Position,
+        limit: i64,
+        max_bytes: i64,
+    ) -> Result<Vec<Recorded>, Error> {
+        let work = async {
+            // The inner query measures sizes only, so a batch of large bodies is never fetched whole.
+            sqlx::query(concat!(
+                "select ",
+                super::sql::event_columns!(),
+                " from events where position > $1 and position <= (\
+                   select max(position) from (\
+                     select position, sum(octet_length(body)) over (order by position) - octet_length(body) as before \
+                     from (select position, body from events where position > $1 order by position limit $2) run\
+                   ) sized where before < $3) \
+                 order by position"
+            ))
+            .bind(after.0)
+            .bind(limit)
+            .bind(max_bytes)
+            .fetch_all(&mut self.connection)
+            .await?
+            .iter()
+            .map(statements::recorded)
+            .collect()
+        };
+        Self::bounded(self.deadline, work).await
+    }
+
+    async fn settle(
+        &mut self,
+        upto: Position,
+        published: i64,
+        parked: &[Parked],
+        now: Micros,
+    ) -> Result<(), Error> {
+        let work = async {
+            if parked.is_empty() {
+                return statements::move_cursor(&mut self.connection, upto, published).await;
+            }
+            let mut transaction = self.connection.begin().await?;
+            for entry in parked {
+                statements::park(&mut transaction, entry, now).await?;
+            }
+            statements::move_cursor(&mut transaction, upto, published).await?;
+            Ok(transaction.commit().await?)
+        };
+        Self::bounded(self.deadline, work).await
+    }
+
+    async fn retries(&mut self, limit: i64) -> Result<Vec<Recorded>, Error> {
+        Self::bounded(
+            self.deadline,
+            statements::retries(&mut self.connection, limit),
+        )
+        .await
+    }
+
+    async fn settle_retry(
+        &mut self,
+        position: Position,
+        parked: Option<&Parked>,
+        now: Micros,
+    ) -> Result<(), Error> {
+        let work = async {
+            let mut transaction = self.connection.begin().await?;
+            match parked {
+                Some(entry) => statements::park(&mut transaction, entry, now).await?,
+                None => statements::drop_dead_letter(&mut transaction, position).await?,
+            }
+            Ok(transaction.commit().await?)
+        };
+        Self::bounded(self.deadline, work).await
+    }
+}
+
+impl std::fmt::Debug for PostgresStore {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // The options hold a password.
+        f.debug_struct("PostgresStore")
+            .field("reader", &RELAY)
+            .finish_non_exhaustive()
+    }
+}

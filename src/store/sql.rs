@@ -1,0 +1,371 @@
+//! Statements that mean the same to Postgres and SQLite, written once.
+//!
+//! Times and positions are integers, ids are text, bodies are bytes, and both databases take `$1`
+//! placeholders, so only the connection type differs: the macro stamps the functions out for each. What
+//! really differs stands beside its backend. Every function is one statement on one connection.
+
+/// Columns of an event, in the order `recorded` reads them.
+macro_rules! event_columns {
+    () => {
+        "position, event_key, app_id, event_type, company_id, location_id, entity_id, origin, signature, \
+         received_at, body_hash, body"
+    };
+}
+
+macro_rules! shared_statements {
+    ($connection:ty, $row:ty) => {
+        use crate::event::{BodyHash, Event, EventKey, Micros, Origin, Position, Recorded, Tenant};
+        use crate::store::{
+            DeadLetter, Error, EventFilter, Ledger, Parked, Quarantined, QuarantineBounds, RELAY, Refused, Selection,
+        };
+        use sqlx::Row;
+
+        pub(crate) fn recorded(row: &$row) -> Result<Recorded, Error> {
+            let hash: Vec<u8> = row.try_get("body_hash")?;
+            let body: Vec<u8> = row.try_get("body")?;
+            let origin: String = row.try_get("origin")?;
+            Ok(Recorded {
+                position: Position(row.try_get("position")?),
+                event: Event {
+                    key: EventKey::from_stored(row.try_get("event_key")?),
+                    app_id: row.try_get("app_id")?,
+                    event_type: row.try_get("event_type")?,
+                    tenant: Tenant { company_id: row.try_get("company_id")?, location_id: row.try_get("location_id")? },
+                    entity_id: row.try_get("entity_id")?,
+                    origin: Origin::parse(&origin).ok_or(Error::Corrupt("events.origin"))?,
+                    signature: row.try_get("signature")?,
+                    received_at: Micros(row.try_get("received_at")?),
+                    body_hash: BodyHash(hash.try_into().map_err(|_| Error::Corrupt("events.body_hash"))?),
+                    body: body.into(),
+                },
+            })
+        }
+
+        fn dead_letter_of(row: &$row) -> Result<DeadLetter, Error> {
+            Ok(DeadLetter {
+                position: Position(row.try_get("position")?),
+                event_key: row.try_get("event_key")?,
+                event_type: row.try_get("event_type")?,
+                reason: row.try_get("reason")?,
+                detail: row.try_get("detail")?,
+                parked_at: Micros(row.try_get("parked_at")?),
+                retries: row.try_get("retries")?,
+                state: row.try_get("state")?,
+            })
+        }
+
+        fn quarantined_of(row: &$row) -> Result<Quarantined, Error> {
+            Ok(Quarantined {
+                id: row.try_get("id")?,
+                reason: row.try_get("reason")?,
+                path: row.try_get("path")?,
+                signature: row.try_get("signature")?,
+                legacy_signature: row.try_get("legacy_signature")?,
+                first_seen_at: Micros(row.try_get("first_seen_at")?),
+                last_seen_at: Micros(row.try_get("last_seen_at")?),
+                attempts: row.try_get("attempts")?,
+                body: row.try_get("body")?,
+            })
+        }
+
+        pub(crate) async fn ledger(conn: &mut $connection) -> Result<Ledger, Error> {
+            let row = sqlx::query(
+                "select h.position as accepted, c.position as done, c.published, \
+                        (select count(*) from dead_letters) as parked, \
+                        (select count(*) from quarantine) as quarantined, \
+                        (select e.received_at from events e where e.position > c.position \
+                         order by e.position limit 1) as oldest \
+                 from log_head h, cursors c where c.reader = $1",
+            )
+            .bind(RELAY)
+            .fetch_one(conn)
+            .await?;
+            let accepted: i64 = row.try_get("accepted")?;
+            let done: i64 = row.try_get("done")?;
+            Ok(Ledger {
+                accepted,
+                published: row.try_get("published")?,
+                pending: accepted - done,
+                parked: row.try_get("parked")?,
+                quarantined: row.try_get("quarantined")?,
+                oldest_pending_at: row.try_get::<Option<i64>, _>("oldest")?.map(Micros),
+            })
+        }
+
+        pub(crate) async fn events(conn: &mut $connection, filter: &EventFilter) -> Result<Vec<Recorded>, Error> {
+            sqlx::query(concat!(
+                "select ", event_columns!(), " from events \
+                 where position < $1 and ($2 is null or event_type = $2) \
+                   and ($3 is null or location_id = $3 or company_id = $3) \
+                 order by position desc limit $4"
+            ))
+            .bind(filter.before.map_or(i64::MAX, |position| position.0))
+            .bind(filter.event_type.as_deref())
+            .bind(filter.tenant.as_deref())
+            .bind(filter.limit)
+            .fetch_all(conn)
+            .await?
+            .iter()
+            .map(recorded)
+            .collect()
+        }
+
+        pub(crate) async fn event_at(conn: &mut $connection, position: Position) -> Result<Option<Recorded>, Error> {
+            sqlx::query(concat!("select ", event_columns!(), " from events where position = $1"))
+                .bind(position.0)
+                .fetch_optional(conn)
+                .await?
+                .as_ref()
+                .map(recorded)
+                .transpose()
+        }
+
+        pub(crate) async fn positions_of(conn: &mut $connection, key: &str) -> Result<Vec<Position>, Error> {
+            let found = sqlx::query_scalar("select position from event_keys where event_key = $1 order by position")
+                .bind(key)
+                .fetch_all(conn)
+                .await?;
+            Ok(found.into_iter().map(Position).collect())
+        }
+
+        pub(crate) async fn dead_letters(conn: &mut $connection, limit: i64) -> Result<Vec<DeadLetter>, Error> {
+            sqlx::query(
+                "select d.position, e.event_key, e.event_type, d.reason, d.detail, d.parked_at, \
+                        cast(d.retries as bigint) as retries, d.state \
+                 from dead_letters d join events e on e.position = d.position order by d.position limit $1",
+            )
+            .bind(limit)
+            .fetch_all(conn)
+            .await?
+            .iter()
+            .map(dead_letter_of)
+            .collect()
+        }
+
+        pub(crate) async fn dead_letter(
+            conn: &mut $connection,
+            position: Position,
+        ) -> Result<Option<DeadLetter>, Error> {
+            sqlx::query(
+                "select d.position, e.event_key, e.event_type, d.reason, d.detail, d.parked_at, \
+                        cast(d.retries as bigint) as retries, d.state \
+                 from dead_letters d join events e on e.position = d.position where d.position = $1",
+            )
+            .bind(position.0)
+            .fetch_optional(conn)
+            .await?
+            .as_ref()
+            .map(dead_letter_of)
+            .transpose()
+        }
+
+        pub(crate) async fn retry_dead_letters(conn: &mut $connection, selection: Selection) -> Result<u64, Error> {
+            let only = match selection {
+                Selection::One(position) => Some(position.0),
+                Selection::All => None,
+            };
+            let done = sqlx::query(
+                "update dead_letters set state = 'retry', retries = retries + 1 \
+                 where state = 'parked' and ($1 is null or position = $1)",
+            )
+            .bind(only)
+            .execute(conn)
+            .await?;
+            Ok(done.rows_affected())
+        }
+
+        pub(crate) async fn retries(conn: &mut $connection, limit: i64) -> Result<Vec<Recorded>, Error> {
+            sqlx::query(concat!(
+                "select ", event_columns!(), " from events \
+                 where position in (select d.position from dead_letters d where d.state = 'retry' \
+                                    order by d.position limit $1) \
+                 order by position"
+            ))
+            .bind(limit)
+            .fetch_all(conn)
+            .await?
+            .iter()
+            .map(recorded)
+            .collect()
+        }
+
+        /// Moves the cursor; the condition keeps it from ever moving back.
+        pub(crate) async fn move_cursor(
+            conn: &mut $connection,
+            upto: Position,
+            published: i64,
+        ) -> Result<(), Error> {
+            sqlx::query("update cursors set position = $2, published = published + $3 where reader = $1 and position < $2")
+                .bind(RELAY)
+                .bind(upto.0)
+                .bind(published)
+                .execute(conn)
+                .await?;
+            Ok(())
+        }
+
+        pub(crate) async fn park(
+            conn: &mut $connection,
+            parked: &Parked,
+            now: Micros,
+        ) -> Result<(), Error> {
+            sqlx::query(
+                "insert into dead_letters (position, reason, detail, parked_at, state) values ($1, $2, $3, $4, 'parked') \
+                 on conflict (position) do update set reason = excluded.reason, detail = excluded.detail, \
+                 parked_at = excluded.parked_at, state = 'parked'",
+            )
+            .bind(parked.position.0)
+            .bind(parked.reason)
+            .bind(parked.detail.as_str())
+            .bind(now.0)
+            .execute(conn)
+            .await?;
+            Ok(())
+        }
+
+        pub(crate) async fn drop_dead_letter(conn: &mut $connection, position: Position) -> Result<(), Error> {
+            sqlx::query("delete from dead_letters where position = $1").bind(position.0).execute(&mut *conn).await?;
+            sqlx::query("update cursors set published = published + 1 where reader = $1")
+                .bind(RELAY)
+                .execute(conn)
+                .await?;
+            Ok(())
+        }
+
+        pub(crate) async fn relay_position(conn: &mut $connection) -> Result<Position, Error> {
+            let position = sqlx::query_scalar("select position from cursors where reader = $1")
+                .bind(RELAY)
+                .fetch_one(conn)
+                .await?;
+            Ok(Position(position))
+        }
+
+        pub(crate) async fn refuse(conn: &mut $connection, refused: &Refused) -> Result<(), Error> {
+            sqlx::query(
+                "insert into quarantine (fingerprint, reason, path, signature, legacy_signature, first_seen_at, \
+                                         last_seen_at, attempts, body) \
+                 values ($1, $2, $3, $4, $5, $6, $6, 1, $7) \
+                 on conflict (fingerprint) do update set last_seen_at = excluded.last_seen_at, \
+                 attempts = quarantine.attempts + 1, reason = excluded.reason",
+            )
+            .bind(refused.fingerprint.as_slice())
+            .bind(refused.reason)
+            .bind(refused.path.as_str())
+            .bind(refused.signature.as_deref())
+            .bind(refused.legacy_signature.as_deref())
+            .bind(refused.seen_at.0)
+            .bind(refused.body.as_ref())
+            .execute(conn)
+            .await?;
+            Ok(())
+        }
+
+        /// The newest stay: an operator looks into the quarantine because of what happens now.
+        pub(crate) async fn trim_quarantine(conn: &mut $connection, bounds: QuarantineBounds) -> Result<(), Error> {
+            sqlx::query(
+                "delete from quarantine where id in (select id from (\
+                   select id, row_number() over (order by last_seen_at desc, id desc) as place, \
+                          sum(length(body)) over (order by last_seen_at desc, id desc) as bytes from quarantine\
+                 ) kept where place > $1 or bytes > $2)",
+            )
+            .bind(bounds.entries)
+            .bind(bounds.bytes)
+            .execute(conn)
+            .await?;
+            Ok(())
+        }
+
+        pub(crate) async fn quarantined(conn: &mut $connection, limit: i64) -> Result<Vec<Quarantined>, Error> {
+            sqlx::query(
+                "select id, reason, path, signature, legacy_signature, first_seen_at, last_seen_at, attempts, \
+                        substr(body, 1, 0) as body \
+                 from quarantine order by last_seen_at desc, id desc limit $1",
+            )
+            .bind(limit)
+            .fetch_all(conn)
+            .await?
+            .iter()
+            .map(quarantined_of)
+            .collect()
+        }
+
+        pub(crate) async fn quarantined_one(conn: &mut $connection, id: i64) -> Result<Option<Quarantined>, Error> {
+            sqlx::query(
+                "select id, reason, path, signature, legacy_signature, first_seen_at, last_seen_at, attempts, body \
+                 from quarantine where id = $1",
+            )
+            .bind(id)
+            .fetch_optional(conn)
+            .await?
+            .as_ref()
+            .map(quarantined_of)
+            .transpose()
+        }
+
+        pub(crate) async fn release_quarantined(conn: &mut $connection, id: i64) -> Result<(), Error> {
+            sqlx::query("delete from quarantine where id = $1").bind(id).execute(conn).await?;
+            Ok(())
+        }
+
+        /// Deletes a bounded run from the old end of the log: behind every reader, older than the
+        /// cutoff, and not a dead letter.
+        pub(crate) async fn prune_events(
+            conn: &mut $connection,
+            before: Micros,
+            batch: i64,
+        ) -> Result<u64, Error> {
+            let done = sqlx::query(
+                "delete from events where position in (\
+                   select e.position from events e \
+                   where e.position <= (select min(c.position) from cursors c) \
+                     and not exists (select 1 from dead_letters d where d.position = e.position) \
+                   order by e.position limit $2\
+                 ) and received_at < $1",
+            )
+            .bind(before.0)
+            .bind(batch)
+            .execute(conn)
+            .await?;
+            Ok(done.rows_affected())
+        }
+
+        /// Looks at the next `batch` keys in key order after `after`, deletes the old ones among them,
+        /// and returns how many and where it stopped. A sweep needs no index on time, which every
+        /// append would pay for.
+        pub(crate) async fn prune_keys(
+            conn: &mut $connection,
+            after: &(String, String),
+            before: Micros,
+            batch: i64,
+        ) -> Result<(u64, Option<(String, String)>), Error> {
+            let last = sqlx::query(
+                "select event_key, app_id from event_keys where (event_key, app_id) > ($1, $2) \
+                 order by event_key, app_id limit 1 offset $3",
+            )
+            .bind(after.0.as_str())
+            .bind(after.1.as_str())
+            .bind(batch - 1)
+            .fetch_optional(&mut *conn)
+            .await?;
+            let last = match &last {
+                Some(row) => Some((row.try_get::<String, _>("event_key")?, row.try_get::<String, _>("app_id")?)),
+                None => None,
+            };
+            let done = sqlx::query(
+                "delete from event_keys where (event_key, app_id) > ($1, $2) \
+                 and ($3 is null or (event_key, app_id) <= ($3, $4)) \
+                 and received_at < $5 and position <= (select min(c.position) from cursors c)",
+            )
+            .bind(after.0.as_str())
+            .bind(after.1.as_str())
+            .bind(last.as_ref().map(|key| key.0.as_str()))
+            .bind(last.as_ref().map(|key| key.1.as_str()))
+            .bind(before.0)
+            .execute(conn)
+            .await?;
+            Ok((done.rows_affected(), last))
+        }
+    };
+}
+
+pub(crate) use {event_columns, shared_statements};

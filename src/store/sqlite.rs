@@ -1,0 +1,488 @@
+//! The log in one SQLite file, for one daemon.
+//!
+//! WAL with `synchronous = FULL`: a commit is on disk when it returns. One writer connection at a time,
+//! always `begin immediate`; reads go through their own read-only connections, so they never wait for
+//! the writer. A lock file beside the database keeps a second daemon out.
+
+use std::fs::{File, TryLockError};
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::sync::Arc;
+use std::sync::Mutex as SyncMutex;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures_util::TryStreamExt;
+use sqlx::pool::PoolConnection;
+use sqlx::sqlite::{
+    SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions,
+    SqliteSynchronous,
+};
+use sqlx::{ConnectOptions, Connection, QueryBuilder, Row, Sqlite};
+use tokio::sync::Mutex;
+
+use super::{
+    Appended, Cutoff, DeadLetter, Error, EventFilter, Ledger, Parked, Pruned, QuarantineBounds,
+    Quarantined, Reader, Refused, Selection, Store,
+};
+use crate::event::{Event, Micros, Position, Recorded};
+
+mod statements {
+    use super::super::sql::{event_columns, shared_statements};
+    shared_statements!(sqlx::SqliteConnection, sqlx::sqlite::SqliteRow);
+}
+
+/// Rows of one multi-row statement. A few fixed sizes, so that few statements are prepared.
+const ROWS: [usize; 4] = [128, 32, 8, 1];
+
+/// How long a statement waits for another process's lock (a command of an operator, a backup).
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The log in one SQLite file.
+pub struct SqliteStore {
+    writer: Arc<Mutex<Writer>>,
+    readers: SqlitePool,
+    path: PathBuf,
+    /// Where the sweep over the keys stands.
+    sweep: SyncMutex<(String, String)>,
+    /// Held by a daemon for as long as it lives.
+    _lock: Option<File>,
+}
+
+/// The two write connections. Both stand behind one lock, so neither ever waits on SQLite's.
+struct Writer {
+    /// `synchronous = FULL`.
+    durable: SqliteConnection,
+    /// `synchronous = NORMAL`, for cursor moves: they are in order in the same WAL and become durable
+    /// with the next append. A power cut can lose the last of them, which only repeats messages.
+    relaxed: SqliteConnection,
+}
+
+/// Who opens the file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// The daemon or a migration: creates the file, and keeps every other one out.
+    Exclusive,
+    /// A command of an operator, beside a running daemon. The file must be there.
+    Shared,
+}
+
+impl SqliteStore {
+    /// Opens the file of a `sqlite://` URL and checks, by reading them back, that its settings are
+    /// durable.
+    ///
+    /// # Errors
+    /// [`Error::InUse`] when a daemon has it, [`Error::NotDurable`] when WAL or `FULL` was not granted.
+    pub async fn open(url: &str, access: Access) -> Result<Self, Error> {
+        let options = SqliteConnectOptions::from_str(url)?
+            .busy_timeout(BUSY_TIMEOUT)
+            .foreign_keys(true)
+            .journal_mode(SqliteJournalMode::Wal)
+            .pragma("wal_autocheckpoint", "1000")
+            .disable_statement_logging();
+        let path = options.get_filename().to_path_buf();
+        if let (Access::Exclusive, Some(folder)) = (access, path.parent()) {
+            std::fs::create_dir_all(folder).map_err(|source| file_error(folder, source))?;
+        }
+        let lock = match access {
+            Access::Exclusive => Some(lock_file(&path)?),
+            Access::Shared => None,
+        };
+        if access == Access::Shared && !path.exists() {
+            return Err(Error::Schema(format!(
+                "there is no database at {}; `hookwell serve` or `hookwell migrate` creates it",
+                path.display()
+            )));
+        }
+        let durable_options = options
+            .clone()
+            .create_if_missing(access == Access::Exclusive)
+            .synchronous(SqliteSynchronous::Full);
+        let mut durable = SqliteConnection::connect_with(&durable_options).await?;
+        expect_durable(&mut durable, &path).await?;
+        let relaxed =
+            SqliteConnection::connect_with(&options.clone().synchronous(SqliteSynchronous::Normal))
+                .await?;
+        let readers = SqlitePoolOptions::new()
+            .max_connections(3)
+            .acquire_timeout(BUSY_TIMEOUT)
+            .connect_lazy_with(options.read_only(true));
+        Ok(Self {
+            writer: Arc::new(Mutex::new(Writer { durable, relaxed })),
+            readers,
+            path,
+            sweep: SyncMutex::default(),
+            _lock: lock,
+        })
+    }
+
+    /// Brings the schema up to date and returns how many migrations ran.
+    ///
+    /// # Errors
+    /// [`Error::Schema`] when the schema is newer than this binary.
+    pub async fn migrate(&self) -> Result<usize, Error> {
+        let mut writer = self.writer.lock().await;
+        let before = super::applied_migrations!(&mut writer.durable);
+        let migrator = super::migrations(include_str!("../../migrations/sqlite/0001_log.sql"));
+        migrator
+            .run(&mut writer.durable)
+            .await
+            .map_err(super::migration_error)?;
+        Ok(super::applied_migrations!(&mut writer.durable) - before)
+    }
+
+    /// Refuses a schema that is not this binary's, without changing it.
+    pub async fn check_schema(&self) -> Result<(), Error> {
+        let mut writer = self.writer.lock().await;
+        super::expect_schema(super::applied_migrations!(&mut writer.durable))
+    }
+
+    async fn reader(&self) -> Result<PoolConnection<Sqlite>, Error> {
+        Ok(self.readers.acquire().await?)
+    }
+}
+
+fn file_error(path: &Path, source: std::io::Error) -> Error {
+    Error::File {
+        path: path.display().to_string(),
+        source,
+    }
+}
+
+fn lock_file(database: &Path) -> Result<File, Error> {
+    let mut path = database.as_os_str().to_owned();
+    path.push(".lock");
+    let path = PathBuf::from(path);
+    let file = File::create(&path).map_err(|source| file_error(&path, source))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(Error::InUse(format!(
+            "another hookwell has {} open; SQLite serves one daemon, use Postgres for several",
+            database.display()
+        ))),
+        Err(TryLockError::Error(source)) => Err(file_error(&path, source)),
+    }
+}
+
+/// Reads the settings back: a file system without shared memory silently refuses WAL, for example.
+async fn expect_durable(connection: &mut SqliteConnection, path: &Path) -> Result<(), Error> {
+    let journal: String = sqlx::query_scalar("pragma journal_mode")
+        .fetch_one(&mut *connection)
+        .await?;
+    let synchronous: i64 = sqlx::query_scalar("pragma synchronous")
+        .fetch_one(&mut *connection)
+        .await?;
+    const FULL: i64 = 2;
+    if journal != "wal" || synchronous < FULL {
+        return Err(Error::NotDurable(format!(
+            "{} runs with journal_mode = {journal} and synchronous = {synchronous}, it needs wal and 2 (FULL); \
+             put it on a local file system",
+            path.display()
+        )));
+    }
+    Ok(())
+}
+
+/// Splits a batch into runs of the sizes in [`ROWS`].
+fn runs<T>(mut rest: &[T]) -> impl Iterator<Item = &[T]> {
+    std::iter::from_fn(move || {
+        let size = ROWS.into_iter().find(|size| *size <= rest.len())?;
+        let (run, tail) = rest.split_at(size);
+        rest = tail;
+        Some(run)
+    })
+}
+
+/// The stored hash of each key, in the order asked; `None` for a key that is not known.
+async fn known_hashes(
+    connection: &mut SqliteConnection,
+    keys: &[(&str, &str)],
+) -> Result<Vec<Option<Vec<u8>>>, Error> {
+    let mut hashes = vec![None; keys.len()];
+    let mut start = 0;
+    for run in runs(keys) {
+        let mut query = QueryBuilder::<Sqlite>::new("with asked(n, event_key, app_id) as (");
+        query.push_values(run.iter().enumerate(), |mut row, (n, (key, app))| {
+            row.push_bind(n as i64).push_bind(*key).push_bind(*app);
+        });
+        query.push(
+            ") select n, body_hash from asked join event_keys k \
+             on k.event_key = asked.event_key and k.app_id = asked.app_id",
+        );
+        for row in query.build().fetch_all(&mut *connection).await? {
+            let n: i64 = row.try_get(0)?;
+            hashes[start + usize::try_from(n).map_err(|_| Error::Corrupt("a row number"))?] =
+                Some(row.try_get(1)?);
+        }
+        start += run.len();
+    }
+    Ok(hashes)
+}
+
+async fn append_in(
+    connection: &mut SqliteConnection,
+    batch: &[Event],
+) -> Result<Vec<Appended>, Error> {
+    let keys: Vec<_> = batch
+        .iter()
+        .map(|event| (event.key.as_str(), event.app_id.as_str()))
+        .collect();
+    let known = known_hashes(connection, &keys).await?;
+    let head: i64 = sqlx::query_scalar("select position from log_head")
+        .fetch_one(&mut *connection)
+        .await?;
+
+    let mut next = head;
+    let mut place = || {
+        next += 1;
+        Position(next)
+    };
+    let mut appended = Vec::with_capacity(batch.len());
+    let mut fresh = Vec::with_capacity(batch.len());
+    for (event, known) in batch.iter().zip(known) {
+        let (outcome, key) = match known {
+            None => (Appended::New(place()), event.key.clone()),
+            Some(hash) if hash == event.body_hash.0 => (Appended::Duplicate, event.key.clone()),
+            Some(_) => {
+                let key = event.key.altered(&event.body_hash);
+                let seen = known_hashes(connection, &[(key.as_str(), &event.app_id)]).await?;
+                match seen.as_slice() {
+                    [Some(_)] => (Appended::Duplicate, key),
+                    _ => (Appended::Altered(place(), key.clone()), key),
+                }
+            }
+        };
+        if let Appended::New(position) | Appended::Altered(position, _) = outcome {
+            fresh.push((position, key, event));
+        }
+        appended.push(outcome);
+    }
+    if fresh.is_empty() {
+        return Ok(appended);
+    }
+    for run in runs(&fresh) {
+        let mut query = QueryBuilder::<Sqlite>::new(
+            "insert into event_keys (event_key, app_id, position, received_at, body_hash) ",
+        );
+        query.push_values(run, |mut row, (position, key, event)| {
+            row.push_bind(key.as_str())
+                .push_bind(event.app_id.as_str())
+                .push_bind(position.0)
+                .push_bind(event.received_at.0)
+                .push_bind(event.body_hash.0.as_slice());
+        });
+        query.build().execute(&mut *connection).await?;
+        let mut query = QueryBuilder::<Sqlite>::new(concat!(
+            "insert into events (",
+            super::sql::event_columns!(),
+            ") "
+        ));
+        query.push_values(run, |mut row, (position, key, event)| {
+            row.push_bind(position.0)
+                .push_bind(key.as_str())
+                .push_bind(event.app_id.as_str())
+                .push_bind(event.event_type.as_str())
+                .push_bind(event.tenant.company_id.as_deref())
+                .push_bind(event.tenant.location_id.as_deref())
+                .push_bind(event.entity_id.as_deref())
+                .push_bind(event.origin.as_str())
+                .push_bind(event.signature.as_deref())
+                .push_bind(event.received_at.0)
+                .push_bind(event.body_hash.0.as_slice())
+                .push_bind(event.body.as_ref());
+        });
+        query.build().execute(&mut *connection).await?;
+    }
+    sqlx::query("update log_head set position = $1")
+        .bind(next)
+        .execute(connection)
+        .await?;
+    Ok(appended)
+}
+
+#[async_trait]
+impl Store for SqliteStore {
+    async fn append(&self, batch: &[Event]) -> Result<Vec<Appended>, Error> {
+        let mut writer = self.writer.lock().await;
+        if !self.path.exists() {
+            // The open file would take events that nobody can ever read again.
+            return Err(Error::NotDurable(format!(
+                "{} is gone",
+                self.path.display()
+            )));
+        }
+        let mut transaction = writer.durable.begin_with("begin immediate").await?;
+        let appended = append_in(&mut transaction, batch).await?;
+        transaction.commit().await?;
+        Ok(appended)
+    }
+
+    async fn relay_reader(&self) -> Result<Option<Box<dyn Reader>>, Error> {
+        // The lock on the file is the right to read: whoever has the store open has it.
+        Ok(Some(Box::new(SqliteReader {
+            writer: Arc::clone(&self.writer),
+            readers: self.readers.clone(),
+        })))
+    }
+
+    async fn ledger(&self) -> Result<Ledger, Error> {
+        statements::ledger(&mut *self.reader().await?).await
+    }
+
+    async fn events(&self, filter: &EventFilter) -> Result<Vec<Recorded>, Error> {
+        statements::events(&mut *self.reader().await?, filter).await
+    }
+
+    async fn event_at(&self, position: Position) -> Result<Option<Recorded>, Error> {
+        statements::event_at(&mut *self.reader().await?, position).await
+    }
+
+    async fn positions_of(&self, key: &str) -> Result<Vec<Position>, Error> {
+        statements::positions_of(&mut *self.reader().await?, key).await
+    }
+
+    async fn dead_letters(&self, limit: i64) -> Result<Vec<DeadLetter>, Error> {
+        statements::dead_letters(&mut *self.reader().await?, limit).await
+    }
+
+    async fn dead_letter(&self, position: Position) -> Result<Option<DeadLetter>, Error> {
+        statements::dead_letter(&mut *self.reader().await?, position).await
+    }
+
+    async fn retry_dead_letters(&self, selection: Selection) -> Result<u64, Error> {
+        statements::retry_dead_letters(&mut self.writer.lock().await.durable, selection).await
+    }
+
+    async fn quarantine(&self, refused: &[Refused], bounds: QuarantineBounds) -> Result<(), Error> {
+        let mut writer = self.writer.lock().await;
+        let mut transaction = writer.relaxed.begin_with("begin immediate").await?;
+        for entry in refused {
+            statements::refuse(&mut transaction, entry).await?;
+        }
+        statements::trim_quarantine(&mut transaction, bounds).await?;
+        Ok(transaction.commit().await?)
+    }
+
+    async fn quarantined(&self, limit: i64) -> Result<Vec<Quarantined>, Error> {
+        statements::quarantined(&mut *self.reader().await?, limit).await
+    }
+
+    async fn quarantined_one(&self, id: i64) -> Result<Option<Quarantined>, Error> {
+        statements::quarantined_one(&mut *self.reader().await?, id).await
+    }
+
+    async fn release_quarantined(&self, id: i64) -> Result<(), Error> {
+        statements::release_quarantined(&mut self.writer.lock().await.durable, id).await
+    }
+
+    async fn prune(&self, cutoff: Cutoff) -> Result<Pruned, Error> {
+        let mut writer = self.writer.lock().await;
+        let events =
+            statements::prune_events(&mut writer.relaxed, cutoff.bodies_before, cutoff.batch)
+                .await?;
+        let after = super::swept(&self.sweep);
+        let (keys, stopped) = statements::prune_keys(
+            &mut writer.relaxed,
+            &after,
+            cutoff.keys_before,
+            cutoff.batch,
+        )
+        .await?;
+        super::sweep_to(&self.sweep, stopped);
+        Ok(Pruned { events, keys })
+    }
+
+    async fn check(&self) -> Result<(), Error> {
+        if !self.path.exists() {
+            return Err(Error::NotDurable(format!(
+                "{} is gone",
+                self.path.display()
+            )));
+        }
+        expect_durable(&mut self.writer.lock().await.durable, &self.path).await
+    }
+}
+
+struct SqliteReader {
+    writer: Arc<Mutex<Writer>>,
+    readers: SqlitePool,
+}
+
+#[async_trait]
+impl Reader for SqliteReader {
+    async fn position(&mut self) -> Result<Position, Error> {
+        statements::relay_position(&mut *self.readers.acquire().await?).await
+    }
+
+    async fn read(
+        &mut self,
+        after: Position,
+        limit: i64,
+        max_bytes: i64,
+    ) -> Result<Vec<Recorded>, Error> {
+        let mut connection = self.readers.acquire().await?;
+        let mut rows = sqlx::query(concat!(
+            "select ",
+            super::sql::event_columns!(),
+            " from events where position > $1 order by position limit $2"
+        ))
+        .bind(after.0)
+        .bind(limit)
+        .fetch(&mut *connection);
+        // SQLite steps row by row, so stopping early reads no more than is kept.
+        let mut events = Vec::new();
+        let mut bytes = 0;
+        while let Some(row) = rows.try_next().await? {
+            let recorded = statements::recorded(&row)?;
+            bytes += recorded.event.body.len() as i64;
+            events.push(recorded);
+            if max_bytes <= bytes {
+                break;
+            }
+        }
+        Ok(events)
+    }
+
+    async fn settle(
+        &mut self,
+        upto: Position,
+        published: i64,
+        parked: &[Parked],
+        now: Micros,
+    ) -> Result<(), Error> {
+        let mut writer = self.writer.lock().await;
+        let mut transaction = writer.relaxed.begin_with("begin immediate").await?;
+        for entry in parked {
+            statements::park(&mut transaction, entry, now).await?;
+        }
+        statements::move_cursor(&mut transaction, upto, published).await?;
+        Ok(transaction.commit().await?)
+    }
+
+    async fn retries(&mut self, limit: i64) -> Result<Vec<Recorded>, Error> {
+        statements::retries(&mut *self.readers.acquire().await?, limit).await
+    }
+
+    async fn settle_retry(
+        &mut self,
+        position: Position,
+        parked: Option<&Parked>,
+        now: Micros,
+    ) -> Result<(), Error> {
+        let mut writer = self.writer.lock().await;
+        let mut transaction = writer.relaxed.begin_with("begin immediate").await?;
+        match parked {
+            Some(entry) => statements::park(&mut transaction, entry, now).await?,
+            None => statements::drop_dead_letter(&mut transaction, position).await?,
+        }
+        Ok(transaction.commit().await?)
+    }
+}
+
+impl std::fmt::Debug for SqliteStore {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SqliteStore")
+            .field("path", &self.path)
+            .finish_non_exhaustive()
+    }
+}
