@@ -3,16 +3,19 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::admin::Readiness;
 use crate::clock::Clock;
 use crate::metrics::Metrics;
-use crate::store::{Ledger, Store};
+use crate::store::{self, Ledger, Store};
 use crate::telemetry::Chain;
 
 const PERIOD: Duration = Duration::from_secs(1);
+/// A store that takes longer than this to show that it lives is not ready. A check may be given up half
+/// way: the connection it used is then thrown away.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Observes until shutdown.
 pub async fn run(
@@ -33,7 +36,9 @@ pub async fn run(
             }
             _ = ticks.tick() => (),
         }
-        let checked = store.check().await;
+        let checked = timeout(PATIENCE, store.check())
+            .await
+            .unwrap_or(Err(store::Error::Deadline(PATIENCE)));
         let up = checked.is_ok();
         readiness.store(up);
         metrics.store_up.set(i64::from(up));

@@ -282,6 +282,18 @@ impl Relay {
         }
     }
 
+    /// Shows while a batch is in flight whether the broker blocks; ends when it does so at shutdown.
+    async fn blocked_at_shutdown(&self, session: &Session, shutdown: &CancellationToken) {
+        loop {
+            sleep(POLL).await;
+            let blocked = session.is_blocked();
+            self.metrics.broker_blocked.set(i64::from(blocked));
+            if blocked && shutdown.is_cancelled() {
+                return;
+            }
+        }
+    }
+
     /// Publishes until every event of the window is settled, or the session breaks, or shutdown.
     async fn publish_window(
         &self,
@@ -305,7 +317,12 @@ impl Relay {
                 .map(|index| message(window.event(*index)))
                 .collect();
             let started = Instant::now();
-            let published = session.publish(&batch).await;
+            let published = tokio::select! {
+                published = session.publish(&batch) => published,
+                // A blocked broker may never answer; what is in flight is repeated after the restart.
+                () = self.blocked_at_shutdown(session, shutdown) => return Ok(window),
+            };
+            self.metrics.broker_blocked.set(0);
             self.metrics
                 .publish_seconds
                 .observe(started.elapsed().as_secs_f64());

@@ -369,6 +369,9 @@ fn check_media_type(headers: &HeaderMap) -> Result<(), Problem> {
     }
 }
 
+/// Room made for a body before its first byte; most are smaller.
+const TYPICAL_BODY: usize = 4096;
+
 /// Reads the body within its limit, its deadline, and the memory for all bodies. With a truncated body
 /// comes what was read of it.
 async fn read_body(
@@ -390,10 +393,9 @@ async fn read_body(
     if door.limits.body_bytes < announced {
         return Err(nothing(Problem::BodyTooLarge));
     }
-    // The announced length is reserved at once, so that a body that begins also ends; memory itself is
-    // taken as bytes come.
-    let mut memory = reserve(announced)?;
-    let mut read = BytesMut::new();
+    // Memory is reserved as bytes come: who only announces a large body takes nothing from others.
+    let mut memory = reserve(0)?;
+    let mut read = BytesMut::with_capacity(announced.min(TYPICAL_BODY));
     let reading = async {
         while let Some(frame) = body.frame().await {
             let Ok(frame) = frame else {
@@ -409,9 +411,6 @@ async fn read_body(
             if memory.num_permits() < length {
                 memory
                     .merge(reserve(length - memory.num_permits()).map_err(|(problem, _)| problem)?);
-            }
-            if read.is_empty() {
-                read.reserve(announced.min(door.limits.body_bytes));
             }
             read.extend_from_slice(&data);
         }
