@@ -13,6 +13,7 @@ use async_trait::async_trait;
 use crate::event::{Event, EventKey, Micros, Position, Recorded};
 
 mod postgres;
+mod schema;
 mod sql;
 mod sqlite;
 
@@ -315,79 +316,23 @@ pub trait Reader: Send {
     ) -> Result<(), Error>;
 }
 
-/// The schema version this binary was built for: the number of its migrations.
-const SCHEMA_VERSION: usize = 1;
+/// Where a sweep over the keys stands: the last key looked at, as (event key, app).
+#[derive(Debug, Default)]
+struct Sweep(std::sync::Mutex<(String, String)>);
 
-/// How many migrations the store has seen; 0 for an empty one.
-macro_rules! applied_migrations {
-    ($connection:expr) => {{
-        let found: Result<i64, sqlx::Error> =
-            sqlx::query_scalar("select count(*) from _sqlx_migrations where success")
-                .fetch_one($connection)
-                .await;
-        match found {
-            Ok(count) => usize::try_from(count)
-                .map_err(|_| crate::store::Error::Corrupt("_sqlx_migrations"))?,
-            // The table is made by the first migration.
-            Err(sqlx::Error::Database(_)) => 0,
-            Err(error) => return Err(error.into()),
-        }
-    }};
-}
-use applied_migrations;
-
-fn migrations(first: &'static str) -> sqlx::migrate::Migrator {
-    use sqlx::migrate::{Migration, MigrationType, Migrator};
-    use sqlx::{AssertSqlSafe, SqlSafeStr};
-    let sql = AssertSqlSafe(first).into_sql_str();
-    Migrator::with_migrations(vec![Migration::new(
-        1,
-        "log".into(),
-        MigrationType::Simple,
-        sql,
-        false,
-    )])
-}
-
-fn migration_error(error: sqlx::migrate::MigrateError) -> Error {
-    use sqlx::migrate::MigrateError;
-    match error {
-        MigrateError::VersionMissing(version) => Error::Schema(format!(
-            "the store's schema has migration {version}, which this hookwell ({}) does not know; \
-             run the version that made it or a newer one",
-            env!("CARGO_PKG_VERSION")
-        )),
-        MigrateError::VersionMismatch(version) => Error::Schema(format!(
-            "migration {version} of the store differs from this hookwell's; it was made by another build"
-        )),
-        MigrateError::Execute(source) => Error::Unavailable(source),
-        other => Error::Migration(other),
+impl Sweep {
+    fn after(&self) -> (String, String) {
+        self.lock().clone()
     }
-}
 
-fn expect_schema(applied: usize) -> Result<(), Error> {
-    use std::cmp::Ordering;
-    match applied.cmp(&SCHEMA_VERSION) {
-        Ordering::Equal => Ok(()),
-        Ordering::Less => Err(Error::Schema(format!(
-            "the store's schema is at {applied}, this hookwell needs {SCHEMA_VERSION}; run `hookwell migrate`"
-        ))),
-        Ordering::Greater => Err(Error::Schema(format!(
-            "the store's schema is at {applied}, this hookwell knows {SCHEMA_VERSION}; run the version that made it or a newer one"
-        ))),
+    /// Remembers where it stopped; at the end it starts again from the beginning.
+    fn stop(&self, at: Option<(String, String)>) {
+        *self.lock() = at.unwrap_or_default();
     }
-}
 
-fn swept(sweep: &std::sync::Mutex<(String, String)>) -> (String, String) {
-    sweep
-        .lock()
-        .unwrap_or_else(std::sync::PoisonError::into_inner)
-        .clone()
-}
-
-/// Remembers where a sweep stopped; at the end it starts again from the beginning.
-fn sweep_to(sweep: &std::sync::Mutex<(String, String)>, stopped: Option<(String, String)>) {
-    *sweep
-        .lock()
-        .unwrap_or_else(std::sync::PoisonError::into_inner) = stopped.unwrap_or_default();
+    fn lock(&self) -> std::sync::MutexGuard<'_, (String, String)> {
+        self.0
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
 }

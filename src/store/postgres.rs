@@ -5,7 +5,6 @@
 //! away, never returned to a pool, so nothing half-done is inherited.
 
 use std::str::FromStr;
-use std::sync::Mutex as SyncMutex;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -14,9 +13,10 @@ use sqlx::{ConnectOptions, Connection, Row};
 use tokio::sync::Mutex;
 use tokio::time::timeout;
 
+use super::schema;
 use super::{
     Appended, Cutoff, DeadLetter, Error, EventFilter, Ledger, Parked, Pruned, QuarantineBounds,
-    Quarantined, RELAY, Reader, Refused, Selection, Store,
+    Quarantined, RELAY, Reader, Refused, Selection, Store, Sweep,
 };
 use crate::event::{Event, EventKey, Micros, Position, Recorded};
 
@@ -37,7 +37,7 @@ pub struct PostgresStore {
     appender: Mutex<Option<PgConnection>>,
     deadline: Duration,
     /// Where the sweep over the keys stands.
-    sweep: SyncMutex<(String, String)>,
+    sweep: Sweep,
 }
 
 impl PostgresStore {
@@ -70,7 +70,7 @@ impl PostgresStore {
             pool,
             appender: Mutex::new(None),
             deadline,
-            sweep: SyncMutex::default(),
+            sweep: Sweep::default(),
         };
         let connection = store.connect().await?;
         *store.appender.lock().await = Some(connection);
@@ -86,13 +86,13 @@ impl PostgresStore {
         // A migration may take longer than a statement of the daily work.
         let options = self.options.clone().options([("statement_timeout", "0")]);
         let mut connection = PgConnection::connect_with(&options).await?;
-        let before = super::applied_migrations!(&mut connection);
-        let migrator = super::migrations(include_str!("../../migrations/postgres/0001_log.sql"));
+        let before = schema::applied_migrations!(&mut connection);
+        let migrator = schema::migrations(include_str!("../../migrations/postgres/0001_log.sql"));
         migrator
             .run(&mut connection)
             .await
-            .map_err(super::migration_error)?;
-        let after = super::applied_migrations!(&mut connection);
+            .map_err(schema::migration_error)?;
+        let after = schema::applied_migrations!(&mut connection);
         connection.close().await?;
         Ok(after - before)
     }
@@ -100,7 +100,7 @@ impl PostgresStore {
     /// Refuses a schema that is not this binary's, without changing it.
     pub async fn check_schema(&self) -> Result<(), Error> {
         let mut connection = self.pool.acquire().await?;
-        super::expect_schema(super::applied_migrations!(&mut *connection))
+        schema::expect_schema(schema::applied_migrations!(&mut *connection))
     }
 
     async fn connect(&self) -> Result<PgConnection, Error> {
@@ -260,11 +260,11 @@ impl Store for PostgresStore {
         let mut connection = self.pool.acquire().await?;
         let events =
             statements::prune_events(&mut connection, cutoff.bodies_before, cutoff.batch).await?;
-        let after = super::swept(&self.sweep);
+        let after = self.sweep.after();
         let (keys, stopped) =
             statements::prune_keys(&mut connection, &after, cutoff.keys_before, cutoff.batch)
                 .await?;
-        super::sweep_to(&self.sweep, stopped);
+        self.sweep.stop(stopped);
         Ok(Pruned { events, keys })
     }
 

@@ -8,7 +8,6 @@ use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
-use std::sync::Mutex as SyncMutex;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -18,22 +17,22 @@ use sqlx::sqlite::{
     SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions,
     SqliteSynchronous,
 };
-use sqlx::{ConnectOptions, Connection, QueryBuilder, Row, Sqlite};
+use sqlx::{ConnectOptions, Connection, Sqlite};
 use tokio::sync::Mutex;
 
+use super::schema;
 use super::{
     Appended, Cutoff, DeadLetter, Error, EventFilter, Ledger, Parked, Pruned, QuarantineBounds,
-    Quarantined, Reader, Refused, Selection, Store,
+    Quarantined, Reader, Refused, Selection, Store, Sweep,
 };
 use crate::event::{Event, Micros, Position, Recorded};
+
+mod append;
 
 mod statements {
     use super::super::sql::{event_columns, shared_statements};
     shared_statements!(sqlx::SqliteConnection, sqlx::sqlite::SqliteRow);
 }
-
-/// Rows of one multi-row statement. A few fixed sizes, so that few statements are prepared.
-const ROWS: [usize; 4] = [128, 32, 8, 1];
 
 /// How long a statement waits for another process's lock (a command of an operator, a backup).
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -44,7 +43,7 @@ pub struct SqliteStore {
     readers: SqlitePool,
     path: PathBuf,
     /// Where the sweep over the keys stands.
-    sweep: SyncMutex<(String, String)>,
+    sweep: Sweep,
     /// Held by a daemon for as long as it lives.
     _lock: Option<File>,
 }
@@ -111,7 +110,7 @@ impl SqliteStore {
             writer: Arc::new(Mutex::new(Writer { durable, relaxed })),
             readers,
             path,
-            sweep: SyncMutex::default(),
+            sweep: Sweep::default(),
             _lock: lock,
         })
     }
@@ -122,19 +121,19 @@ impl SqliteStore {
     /// [`Error::Schema`] when the schema is newer than this binary.
     pub async fn migrate(&self) -> Result<usize, Error> {
         let mut writer = self.writer.lock().await;
-        let before = super::applied_migrations!(&mut writer.durable);
-        let migrator = super::migrations(include_str!("../../migrations/sqlite/0001_log.sql"));
+        let before = schema::applied_migrations!(&mut writer.durable);
+        let migrator = schema::migrations(include_str!("../../migrations/sqlite/0001_log.sql"));
         migrator
             .run(&mut writer.durable)
             .await
-            .map_err(super::migration_error)?;
-        Ok(super::applied_migrations!(&mut writer.durable) - before)
+            .map_err(schema::migration_error)?;
+        Ok(schema::applied_migrations!(&mut writer.durable) - before)
     }
 
     /// Refuses a schema that is not this binary's, without changing it.
     pub async fn check_schema(&self) -> Result<(), Error> {
         let mut writer = self.writer.lock().await;
-        super::expect_schema(super::applied_migrations!(&mut writer.durable))
+        schema::expect_schema(schema::applied_migrations!(&mut writer.durable))
     }
 
     async fn reader(&self) -> Result<PoolConnection<Sqlite>, Error> {
@@ -183,123 +182,6 @@ async fn expect_durable(connection: &mut SqliteConnection, path: &Path) -> Resul
     Ok(())
 }
 
-/// Splits a batch into runs of the sizes in [`ROWS`].
-fn runs<T>(mut rest: &[T]) -> impl Iterator<Item = &[T]> {
-    std::iter::from_fn(move || {
-        let size = ROWS.into_iter().find(|size| *size <= rest.len())?;
-        let (run, tail) = rest.split_at(size);
-        rest = tail;
-        Some(run)
-    })
-}
-
-/// The stored hash of each key, in the order asked; `None` for a key that is not known.
-async fn known_hashes(
-    connection: &mut SqliteConnection,
-    keys: &[(&str, &str)],
-) -> Result<Vec<Option<Vec<u8>>>, Error> {
-    let mut hashes = vec![None; keys.len()];
-    let mut start = 0;
-    for run in runs(keys) {
-        let mut query = QueryBuilder::<Sqlite>::new("with asked(n, event_key, app_id) as (");
-        query.push_values(run.iter().enumerate(), |mut row, (n, (key, app))| {
-            row.push_bind(n as i64).push_bind(*key).push_bind(*app);
-        });
-        query.push(
-            ") select n, body_hash from asked join event_keys k \
-             on k.event_key = asked.event_key and k.app_id = asked.app_id",
-        );
-        for row in query.build().fetch_all(&mut *connection).await? {
-            let n: i64 = row.try_get(0)?;
-            hashes[start + usize::try_from(n).map_err(|_| Error::Corrupt("a row number"))?] =
-                Some(row.try_get(1)?);
-        }
-        start += run.len();
-    }
-    Ok(hashes)
-}
-
-async fn append_in(
-    connection: &mut SqliteConnection,
-    batch: &[Event],
-) -> Result<Vec<Appended>, Error> {
-    let keys: Vec<_> = batch
-        .iter()
-        .map(|event| (event.key.as_str(), event.app_id.as_str()))
-        .collect();
-    let known = known_hashes(connection, &keys).await?;
-    let head: i64 = sqlx::query_scalar("select position from log_head")
-        .fetch_one(&mut *connection)
-        .await?;
-
-    let mut next = head;
-    let mut place = || {
-        next += 1;
-        Position(next)
-    };
-    let mut appended = Vec::with_capacity(batch.len());
-    let mut fresh = Vec::with_capacity(batch.len());
-    for (event, known) in batch.iter().zip(known) {
-        let (outcome, key) = match known {
-            None => (Appended::New(place()), event.key.clone()),
-            Some(hash) if hash == event.body_hash.0 => (Appended::Duplicate, event.key.clone()),
-            Some(_) => {
-                let key = event.key.altered(&event.body_hash);
-                let seen = known_hashes(connection, &[(key.as_str(), &event.app_id)]).await?;
-                match seen.as_slice() {
-                    [Some(_)] => (Appended::Duplicate, key),
-                    _ => (Appended::Altered(place(), key.clone()), key),
-                }
-            }
-        };
-        if let Appended::New(position) | Appended::Altered(position, _) = outcome {
-            fresh.push((position, key, event));
-        }
-        appended.push(outcome);
-    }
-    if fresh.is_empty() {
-        return Ok(appended);
-    }
-    for run in runs(&fresh) {
-        let mut query = QueryBuilder::<Sqlite>::new(
-            "insert into event_keys (event_key, app_id, position, received_at, body_hash) ",
-        );
-        query.push_values(run, |mut row, (position, key, event)| {
-            row.push_bind(key.as_str())
-                .push_bind(event.app_id.as_str())
-                .push_bind(position.0)
-                .push_bind(event.received_at.0)
-                .push_bind(event.body_hash.0.as_slice());
-        });
-        query.build().execute(&mut *connection).await?;
-        let mut query = QueryBuilder::<Sqlite>::new(concat!(
-            "insert into events (",
-            super::sql::event_columns!(),
-            ") "
-        ));
-        query.push_values(run, |mut row, (position, key, event)| {
-            row.push_bind(position.0)
-                .push_bind(key.as_str())
-                .push_bind(event.app_id.as_str())
-                .push_bind(event.event_type.as_str())
-                .push_bind(event.tenant.company_id.as_deref())
-                .push_bind(event.tenant.location_id.as_deref())
-                .push_bind(event.entity_id.as_deref())
-                .push_bind(event.origin.as_str())
-                .push_bind(event.signature.as_deref())
-                .push_bind(event.received_at.0)
-                .push_bind(event.body_hash.0.as_slice())
-                .push_bind(event.body.as_ref());
-        });
-        query.build().execute(&mut *connection).await?;
-    }
-    sqlx::query("update log_head set position = $1")
-        .bind(next)
-        .execute(connection)
-        .await?;
-    Ok(appended)
-}
-
 #[async_trait]
 impl Store for SqliteStore {
     async fn append(&self, batch: &[Event]) -> Result<Vec<Appended>, Error> {
@@ -312,7 +194,7 @@ impl Store for SqliteStore {
             )));
         }
         let mut transaction = writer.durable.begin_with("begin immediate").await?;
-        let appended = append_in(&mut transaction, batch).await?;
+        let appended = append::append(&mut transaction, batch).await?;
         transaction.commit().await?;
         Ok(appended)
     }
@@ -380,7 +262,7 @@ impl Store for SqliteStore {
         let events =
             statements::prune_events(&mut writer.relaxed, cutoff.bodies_before, cutoff.batch)
                 .await?;
-        let after = super::swept(&self.sweep);
+        let after = self.sweep.after();
         let (keys, stopped) = statements::prune_keys(
             &mut writer.relaxed,
             &after,
@@ -388,7 +270,7 @@ impl Store for SqliteStore {
             cutoff.batch,
         )
         .await?;
-        super::sweep_to(&self.sweep, stopped);
+        self.sweep.stop(stopped);
         Ok(Pruned { events, keys })
     }
 

@@ -1,0 +1,328 @@
+//! Reading each section: which keys there are, what they may be, and what to say when they are not.
+
+use std::net::SocketAddr;
+use std::str::FromStr;
+use std::time::Duration;
+
+use super::layers::Section;
+use super::{Http, Log, Store};
+use crate::http;
+use crate::ingest::App;
+use crate::quarantine;
+use crate::retention;
+use crate::signature::{GHL_ED25519_KEY, GHL_RSA_KEY, PublicKey, RsaPublicKey, Verifier};
+use crate::store::QuarantineBounds;
+use crate::telemetry;
+
+mod broker;
+
+pub(super) use broker::broker_of;
+
+const SECOND: Duration = Duration::from_secs(1);
+const HOUR: Duration = Duration::from_secs(3600);
+const DAY: Duration = Duration::from_secs(24 * 3600);
+const KIB: u64 = 1024;
+const MIB: u64 = 1024 * KIB;
+
+fn address(text: &str) -> Result<SocketAddr, String> {
+    SocketAddr::from_str(text)
+        .map_err(|_| "must be an IP address and a port, such as \"127.0.0.1:8080\"".to_owned())
+}
+
+fn usize_of(number: i64) -> usize {
+    usize::try_from(number).unwrap_or(usize::MAX)
+}
+
+pub(super) fn shutdown(root: &mut Section) -> Option<Duration> {
+    let mut s = root.section("shutdown");
+    let grace = s.duration("grace", SECOND, HOUR);
+    root.finish(s);
+    grace
+}
+
+pub(super) fn http_of(root: &mut Section, grace: Option<Duration>) -> Option<Http> {
+    let mut s = root.section("http");
+    let listen = s.read("listen", address);
+    let body = s.size("max_body", KIB, 64 * MIB);
+    let memory = s.size("max_body_memory", MIB, 4095 * MIB);
+    let connections = s.number("max_connections", 1, 1_000_000);
+    let waiting = s.number("max_waiting", 1, 1_000_000);
+    let tenth = Duration::from_millis(100);
+    let header_timeout = s.duration("header_timeout", tenth, HOUR);
+    let body_timeout = s.duration("body_timeout", tenth, HOUR);
+    let connection_max_age = s.duration("connection_max_age", SECOND, DAY);
+    let commit_deadline = s.duration("commit_deadline", tenth, HOUR);
+    let retry_after = s.duration("retry_after", SECOND, DAY);
+    if let (Some(body), Some(memory)) = (body, memory)
+        && memory < body
+    {
+        let place = s.place().to_owned();
+        s.problem("max_body_memory", &place, "must be at least http.max_body");
+    }
+    root.finish(s);
+    Some(Http {
+        listen: listen?,
+        connections: http::Limits {
+            connections: usize_of(connections?),
+            header_timeout: header_timeout?,
+            connection_max_age: connection_max_age?,
+            // Half of the grace is the requests', the rest is for the writer and the relay behind them.
+            drain: grace? / 2,
+        },
+        requests: http::webhook::Limits {
+            body_bytes: usize::try_from(body?).ok()?,
+            memory_bytes: usize::try_from(memory?).ok()?,
+            body_timeout: body_timeout?,
+            retry_after: retry_after?,
+        },
+        waiting: usize_of(waiting?),
+        commit_deadline: commit_deadline?,
+    })
+}
+
+pub(super) fn admin(root: &mut Section) -> Option<SocketAddr> {
+    let mut s = root.section("admin");
+    let listen = s.read("listen", address);
+    // Named by the published contract; the page it protects does not exist yet.
+    let _ = s.given("token_file");
+    root.finish(s);
+    listen
+}
+
+pub(super) fn store(root: &mut Section) -> Option<(Store, Option<retention::Settings>)> {
+    let mut s = root.section("store");
+    let urls = s.secrets("url");
+    let url = match urls.as_slice() {
+        [(url, place)] => {
+            let known = ["sqlite://", "postgres://", "postgresql://"];
+            if known.iter().any(|scheme| url.starts_with(scheme)) {
+                Some(url.clone())
+            } else {
+                s.problem("url", place, "must begin with sqlite:// or postgres://");
+                None
+            }
+        }
+        [] => {
+            let place = s.place().to_owned();
+            s.problem(
+                "url",
+                &place,
+                "is empty; write sqlite://data/hookwell.db or postgres://…",
+            );
+            None
+        }
+        [_, (_, place), ..] => {
+            s.problem("url", place, "there can be one store only");
+            None
+        }
+    };
+    let tenth = Duration::from_millis(100);
+    let statement_timeout = s.duration("statement_timeout", tenth, HOUR);
+    let connect_timeout = s.duration("connect_timeout", Duration::ZERO, HOUR);
+    let batch = s.number("batch", 1, 10_000);
+    let bodies = s.duration("keep_bodies", SECOND, 3650 * DAY);
+    let keys = s.duration("keep_keys", SECOND, 3650 * DAY);
+    if let (Some(bodies), Some(keys)) = (bodies, keys)
+        && keys < bodies
+    {
+        let place = s.place().to_owned();
+        s.problem(
+            "keep_keys",
+            &place,
+            "must be at least store.keep_bodies: an event needs its key",
+        );
+    }
+    root.finish(s);
+    let retention = match (bodies, keys) {
+        (Some(bodies), Some(keys)) => Some(retention::Settings { bodies, keys }),
+        _ => None,
+    };
+    let store = Store {
+        url: url?,
+        statement_timeout: statement_timeout?,
+        connect_timeout: connect_timeout?,
+        batch: usize_of(batch?),
+    };
+    Some((store, retention))
+}
+
+pub(super) fn signature(root: &mut Section, warnings: &mut Vec<String>) -> Option<Verifier> {
+    let mut s = root.section("signature");
+    let mut keys = Vec::new();
+    let configured = s.texts("ed25519_keys");
+    let mut usable = true;
+    for (text, place) in &configured {
+        match text.parse::<PublicKey>() {
+            Ok(key) => keys.push(key),
+            Err(error) => {
+                usable = false;
+                s.problem("ed25519_keys", place, telemetry::Chain(&error).to_string());
+            }
+        }
+    }
+    if configured.is_empty() {
+        match GHL_ED25519_KEY.parse::<PublicKey>() {
+            Ok(key) => keys.push(key),
+            Err(error) => s.problem("ed25519_keys", "default", error.to_string()),
+        }
+    }
+    let legacy = s.flag("legacy_rsa");
+    let legacy_key = match legacy {
+        Some(true) => {
+            warnings.push(
+                "signature.legacy_rsa is on: X-WH-Signature, which GHL no longer sends, is accepted where \
+                 X-GHL-Signature is absent"
+                    .to_owned(),
+            );
+            match GHL_RSA_KEY.parse::<RsaPublicKey>() {
+                Ok(key) => Some(key),
+                Err(error) => {
+                    s.problem("legacy_rsa", "default", error.to_string());
+                    None
+                }
+            }
+        }
+        _ => None,
+    };
+    root.finish(s);
+    if !usable {
+        return None;
+    }
+    Verifier::new(keys, legacy_key).ok()
+}
+
+pub(super) fn quarantine_of(root: &mut Section) -> Option<quarantine::Settings> {
+    let mut s = root.section("quarantine");
+    let entries = s.number("max_entries", 1, 1_000_000);
+    let bytes = s.size("max_bytes", MIB, 1024 * 1024 * MIB);
+    let rate = s.number("rate", 1, 10_000);
+    root.finish(s);
+    Some(quarantine::Settings {
+        bounds: QuarantineBounds {
+            entries: entries?,
+            bytes: i64::try_from(bytes?).ok()?,
+        },
+        rate: u32::try_from(rate?).ok()?,
+    })
+}
+
+pub(super) fn log(root: &mut Section) -> Option<Log> {
+    let mut s = root.section("log");
+    let format = s.read("format", |text| match text {
+        "auto" => Ok(telemetry::Format::Auto),
+        "json" => Ok(telemetry::Format::Json),
+        "pretty" => Ok(telemetry::Format::Pretty),
+        _ => Err("must be \"auto\", \"json\" or \"pretty\"".to_owned()),
+    });
+    let filter = s.read("filter", |text| {
+        telemetry::check_filter(text)
+            .map(|()| text.to_owned())
+            .map_err(|error| {
+                format!("must be a level or a filter such as \"info,hookwell=debug\": {error}")
+            })
+    });
+    root.finish(s);
+    Some(Log {
+        format: format?,
+        filter: filter?,
+    })
+}
+
+pub(super) fn apps(root: &mut Section, warnings: &mut Vec<String>) -> Option<Vec<App>> {
+    let mut apps: Vec<App> = Vec::new();
+    let mut complete = true;
+    for mut a in root.sections("apps") {
+        let place = a.place().to_owned();
+        let id = a.read("id", |text| {
+            let plain = text.bytes().all(|byte| byte.is_ascii_graphic());
+            match plain && (1..=128).contains(&text.len()) {
+                true => Ok(text.to_owned()),
+                false => Err(
+                    "must be the app's id: the part of its client id before the first \"-\""
+                        .to_owned(),
+                ),
+            }
+        });
+        let path = a.read("path", |text| {
+            let segment = |part: &str| {
+                !part.is_empty() && part.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.~".contains(&b))
+            };
+            match text.strip_prefix('/').is_some_and(|rest| rest.split('/').all(segment)) {
+                true => Ok(text.to_owned()),
+                false => Err("must be a path such as \"/webhooks/ghl\": letters, digits, - _ . ~ between slashes, \
+                              none at the end"
+                    .to_owned()),
+            }
+        });
+        for key in [
+            "client_id",
+            "client_secret",
+            "client_secret_file",
+            "redirect_uri",
+        ] {
+            if a.given(key) {
+                warnings.push(format!(
+                    "apps: {key} has no effect in this version, which makes no API calls"
+                ));
+            }
+        }
+        match (id, path) {
+            (Some(id), Some(path)) => {
+                let clash = apps.iter().find(|other| {
+                    let under = |long: &str, short: &str| {
+                        long.strip_prefix(short)
+                            .and_then(|rest| rest.strip_prefix('/'))
+                            .is_some_and(|rest| !rest.contains('/'))
+                    };
+                    other.path == path || under(&other.path, &path) || under(&path, &other.path)
+                });
+                if apps.iter().any(|other| other.id == id) {
+                    a.problem(
+                        "id",
+                        &place,
+                        format!("{id} is there twice; an app has one path"),
+                    );
+                }
+                if let Some(other) = clash {
+                    let message = format!(
+                        "{path} collides with {} of app {}: what follows a path is an event name",
+                        other.path, other.id
+                    );
+                    a.problem("path", &place, message);
+                }
+                apps.push(App { id, path });
+            }
+            (id, path) => {
+                complete = false;
+                for (key, missing) in [("id", id.is_none()), ("path", path.is_none())] {
+                    if missing && !a.has_problem(key) {
+                        a.problem(key, &place, "is missing");
+                    }
+                }
+            }
+        }
+        root.finish(a);
+    }
+    if apps.is_empty() && complete {
+        let place = root.place().to_owned();
+        root.problem(
+            "apps",
+            &place,
+            "needs at least one app:\n      [[apps]]\n      id = \"<app id>\"\n      path = \"/webhooks/ghl\"",
+        );
+        return None;
+    }
+    complete.then_some(apps)
+}
+
+/// Keys of the published contract that this version does nothing with: naming them is no error, but
+/// nobody should believe that they work.
+pub(super) fn later(root: &mut Section, warnings: &mut Vec<String>) {
+    for key in ["ghl", "follow_ups"] {
+        if root.given(key) {
+            warnings.push(format!(
+                "[{key}] has no effect in this version, which makes no API calls"
+            ));
+        }
+    }
+}

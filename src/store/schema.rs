@@ -1,0 +1,69 @@
+//! Migrations, and what to say about a schema that is not this binary's.
+//!
+//! The files are in `migrations/`, one folder a backend, the same numbers and names in both. Applied
+//! ones never change.
+
+use super::Error;
+
+/// The schema version this binary was built for: the number of its migrations.
+const SCHEMA_VERSION: usize = 1;
+
+/// How many migrations the store has seen; 0 for an empty one.
+macro_rules! applied_migrations {
+    ($connection:expr) => {{
+        let found: Result<i64, sqlx::Error> =
+            sqlx::query_scalar("select count(*) from _sqlx_migrations where success")
+                .fetch_one($connection)
+                .await;
+        match found {
+            Ok(count) => usize::try_from(count)
+                .map_err(|_| crate::store::Error::Corrupt("_sqlx_migrations"))?,
+            // The table is made by the first migration.
+            Err(sqlx::Error::Database(_)) => 0,
+            Err(error) => return Err(error.into()),
+        }
+    }};
+}
+pub(super) use applied_migrations;
+
+pub(super) fn migrations(first: &'static str) -> sqlx::migrate::Migrator {
+    use sqlx::migrate::{Migration, MigrationType, Migrator};
+    use sqlx::{AssertSqlSafe, SqlSafeStr};
+    let sql = AssertSqlSafe(first).into_sql_str();
+    Migrator::with_migrations(vec![Migration::new(
+        1,
+        "log".into(),
+        MigrationType::Simple,
+        sql,
+        false,
+    )])
+}
+
+pub(super) fn migration_error(error: sqlx::migrate::MigrateError) -> Error {
+    use sqlx::migrate::MigrateError;
+    match error {
+        MigrateError::VersionMissing(version) => Error::Schema(format!(
+            "the store's schema has migration {version}, which this hookwell ({}) does not know; \
+             run the version that made it or a newer one",
+            env!("CARGO_PKG_VERSION")
+        )),
+        MigrateError::VersionMismatch(version) => Error::Schema(format!(
+            "migration {version} of the store differs from this hookwell's; it was made by another build"
+        )),
+        MigrateError::Execute(source) => Error::Unavailable(source),
+        other => Error::Migration(other),
+    }
+}
+
+pub(super) fn expect_schema(applied: usize) -> Result<(), Error> {
+    use std::cmp::Ordering;
+    match applied.cmp(&SCHEMA_VERSION) {
+        Ordering::Equal => Ok(()),
+        Ordering::Less => Err(Error::Schema(format!(
+            "the store's schema is at {applied}, this hookwell needs {SCHEMA_VERSION}; run `hookwell migrate`"
+        ))),
+        Ordering::Greater => Err(Error::Schema(format!(
+            "the store's schema is at {applied}, this hookwell knows {SCHEMA_VERSION}; run the version that made it or a newer one"
+        ))),
+    }
+}
