@@ -95,7 +95,14 @@ pub(super) fn store(root: &mut Section) -> Option<(Store, Option<retention::Sett
     let url = match urls.as_slice() {
         [(url, place)] => {
             let known = ["sqlite://", "postgres://", "postgresql://"];
-            if known.iter().any(|scheme| url.starts_with(scheme)) {
+            if url.contains(":memory:") || url.contains("mode=memory") {
+                s.problem(
+                    "url",
+                    place,
+                    "a database in memory is no durable log; write sqlite://data/hookwell.db",
+                );
+                None
+            } else if known.iter().any(|scheme| url.starts_with(scheme)) {
                 Some(url.clone())
             } else {
                 s.problem("url", place, "must begin with sqlite:// or postgres://");

@@ -4,7 +4,8 @@
 //! always `begin immediate`; reads go through their own read-only connections, so they never wait for
 //! the writer. A lock file beside the database keeps a second daemon out.
 
-use std::fs::{File, TryLockError};
+use std::fs::{File, OpenOptions, TryLockError};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
@@ -79,24 +80,21 @@ impl SqliteStore {
             .journal_mode(SqliteJournalMode::Wal)
             .pragma("wal_autocheckpoint", "1000")
             .disable_statement_logging();
-        let path = options.get_filename().to_path_buf();
-        if let (Access::Exclusive, Some(folder)) = (access, path.parent()) {
-            std::fs::create_dir_all(folder).map_err(|source| file_error(folder, source))?;
-        }
-        let lock = match access {
-            Access::Exclusive => Some(lock_file(&path)?),
-            Access::Shared => None,
+        let (path, lock) = match access {
+            Access::Exclusive => {
+                let path = create(options.get_filename())?;
+                let lock = lock_file(&path)?;
+                (path, Some(lock))
+            }
+            Access::Shared => (options.get_filename().to_path_buf(), None),
         };
-        if access == Access::Shared && !path.exists() {
+        if !path.exists() {
             return Err(Error::Schema(format!(
                 "there is no database at {}; `hookwell serve` or `hookwell migrate` creates it",
                 path.display()
             )));
         }
-        let durable_options = options
-            .clone()
-            .create_if_missing(access == Access::Exclusive)
-            .synchronous(SqliteSynchronous::Full);
+        let durable_options = options.clone().synchronous(SqliteSynchronous::Full);
         let mut durable = SqliteConnection::connect_with(&durable_options).await?;
         expect_durable(&mut durable, &path).await?;
         let relaxed =
@@ -146,6 +144,22 @@ fn file_error(path: &Path, source: std::io::Error) -> Error {
         path: path.display().to_string(),
         source,
     }
+}
+
+/// Creates the file where there is none, readable by its owner alone (it will hold people's data), and
+/// returns its one true path, so that two names of one file cannot be two daemons' stores.
+fn create(path: &Path) -> Result<PathBuf, Error> {
+    if let Some(folder) = path.parent() {
+        std::fs::create_dir_all(folder).map_err(|source| file_error(folder, source))?;
+    }
+    OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(path)
+        .and_then(|_| path.canonicalize())
+        .map_err(|source| file_error(path, source))
 }
 
 fn lock_file(database: &Path) -> Result<File, Error> {

@@ -119,18 +119,19 @@ fn queue(q: &mut Section, warnings: &mut Vec<String>) -> Option<Queue> {
         q.problem("name", &place, "must be a name of 1 to 255 bytes");
     }
     let mut bind = Vec::new();
-    for (pattern, place) in q.texts("bind") {
-        match routing::check_binding(&pattern) {
-            Ok(()) => bind.push(pattern),
-            Err(error) => q.problem("bind", &place, error.to_string()),
-        }
-    }
-    if bind.is_empty() {
+    let patterns = q.texts("bind");
+    if patterns.is_empty() {
         q.problem(
             "bind",
             &place,
             "needs at least one pattern, such as [\"contact.#\"]",
         );
+    }
+    for (pattern, place) in patterns {
+        match routing::check_binding(&pattern) {
+            Ok(()) => bind.push(pattern),
+            Err(error) => q.problem("bind", &place, error.to_string()),
+        }
     }
     let kind = q.read("kind", |text| {
         QueueKind::parse(text).ok_or("must be \"quorum\", \"classic\" or \"stream\"".to_owned())
