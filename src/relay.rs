@@ -200,7 +200,7 @@ impl Relay {
             }
             if retries_at <= Instant::now() {
                 retries_at = Instant::now() + RETRY_POLL;
-                session = self.take_retries(reader, session).await?;
+                session = self.take_retries(reader, session, shutdown).await?;
             }
             let events = match std::mem::take(&mut ahead) {
                 events if !events.is_empty() => events,
@@ -218,11 +218,10 @@ impl Relay {
                 continue;
             }
             let last = events[events.len() - 1].position;
-            let (published, read) = tokio::join!(
+            let (window, read) = tokio::join!(
                 self.publish_window(&mut session, events, shutdown, delays),
                 self.read(reader, last)
             );
-            let window = published?;
             let settled = window.settled();
             if let Some(upto) = settled.upto {
                 reader
@@ -265,7 +264,7 @@ impl Relay {
         &self,
         session: &Session,
         shutdown: &CancellationToken,
-    ) -> Result<(), Ended> {
+    ) -> Result<(), broker::Error> {
         self.metrics.broker_blocked.set(1);
         tracing::warn!("RabbitMQ blocks publishers (memory or disk alarm); events wait in the log");
         while session.is_blocked() && session.is_open() && !shutdown.is_cancelled() {
@@ -278,20 +277,38 @@ impl Relay {
         if session.is_open() {
             Ok(())
         } else {
-            Err(Ended::Broker(broker::Error::Closed))
+            Err(broker::Error::Closed)
         }
     }
 
-    /// Shows while a batch is in flight whether the broker blocks; ends when it does so at shutdown.
-    async fn blocked_at_shutdown(&self, session: &Session, shutdown: &CancellationToken) {
-        loop {
-            sleep(POLL).await;
-            let blocked = session.is_blocked();
-            self.metrics.broker_blocked.set(i64::from(blocked));
-            if blocked && shutdown.is_cancelled() {
-                return;
+    /// Publishes a batch; `None` when shutdown came while the broker blocks: it may never answer, and
+    /// what is in flight is repeated after the restart.
+    async fn publish(
+        &self,
+        session: &Session,
+        batch: &[broker::Message],
+        shutdown: &CancellationToken,
+    ) -> Option<Result<Vec<Outcome>, broker::Error>> {
+        let started = Instant::now();
+        let given_up = async {
+            loop {
+                sleep(POLL).await;
+                let blocked = session.is_blocked();
+                self.metrics.broker_blocked.set(i64::from(blocked));
+                if blocked && shutdown.is_cancelled() {
+                    return;
+                }
             }
-        }
+        };
+        let published = tokio::select! {
+            published = session.publish(batch) => published,
+            () = given_up => return None,
+        };
+        self.metrics.broker_blocked.set(0);
+        self.metrics
+            .publish_seconds
+            .observe(started.elapsed().as_secs_f64());
+        Some(published)
     }
 
     /// Publishes until every event of the window is settled, or the session breaks, or shutdown.
@@ -301,31 +318,24 @@ impl Relay {
         events: Vec<Recorded>,
         shutdown: &CancellationToken,
         delays: &mut Delays,
-    ) -> Result<Window, Ended> {
+    ) -> Window {
         let mut window = Window::new(events, self.settings.unroutable_attempts);
         loop {
             let round = window.round();
             if round.is_empty() {
                 delays.reset();
-                return Ok(window);
+                return window;
             }
             if shutdown.is_cancelled() {
-                return Ok(window);
+                return window;
             }
             let batch: Vec<_> = round
                 .iter()
                 .map(|index| message(window.event(*index)))
                 .collect();
-            let started = Instant::now();
-            let published = tokio::select! {
-                published = session.publish(&batch) => published,
-                // A blocked broker may never answer; what is in flight is repeated after the restart.
-                () = self.blocked_at_shutdown(session, shutdown) => return Ok(window),
+            let Some(published) = self.publish(session, &batch, shutdown).await else {
+                return window;
             };
-            self.metrics.broker_blocked.set(0);
-            self.metrics
-                .publish_seconds
-                .observe(started.elapsed().as_secs_f64());
             match published {
                 Ok(outcomes) => {
                     self.count(&window, &round, &outcomes);
@@ -337,13 +347,19 @@ impl Relay {
                     self.count_unknown(round.len());
                     window.note_refusal(&round, &format!("{code} {text}"));
                     // The refusal closed the channel, so the session is of no use any more.
-                    *session = Session::open(&self.settings.broker).await?;
+                    match Session::open(&self.settings.broker).await {
+                        Ok(opened) => *session = opened,
+                        Err(error) => {
+                            window.broken = Some(error);
+                            return window;
+                        }
+                    }
                     continue;
                 }
                 Err(error) => {
                     self.count_unknown(round.len());
                     window.broken = Some(error);
-                    return Ok(window);
+                    return window;
                 }
             }
             let delay = delays.next_delay();
@@ -352,11 +368,14 @@ impl Relay {
                 problem = %window.problem(), "RabbitMQ did not take every event; trying again"
             );
             tokio::select! {
-                () = shutdown.cancelled() => return Ok(window),
+                () = shutdown.cancelled() => return window,
                 () = sleep(delay) => (),
             }
-            if session.is_blocked() {
-                self.wait_while_blocked(session, shutdown).await?;
+            if session.is_blocked()
+                && let Err(error) = self.wait_while_blocked(session, shutdown).await
+            {
+                window.broken = Some(error);
+                return window;
             }
         }
     }
@@ -366,6 +385,7 @@ impl Relay {
         &self,
         reader: &mut dyn Reader,
         mut session: Session,
+        shutdown: &CancellationToken,
     ) -> Result<Session, Ended> {
         const AT_ONCE: i64 = 50;
         for recorded in reader.retries(AT_ONCE).await? {
@@ -374,7 +394,11 @@ impl Relay {
                 reason,
                 detail,
             };
-            let verdict = match session.publish(&[message(&recorded)]).await {
+            let batch = [message(&recorded)];
+            let Some(published) = self.publish(&session, &batch, shutdown).await else {
+                return Ok(session);
+            };
+            let verdict = match published {
                 Ok(outcomes) => match outcomes.into_iter().next() {
                     Some(Outcome::Confirmed) => None,
                     Some(Outcome::Returned(reason)) => Some(parked(UNROUTABLE, reason)),
