@@ -84,6 +84,8 @@ create function append_events(
 language plpgsql
 -- Statistics of a table that grows from nothing mislead the planner: every look-up here is by key.
 set enable_seqscan = off
+-- That setting also makes every plan look dear enough to compile, which takes seconds under the lock.
+set jit = off
 as $$
 declare
     head bigint;

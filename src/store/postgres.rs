@@ -58,6 +58,8 @@ impl PostgresStore {
                     format!("{}ms", deadline.as_millis()),
                 ),
                 ("client_min_messages", "warning".to_owned()),
+                // Every statement is short; compiling one takes longer than running it.
+                ("jit", "off".to_owned()),
             ])
             .disable_statement_logging();
         let pool = PgPoolOptions::new()
