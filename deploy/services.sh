@@ -514,7 +514,6 @@ boot_postgres() {
   local pid started tries deadline command=(
     "$bin/postgres" -D "$dir/postgres/data" -c listen_addresses=127.0.0.1 -p "$port"
     -c unix_socket_directories="$sockets" -c max_connections=200
-    -c fsync=on -c synchronous_commit=on -c full_page_writes=on
     -c timezone=UTC -c log_timezone=UTC -c lc_messages=C
   )
   if ((EUID == 0)); then

@@ -27,7 +27,7 @@ use crate::{clock, observe, retention};
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The store could not be opened, or must not be used.
-    #[error("the store cannot be used")]
+    #[error(transparent)]
     Store(#[from] store::Error),
     /// An address could not be listened on.
     #[error("cannot listen on {address} ({key})")]
@@ -183,9 +183,11 @@ pub async fn serve(config: Config, shutdown: CancellationToken) -> Result<Exit, 
     );
     supervisor.spawn(
         "observe",
-        observe::run(store, readiness, clock, metrics, shutdown),
+        observe::run(Arc::clone(&store), readiness, clock, metrics, shutdown),
     );
-    Ok(supervisor.run().await)
+    let exit = supervisor.run().await;
+    store.close().await;
+    Ok(exit)
 }
 
 async fn listen(address: std::net::SocketAddr, key: &'static str) -> Result<TcpListener, Error> {

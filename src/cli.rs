@@ -35,8 +35,7 @@ mod tail;
   hookwell send ContactCreate --config hookwell.toml --key dev-key.pem --count 100 --rate 20
   hookwell tail --config hookwell.toml
 
-Exit codes: 0 done; 1 it ran and something was not as asked; 64 wrong usage; 66 no such thing;
-69 the store or RabbitMQ cannot be used; 70 a task of the daemon died; 78 the configuration is wrong.")]
+Exit codes: 0 done; 1 it ran and something was not as asked; 64 wrong usage; 66 no such thing; 69 the store or RabbitMQ cannot be used; 70 a task of the daemon died; 73 a file cannot be made; 78 the configuration is wrong.")]
 struct Cli {
     #[command(subcommand)]
     command: Command,

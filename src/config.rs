@@ -159,7 +159,7 @@ impl Config {
         let mut warnings = Vec::new();
         let grace = sections::shutdown(&mut root);
         let http = sections::http_of(&mut root, grace);
-        let admin_listen = sections::admin(&mut root);
+        let admin_listen = sections::admin(&mut root, &mut warnings);
         let store = sections::store(&mut root);
         let retention = store.as_ref().and_then(|(_, retention)| *retention);
         let relay = sections::broker_of(&mut root, &mut warnings);

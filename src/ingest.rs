@@ -11,7 +11,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::timeout;
 
 use crate::clock::Clock;
-use crate::event::identify::{Identity, identify};
+use crate::event::identify::{Identity, Unreadable, identify};
 use crate::event::{BodyHash, Event, Micros, Origin};
 use crate::metrics::Metrics;
 use crate::signature::{Reject, SignatureHeaders, Verifier};
@@ -161,6 +161,10 @@ impl Ingest {
         clock: Clock,
         metrics: Metrics,
     ) -> Arc<Self> {
+        for reason in Unreadable::ALL {
+            // Shown as 0 from the start, so that a rate is never undefined.
+            metrics.unreadable.with_label_values(&[reason.as_str()]);
+        }
         Arc::new(Self {
             verifier,
             apps,

@@ -2,6 +2,9 @@
 //!
 //! Label sets are closed: no tenant, entity, path or key ever becomes a label.
 
+use std::cell::RefCell;
+use std::sync::Arc;
+
 use prometheus::core::Collector;
 use prometheus::{
     Encoder, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
@@ -12,6 +15,7 @@ use prometheus::{
 #[derive(Debug, Clone)]
 pub struct Metrics {
     registry: Registry,
+    names: Arc<[String]>,
     /// `hookwell_http_responses_total{code}`: answers of the public listener.
     pub http_responses: IntCounterVec,
     /// `hookwell_http_connections`: open connections of the public listener.
@@ -85,14 +89,21 @@ const WAY_SECONDS: [f64; 16] = [
 const BATCH: [f64; 10] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0];
 
 /// Registers while building, so that no metric can be forgotten.
-struct Builder(Registry);
+struct Builder {
+    registry: Registry,
+    names: RefCell<Vec<String>>,
+}
 
 impl Builder {
     fn register<C: Collector + Clone + 'static>(&self, made: prometheus::Result<C>) -> C {
         let metric = made.expect("metric names and labels are constants, checked by the tests");
-        self.0
+        self.registry
             .register(Box::new(metric.clone()))
             .expect("every metric is registered once");
+        let described = metric.desc().into_iter();
+        self.names
+            .borrow_mut()
+            .extend(described.map(|desc| desc.fq_name.clone()));
         metric
     }
 
@@ -137,7 +148,10 @@ fn histogram_opts(name: &str, help: &str, buckets: &[f64]) -> HistogramOpts {
 impl Metrics {
     /// A fresh set with its own registry.
     pub fn new() -> Self {
-        let b = Builder(Registry::new());
+        let b = Builder {
+            registry: Registry::new(),
+            names: RefCell::default(),
+        };
         let info = b.gauges(
             "build_info",
             "Version of this binary.",
@@ -146,10 +160,11 @@ impl Metrics {
         );
         info.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
         #[cfg(target_os = "linux")]
-        b.0.register(Box::new(
-            prometheus::process_collector::ProcessCollector::for_self(),
-        ))
-        .expect("the process collector is registered once");
+        b.registry
+            .register(Box::new(
+                prometheus::process_collector::ProcessCollector::for_self(),
+            ))
+            .expect("the process collector is registered once");
         Self {
             http_responses: b.counters(
                 "http_responses_total",
@@ -222,7 +237,7 @@ impl Metrics {
                 "parked_total",
                 "Events that became dead letters.",
                 "reason",
-                &[],
+                &["refused_by_broker", "unroutable"],
             ),
             broker_connects: b.counters(
                 "broker_connects_total",
@@ -260,8 +275,14 @@ impl Metrics {
                 "what",
                 &["events", "keys"],
             ),
-            registry: b.0,
+            registry: b.registry,
+            names: b.names.take().into(),
         }
+    }
+
+    /// Names of every metric of the family, whether or not it has been counted yet.
+    pub fn names(&self) -> &[String] {
+        &self.names
     }
 
     /// The text exposition of everything. Touches nothing but memory and `/proc`.

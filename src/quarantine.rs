@@ -121,7 +121,8 @@ impl Keeper {
         for refused in &taken {
             tracing::warn!(
                 reason = refused.reason,
-                path = %refused.path,
+                // A path may hold bytes that drive a terminal.
+                path = %refused.path.escape_default(),
                 body_bytes = refused.body.len(),
                 "request refused and kept in quarantine; see `hookwell quarantine list`"
             );

@@ -274,6 +274,10 @@ pub trait Store: Send + Sync {
 
     /// Whether an append could be made now.
     async fn check(&self) -> Result<(), Error>;
+
+    /// Ends the use of the store: on SQLite the write-ahead log goes into the database file, so that
+    /// the file alone is the store. Nothing is lost without it.
+    async fn close(&self);
 }
 
 /// A reader of the log: a cursor, and the right to move it.

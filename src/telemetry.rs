@@ -47,15 +47,21 @@ pub fn start(format: Format, filter: &str) {
     drop(started);
 }
 
-/// Shows an error with everything that caused it: `a: b: c`.
+/// Shows an error with everything that caused it: `a: b: c`, and nothing twice.
 pub struct Chain<'a>(pub &'a (dyn Error + 'static));
 
 impl fmt::Display for Chain<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.0)?;
+        let mut said = self.0.to_string();
+        f.write_str(&said)?;
         let mut source = self.0.source();
         while let Some(cause) = source {
-            write!(f, ": {cause}")?;
+            // Some libraries repeat their cause in their own words.
+            let text = cause.to_string();
+            if !said.contains(&text) {
+                write!(f, ": {text}")?;
+                said.push_str(&text);
+            }
             source = cause.source();
         }
         Ok(())

@@ -8,15 +8,15 @@ use lapin::options::{
     QueueDeclareOptions,
 };
 use lapin::types::{AMQPValue, FieldTable};
-use lapin::{Connection, ExchangeKind};
+use lapin::{Channel, Connection, ExchangeKind};
 
-use super::{Error, Settings, connect};
+use super::{Error, Settings, Topology, connect};
 
 /// Where to look.
 #[derive(Debug, Clone)]
 pub enum Source {
-    /// A private queue with these binding patterns: sees what arrives from now on.
-    Exchange(Vec<String>),
+    /// A private queue beside the configured ones: sees what arrives from now on.
+    Exchange,
     /// These queues: sees what waits in them and gives it back when the tap is dropped.
     Queues(Vec<String>),
 }
@@ -66,51 +66,9 @@ impl Tap {
         let (connection, _) = connect::connect(settings).await?;
         let mut arrivals = SelectAll::new();
         match source {
-            Source::Exchange(patterns) => {
+            Source::Exchange => {
                 let channel = connection.create_channel().await.map_err(Error::Lost)?;
-                let exchange = settings.topology.exchange.as_str();
-                // Passive: to look must not make anything that stays.
-                let options = ExchangeDeclareOptions {
-                    passive: true,
-                    ..ExchangeDeclareOptions::default()
-                };
-                channel
-                    .exchange_declare(
-                        exchange.into(),
-                        ExchangeKind::Topic,
-                        options,
-                        FieldTable::default(),
-                    )
-                    .await
-                    .map_err(|source| Error::Topology {
-                        what: format!("exchange {exchange} is not there yet"),
-                        advice: "start `hookwell serve` once: it declares the exchange",
-                        source,
-                    })?;
-                let options = QueueDeclareOptions {
-                    exclusive: true,
-                    auto_delete: true,
-                    ..QueueDeclareOptions::default()
-                };
-                let queue = channel
-                    .queue_declare("".into(), options, FieldTable::default())
-                    .await
-                    .map_err(Error::Lost)?
-                    .name()
-                    .as_str()
-                    .to_owned();
-                for pattern in patterns {
-                    channel
-                        .queue_bind(
-                            queue.as_str().into(),
-                            exchange.into(),
-                            pattern.as_str().into(),
-                            QueueBindOptions::default(),
-                            FieldTable::default(),
-                        )
-                        .await
-                        .map_err(Error::Lost)?;
-                }
+                let queue = private_queue(&channel, &settings.topology).await?;
                 let options = BasicConsumeOptions {
                     no_ack: true,
                     ..BasicConsumeOptions::default()
@@ -161,6 +119,59 @@ impl Tap {
     pub async fn next(&mut self) -> Option<Result<Arrival, Error>> {
         self.arrivals.next().await
     }
+}
+
+/// A queue of its own that takes no event away from anybody.
+///
+/// A binding `#` would: the exchange would count it as a route, and an event that no other queue takes
+/// would not go through the alternate exchange any more. So this queue gets what the configured queues
+/// get, and beside them what the alternate exchange gets.
+async fn private_queue(channel: &Channel, topology: &Topology) -> Result<String, Error> {
+    // Passive: to look must not make anything that stays.
+    let options = ExchangeDeclareOptions {
+        passive: true,
+        ..ExchangeDeclareOptions::default()
+    };
+    channel
+        .exchange_declare(
+            topology.exchange.as_str().into(),
+            ExchangeKind::Topic,
+            options,
+            FieldTable::default(),
+        )
+        .await
+        .map_err(|source| Error::Topology {
+            what: format!("exchange {} is not there yet", topology.exchange),
+            advice: "start `hookwell serve` once: it declares the exchange",
+            source,
+        })?;
+    let options = QueueDeclareOptions {
+        exclusive: true,
+        auto_delete: true,
+        ..QueueDeclareOptions::default()
+    };
+    let queue = channel
+        .queue_declare("".into(), options, FieldTable::default())
+        .await
+        .map_err(Error::Lost)?
+        .name()
+        .as_str()
+        .to_owned();
+    let routed = topology.queues.iter().flat_map(|queue| &queue.bind);
+    let routed = routed.map(|pattern| (topology.exchange.as_str(), pattern.as_str()));
+    for (exchange, pattern) in routed.chain([(topology.unrouted.as_str(), "")]) {
+        channel
+            .queue_bind(
+                queue.as_str().into(),
+                exchange.into(),
+                pattern.into(),
+                QueueBindOptions::default(),
+                FieldTable::default(),
+            )
+            .await
+            .map_err(Error::Lost)?;
+    }
+    Ok(queue)
 }
 
 fn arrivals_of(

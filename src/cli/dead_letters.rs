@@ -115,16 +115,14 @@ pub(super) async fn run(args: Args) -> Outcome {
             let count = store.retry_dead_letters(selection).await?;
             match (count, position) {
                 (0, Some(position)) => Err(absent(position)),
-                (0, None) => {
-                    println!("There is no parked dead letter.");
-                    Ok(())
-                }
-                (count, _) => {
-                    println!(
-                        "{count} handed to the relay; `hookwell status` shows when they are out."
-                    );
-                    Ok(())
-                }
+                (0, None) => Ok(writeln!(
+                    std::io::stdout(),
+                    "There is no parked dead letter."
+                )?),
+                (count, _) => Ok(writeln!(
+                    std::io::stdout(),
+                    "{count} handed to the relay; `hookwell status` shows when they are out."
+                )?),
             }
         }
     }

@@ -62,6 +62,7 @@ enum Command {
         json: bool,
     },
     /// Print the table of known types with their routing keys
+    #[command(after_help = "Example:\n  hookwell events types")]
     Types,
 }
 
@@ -106,10 +107,7 @@ pub(super) async fn run(args: Args) -> Outcome {
             let found = find(store.as_ref(), &event).await?;
             show(&found, body, json)
         }
-        Command::Types => {
-            print!("{}", catalogue::markdown_table());
-            Ok(())
-        }
+        Command::Types => Ok(std::io::stdout().write_all(catalogue::markdown_table().as_bytes())?),
     }
 }
 

@@ -23,9 +23,7 @@ enum Command {
     #[command(after_help = "Example:
   hookwell keys generate --out dev-key.pem
 
-Writes the private key to dev-key.pem (readable by you alone) and the public one to dev-key.pem.pub.
-A daemon that has this public key in signature.ed25519_keys accepts what the private one signs: keep
-it out of production.")]
+Writes the private key to dev-key.pem (readable by you alone) and the public one to dev-key.pem.pub. A daemon that has this public key in signature.ed25519_keys accepts what the private one signs: keep it out of production.")]
     Generate {
         /// The private key's file; it must not exist
         #[arg(long, value_name = "FILE")]
@@ -43,14 +41,14 @@ pub(super) fn run(args: &Args) -> Outcome {
     let public = PathBuf::from(public);
     write_new(out, 0o600, &key.to_pkcs8_pem())?;
     write_new(&public, 0o644, &key.public_key_pem())?;
-    println!("Private key  {}", out.display());
-    println!("Public key   {}", public.display());
-    println!("\nFor the configuration of a daemon you try things out with:\n");
-    println!(
-        "[signature]\ned25519_keys = [\"\"\"\n{}\"\"\"]",
+    Ok(write!(
+        std::io::stdout(),
+        "Private key  {}\nPublic key   {}\n\nFor the configuration of a daemon you try things out with:\n\n\
+         [signature]\ned25519_keys = [\"\"\"\n{}\"\"\"]\n",
+        out.display(),
+        public.display(),
         key.public_key_pem()
-    );
-    Ok(())
+    )?)
 }
 
 fn write_new(path: &PathBuf, mode: u32, text: &str) -> Outcome {
@@ -63,7 +61,10 @@ fn write_new(path: &PathBuf, mode: u32, text: &str) -> Outcome {
         .map_err(|error| {
             Failure::saying(
                 Failure::CANNOT_CREATE,
-                format!("cannot write {}: {error}", path.display()),
+                format!(
+                    "cannot write {}: {error}; a key is never overwritten, choose another name",
+                    path.display()
+                ),
             )
         })
 }

@@ -1,5 +1,7 @@
 //! `hookwell migrate`
 
+use std::io::Write;
+
 use super::{ConfigArgs, Outcome};
 use crate::app;
 
@@ -16,10 +18,12 @@ pub(super) struct Args {
 
 pub(super) async fn run(args: Args) -> Outcome {
     let config = args.config.load()?;
-    match app::open_store(&config.store).await?.1 {
-        0 => println!("The schema is up to date."),
-        1 => println!("1 migration ran; the schema is up to date."),
-        n => println!("{n} migrations ran; the schema is up to date."),
+    let ran = app::open_store(&config.store).await?.1;
+    let mut out = std::io::stdout().lock();
+    match ran {
+        0 => writeln!(out, "The schema is up to date.")?,
+        1 => writeln!(out, "1 migration ran; the schema is up to date.")?,
+        n => writeln!(out, "{n} migrations ran; the schema is up to date.")?,
     }
     Ok(())
 }

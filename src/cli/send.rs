@@ -1,7 +1,7 @@
 //! `hookwell send`
 
 use std::collections::BTreeMap;
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -11,6 +11,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use super::{ConfigArgs, Failure, Outcome};
 use crate::clock;
+use crate::event::catalogue;
 use crate::event::samples::{self, SampleContext};
 use crate::signature::{GHL_HEADER, SigningKey};
 
@@ -21,8 +22,7 @@ use crate::signature::{GHL_HEADER, SigningKey};
   hookwell send ContactCreate OpportunityCreate --config hookwell.toml --key dev-key.pem --count 1000 --rate 200
   hookwell send --list
 
-`hookwell keys generate --out dev-key.pem` makes the key; its public half goes into
-signature.ed25519_keys of the daemon. Exits 1 when not every webhook was accepted.")]
+`hookwell keys generate --out dev-key.pem` makes the key; its public half goes into signature.ed25519_keys of the daemon. Exits 1 when not every webhook was accepted.")]
 pub(super) struct Args {
     /// Event types, taken in turn
     #[arg(required_unless_present = "list")]
@@ -66,7 +66,10 @@ struct Sample {
 
 pub(super) async fn run(args: Args) -> Outcome {
     if args.list {
-        samples::types().iter().for_each(|name| println!("{name}"));
+        let mut out = std::io::stdout().lock();
+        for name in samples::types() {
+            writeln!(out, "{name}")?;
+        }
         return Ok(());
     }
     let config = args.config.load()?;
@@ -91,11 +94,14 @@ pub(super) async fn run(args: Args) -> Outcome {
     let base = base.trim_end_matches('/');
     let mut targets = Vec::new();
     for name in &args.types {
-        if !samples::types().iter().any(|known| known == name) {
+        // An alias, such as the name of GHL's page, is as good as the name on the wire.
+        let kind = catalogue::find(name).filter(|kind| samples::types().contains(&kind.event_type));
+        let Some(kind) = kind else {
             let message =
                 format!("there is no sample of {name}; `hookwell send --list` names them");
             return Err(Failure::saying(Failure::NO_INPUT, message));
-        }
+        };
+        let name = kind.event_type;
         let suffix = if samples::needs_url_name(name) {
             format!("/{name}")
         } else {
@@ -103,7 +109,7 @@ pub(super) async fn run(args: Args) -> Outcome {
         };
         targets.push(Sample {
             url: format!("{base}{}{suffix}", app.path),
-            event_type: name.clone(),
+            event_type: name.to_owned(),
         });
     }
     let key = read_key(args.key.as_ref())?;
@@ -235,15 +241,20 @@ impl Tally {
                 .copied()
                 .unwrap_or(0.0)
         };
-        println!(
-            "{} of {count} accepted in {:.2} s ({:.0}/s); answer ms p50 {:.1}, p99 {:.1}, max {:.1}",
-            self.accepted,
-            took.as_secs_f64(),
-            self.accepted as f64 / took.as_secs_f64().max(0.001),
-            quantile(0.5),
-            quantile(0.99),
-            quantile(1.0)
-        );
+        let mut out = std::io::stdout().lock();
+        write!(out, "{} of {count} accepted", self.accepted)?;
+        if self.accepted > 0 {
+            write!(
+                out,
+                " in {:.2} s ({:.0}/s); answer ms p50 {:.1}, p99 {:.1}, max {:.1}",
+                took.as_secs_f64(),
+                self.accepted as f64 / took.as_secs_f64().max(0.001),
+                quantile(0.5),
+                quantile(0.99),
+                quantile(1.0)
+            )?;
+        }
+        writeln!(out)?;
         for (status, count) in &self.refused {
             let why = match status {
                 401 => "  the daemon does not have this key in signature.ed25519_keys",
@@ -252,11 +263,14 @@ impl Tally {
                 429 => "  overloaded, or its store does not commit",
                 _ => "",
             };
-            println!("{count} answered {status}{why}");
+            writeln!(out, "{count} answered {status}{why}")?;
         }
         if let Some(error) = self.last_error {
-            println!("{} not answered: {error:#}", self.unanswered);
-            println!("  does `hookwell serve` run, and does it listen at {base}?");
+            writeln!(out, "{} not answered: {error:#}", self.unanswered)?;
+            writeln!(
+                out,
+                "  does `hookwell serve` run, and does it listen at {base}?"
+            )?;
         }
         match self.accepted == count {
             true => Ok(()),

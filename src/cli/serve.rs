@@ -12,8 +12,7 @@ use crate::supervisor::Exit;
 #[command(after_help = "Example:
   hookwell serve --config hookwell.toml
 
-A first SIGTERM or Ctrl-C drains and exits 0; a second one exits at once. RabbitMQ may be down: events
-are accepted and wait in the log.")]
+A first SIGTERM or Ctrl-C drains and exits 0; a second one exits 130 at once. RabbitMQ may be down: events are accepted and wait in the log.")]
 pub(super) struct Args {
     #[command(flatten)]
     config: ConfigArgs,

@@ -18,6 +18,9 @@ pub(super) fn print(json: bool, names: &[&str], rows: &[Vec<Value>]) -> io::Resu
         }
         return Ok(());
     }
+    if rows.is_empty() {
+        return writeln!(out, "none");
+    }
     let cells: Vec<Vec<String>> = rows
         .iter()
         .map(|row| row.iter().map(text).collect())

@@ -17,14 +17,12 @@ use crate::routing;
   hookwell tail --config hookwell.toml --bind 'contact.#' --json
   hookwell tail --config hookwell.toml --queue hookwell.contacts --count 10
 
-Without --queue a private queue watches the exchange. With --queue the messages that wait in those
-queues are shown and given back when the command ends; a consumer may get them later than else. The
-last column is the time from the request read to here, by the clocks of both ends.")]
+Without --queue, a private queue gets what the configured queues get and what goes to the unrouted one. With --queue, the messages that wait in those queues are shown and given back when the command ends; until then a consumer does not get them. The last column is the time from the request read to here, by the clocks of both ends.")]
 pub(super) struct Args {
     #[command(flatten)]
     config: ConfigArgs,
     /// Look into this queue instead (may be repeated)
-    #[arg(long, value_name = "NAME", conflicts_with = "bind")]
+    #[arg(long, value_name = "NAME")]
     queue: Vec<String>,
     /// Only events whose routing key matches (may be repeated)
     #[arg(long, value_name = "PATTERN", default_value = "#")]
@@ -47,7 +45,7 @@ pub(super) async fn run(args: Args) -> Outcome {
             .map_err(|error| Failure::saying(64, format!("--bind {pattern}: {error}")))?;
     }
     let source = match args.queue.is_empty() {
-        true => Source::Exchange(args.bind.clone()),
+        true => Source::Exchange,
         false => Source::Queues(args.queue.clone()),
     };
     let mut tap = Tap::open(&config.relay.broker, source).await?;
@@ -55,6 +53,9 @@ pub(super) async fn run(args: Args) -> Outcome {
     let interrupted = tokio::signal::ctrl_c();
     tokio::pin!(interrupted);
     let configured = &config.relay.broker.topology.queues;
+    if !args.queue.is_empty() && args.timeout.is_none() && args.count.is_none() {
+        eprintln!("Looking into {}; Ctrl-C ends.", args.queue.join(", "));
+    }
     if !args.json {
         line("QUEUE", "ROUTING KEY", "TYPE", "EVENT KEY", "MS")?;
     }
@@ -76,6 +77,10 @@ pub(super) async fn run(args: Args) -> Outcome {
                 None => return Err(Failure::saying(Failure::UNAVAILABLE, "RabbitMQ ended the look")),
             },
         };
+        let wanted = |pattern: &String| routing::binding_matches(pattern, &arrival.routing_key);
+        if !args.bind.iter().any(wanted) {
+            continue;
+        }
         seen += 1;
         // What a private queue sees goes to whichever queues have a matching binding.
         let queue = arrival.queue.clone().unwrap_or_else(|| {

@@ -225,8 +225,8 @@ impl Section {
 
     /// Takes text with its place.
     pub fn given_text(&mut self, key: &str) -> Option<(String, String)> {
-        let place = self.entries.get(key)?.place.clone();
-        Some((self.text(key)?, place))
+        let place = self.entries.get(key).map(|node| node.place.clone());
+        Some((self.text(key)?, place?))
     }
 
     /// Whether a problem with a key was noted.
@@ -272,11 +272,16 @@ impl Section {
         }
     }
 
-    /// Takes a secret: from the key itself, or from the file that `<key>_file` names.
-    pub fn secrets(&mut self, key: &str) -> Vec<(String, String)> {
+    /// Takes a secret: from the key itself, or from the file that `<key>_file` names. `several` says
+    /// whether commas and line ends separate more than one.
+    pub fn secrets(&mut self, key: &str, several: bool) -> Vec<(String, String)> {
         let file_key = format!("{key}_file");
-        let Some(path) = self.text(&file_key) else {
-            return self.texts(key);
+        let Some((path, place)) = self.given_text(&file_key) else {
+            // Commas are legal in a password.
+            return match several {
+                true => self.texts(key),
+                false => self.given_text(key).into_iter().collect(),
+            };
         };
         if let Some(node) = self.take(key)
             && node.place != "default"
@@ -289,13 +294,13 @@ impl Section {
         }
         match std::fs::read_to_string(&path) {
             Ok(text) => text
-                .split([',', '\n'])
+                .split(|c| several && matches!(c, ',' | '\n'))
                 .map(str::trim)
                 .filter(|part| !part.is_empty())
                 .map(|part| (part.to_owned(), path.clone()))
                 .collect(),
             Err(error) => {
-                self.problem(&file_key, &path, format!("cannot be read: {error}"));
+                self.problem(&file_key, &place, format!("{path} cannot be read: {error}"));
                 Vec::new()
             }
         }

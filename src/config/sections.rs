@@ -80,18 +80,21 @@ pub(super) fn http_of(root: &mut Section, grace: Option<Duration>) -> Option<Htt
     })
 }
 
-pub(super) fn admin(root: &mut Section) -> Option<SocketAddr> {
+pub(super) fn admin(root: &mut Section, warnings: &mut Vec<String>) -> Option<SocketAddr> {
     let mut s = root.section("admin");
     let listen = s.read("listen", address);
-    // Named by the published contract; the page it protects does not exist yet.
-    let _ = s.given("token_file");
+    if s.given("token_file") {
+        warnings.push(
+            "admin.token_file has no effect in this version, which has no console".to_owned(),
+        );
+    }
     root.finish(s);
     listen
 }
 
 pub(super) fn store(root: &mut Section) -> Option<(Store, Option<retention::Settings>)> {
     let mut s = root.section("store");
-    let urls = s.secrets("url");
+    let urls = s.secrets("url", false);
     let url = match urls.as_slice() {
         [(url, place)] => {
             let known = ["sqlite://", "postgres://", "postgresql://"];
@@ -109,17 +112,15 @@ pub(super) fn store(root: &mut Section) -> Option<(Store, Option<retention::Sett
                 None
             }
         }
-        [] => {
+        _ => {
             let place = s.place().to_owned();
-            s.problem(
-                "url",
-                &place,
-                "is empty; write sqlite://data/hookwell.db or postgres://…",
-            );
-            None
-        }
-        [_, (_, place), ..] => {
-            s.problem("url", place, "there can be one store only");
+            if !s.has_problem("url") && !s.has_problem("url_file") {
+                s.problem(
+                    "url",
+                    &place,
+                    "is empty; write sqlite://data/hookwell.db or postgres://…",
+                );
+            }
             None
         }
     };

@@ -369,6 +369,23 @@ fn check_media_type(headers: &HeaderMap) -> Result<(), Problem> {
     }
 }
 
+/// Throws away what still comes of a body that is too large, within bounds: a connection that is closed
+/// on a sender in the middle of its body is reset, and the sender (or the proxy) never sees the 413.
+async fn drain(body: &mut Body, most: usize) {
+    const LONGEST: Duration = Duration::from_secs(1);
+    let reading = async {
+        let mut thrown_away = 0;
+        while let Some(Ok(frame)) = body.frame().await {
+            thrown_away += frame.data_ref().map_or(0, Bytes::len);
+            if most <= thrown_away {
+                break;
+            }
+        }
+    };
+    // Whether it ended or not, the answer goes out now.
+    let _ = timeout(LONGEST, reading).await;
+}
+
 /// Room made for a body before its first byte; most are smaller.
 const TYPICAL_BODY: usize = 4096;
 
@@ -391,6 +408,7 @@ async fn read_body(
         .and_then(|value| value.to_str().ok()?.parse::<usize>().ok())
         .unwrap_or(0);
     if door.limits.body_bytes < announced {
+        drain(&mut body, door.limits.body_bytes).await;
         return Err(nothing(Problem::BodyTooLarge));
     }
     // Memory is reserved as bytes come: who only announces a large body takes nothing from others.
@@ -416,7 +434,11 @@ async fn read_body(
         }
         Ok(())
     };
-    match timeout(door.limits.body_timeout, reading).await {
+    let outcome = timeout(door.limits.body_timeout, reading).await;
+    if let Ok(Err(Problem::BodyTooLarge)) = outcome {
+        drain(&mut body, door.limits.body_bytes).await;
+    }
+    match outcome {
         Ok(Ok(())) => Ok((read.freeze(), memory)),
         Ok(Err(problem)) => Err((problem, read.freeze())),
         Err(_) => Err(nothing(Problem::BodyTooSlow)),

@@ -282,6 +282,12 @@ impl Store for PostgresStore {
         *slot = Some(connection);
         Ok(())
     }
+
+    async fn close(&self) {
+        drop(self.appender.lock().await.take());
+        // A server that hangs is not waited for.
+        let _ = timeout(self.deadline, self.pool.close()).await;
+    }
 }
 
 /// The relay's reader; the connection holds the advisory lock.

@@ -297,6 +297,17 @@ impl Store for SqliteStore {
         }
         expect_durable(&mut self.writer.lock().await.durable, &self.path).await
     }
+
+    async fn close(&self) {
+        self.readers.close().await;
+        let mut writer = self.writer.lock().await;
+        let done = sqlx::query("pragma wal_checkpoint(truncate)")
+            .execute(&mut writer.durable)
+            .await;
+        if let Err(error) = done {
+            tracing::debug!(%error, "the write-ahead log stays beside the database");
+        }
+    }
 }
 
 struct SqliteReader {

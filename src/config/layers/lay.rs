@@ -29,6 +29,10 @@ pub fn lay(
         let Some(path) = name.strip_prefix("HOOKWELL_") else {
             continue;
         };
+        // Empty is absent: that is how a container's environment unsets a variable.
+        if text.is_empty() {
+            continue;
+        }
         // One with a single underscore belongs to somebody else, such as a test script.
         let Some((section, key)) = path.split_once("__") else {
             continue;

@@ -14,7 +14,7 @@ pub(in crate::config) fn broker_of(
 ) -> Option<relay::Settings> {
     let mut s = root.section("broker");
     let mut addresses = Vec::new();
-    for (url, place) in s.secrets("url") {
+    for (url, place) in s.secrets("url", true) {
         match Credentials::parse(&url) {
             Ok(credentials) => {
                 if credentials.is_plain_and_remote() {
@@ -28,7 +28,7 @@ pub(in crate::config) fn broker_of(
             Err(message) => s.problem("url", &place, message),
         }
     }
-    if addresses.is_empty() {
+    if addresses.is_empty() && !s.has_problem("url") && !s.has_problem("url_file") {
         let place = s.place().to_owned();
         s.problem("url", &place, "needs at least one address");
     }
