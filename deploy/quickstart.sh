@@ -158,6 +158,12 @@ until [[ $(http_status "$admin_port" /readyz) == 200 ]]; do
   ((SECONDS < deadline)) || { show_log "$log"; die "hookwell was not ready within 30 s (http://127.0.0.1:$admin_port/readyz)"; }
   sleep 0.1
 done
+# Ready means that webhooks can be committed; for the show the queues have to be there too.
+until grep -q '"message":"relaying"' "$log"; do
+  is_alive "$hookwell_pid" "$hookwell_started" || { show_log "$log"; die 'hookwell ended before it had RabbitMQ'; }
+  ((SECONDS < deadline)) || { show_log "$log"; die 'hookwell did not get to RabbitMQ within 30 s'; }
+  sleep 0.1
+done
 echo "ready: webhooks go to http://127.0.0.1:$http_port/webhooks/ghl"
 
 # --- the show -----------------------------------------------------------------
