@@ -509,7 +509,7 @@ create_database() {
 }
 
 # Starts the server of $dir on $port and waits for it; writes DIR/env. Durability
-# is on: what is built on it promises to keep what it took.
+# is on, as it is by default, and not forced: tests turn it off to see it refused.
 boot_postgres() {
   local pid started tries deadline command=(
     "$bin/postgres" -D "$dir/postgres/data" -c listen_addresses=127.0.0.1 -p "$port"

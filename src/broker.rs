@@ -6,6 +6,7 @@
 
 use std::collections::HashSet;
 use std::future::poll_fn;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::Poll;
 use std::time::Duration;
 
@@ -181,21 +182,27 @@ impl Session {
 
     /// Publishes a batch and says what became of each message, in order.
     ///
-    /// The confirm deadline does not run while the broker blocks the connection: a timeout does not
-    /// withdraw what was sent, and sending it again would pile up copies.
+    /// The confirm deadline is the longest silence, not the longest batch: on a slow line a batch that
+    /// makes progress would otherwise be given up and sent again for ever. Nor does it run while the
+    /// broker blocks the connection: a timeout does not withdraw what was sent, and sending it again
+    /// would pile up copies.
     ///
     /// # Errors
     /// After any error the fate of the whole batch is unknown and the session must be dropped.
     pub async fn publish(&self, batch: &[Message]) -> Result<Vec<Outcome>, Error> {
-        let work = self.publish_and_collect(batch);
+        let answers = AtomicUsize::new(0);
+        let work = self.publish_and_collect(batch, &answers);
         tokio::pin!(work);
         let mut deadline = Instant::now() + self.confirm_deadline;
+        let mut answered = 0;
         loop {
             tokio::select! {
                 outcomes = &mut work => return outcomes,
                 () = sleep(BLOCKED_CHECK) => {
                     let now = Instant::now();
-                    if self.is_blocked() {
+                    let answers = answers.load(Ordering::Relaxed);
+                    if self.is_blocked() || answered < answers {
+                        answered = answers;
                         deadline = now + self.confirm_deadline;
                     } else if deadline <= now {
                         return Err(Error::Deadline(self.confirm_deadline));
@@ -205,7 +212,11 @@ impl Session {
         }
     }
 
-    async fn publish_and_collect(&self, batch: &[Message]) -> Result<Vec<Outcome>, Error> {
+    async fn publish_and_collect(
+        &self,
+        batch: &[Message],
+        answers: &AtomicUsize,
+    ) -> Result<Vec<Outcome>, Error> {
         let mut sent = Vec::with_capacity(batch.len());
         for message in batch {
             let publish = self.channel(message.lane).basic_publish(
@@ -227,27 +238,37 @@ impl Session {
                 Poll::Pending => Either::Right(publish),
             });
         }
+        // Each message written and each confirm is progress.
+        let progress = || answers.fetch_add(1, Ordering::Relaxed);
         let mut confirms = Vec::with_capacity(batch.len());
         for publish in sent {
             let confirm = match publish {
                 Either::Left(confirm) => confirm,
                 Either::Right(publish) => publish.await,
             };
-            confirms.push(confirm.map_err(|error| self.explain(error))?);
+            progress();
+            let confirm = confirm.map_err(|error| self.explain(error))?;
+            confirms.push(async move {
+                let confirm = confirm.await;
+                progress();
+                confirm
+            });
         }
         let mut confirmations = Vec::with_capacity(batch.len());
         for confirm in join_all(confirms).await {
             confirmations.push(confirm.map_err(|error| self.explain(error))?);
         }
-        let mut returned: HashSet<String> = HashSet::new();
+        let mut returned: HashSet<(String, String)> = HashSet::new();
         let mut reasons = String::new();
         let mut nacked = vec![false; batch.len()];
         // lapin can hand a returned message to the wrong confirm when publishes are pipelined, so a
         // return is attributed by the id that the returned message itself carries, after every confirm
-        // of the batch is in. That a confirm was positive says nothing before that.
+        // of the batch is in. That a confirm was positive says nothing before that. Two apps may use one
+        // id; whether there is a queue depends on the routing key alone.
         let mut note = |message: lapin::message::BasicReturnMessage| {
             if let Some(id) = message.delivery.properties.message_id() {
-                returned.insert(id.as_str().to_owned());
+                let key = message.delivery.routing_key.as_str().to_owned();
+                returned.insert((id.as_str().to_owned(), key));
             }
             reasons = format!("{} {}", message.reply_code, message.reply_text);
         };
@@ -277,17 +298,15 @@ impl Session {
                 note(message);
             }
         }
-        Ok(batch
-            .iter()
-            .zip(nacked)
-            .map(
-                |(message, nacked)| match (returned.contains(&message.id), nacked) {
-                    (true, _) => Outcome::Returned(reasons.clone()),
-                    (false, true) => Outcome::Nacked,
-                    (false, false) => Outcome::Confirmed,
-                },
-            )
-            .collect())
+        let verdict = |(message, nacked): (&Message, bool)| {
+            let own = || (message.id.clone(), message.routing_key.clone());
+            match (!returned.is_empty() && returned.contains(&own()), nacked) {
+                (true, _) => Outcome::Returned(reasons.clone()),
+                (false, true) => Outcome::Nacked,
+                (false, false) => Outcome::Confirmed,
+            }
+        };
+        Ok(batch.iter().zip(nacked).map(verdict).collect())
     }
 
     fn channel(&self, lane: u64) -> &Channel {

@@ -52,7 +52,8 @@ pub async fn run(
             }
             was_up = Some(up);
         }
-        if up && let Ok(ledger) = store.ledger().await {
+        // A store that stops answering just now must not stop the next look at it.
+        if up && let Ok(Ok(ledger)) = timeout(PATIENCE, store.ledger()).await {
             show(&metrics, &ledger, &clock);
         }
     }

@@ -289,8 +289,8 @@ pub trait Reader: Send {
     /// Where the cursor stands: everything up to here is done.
     async fn position(&mut self) -> Result<Position, Error>;
 
-    /// The events after `after`, in order: at most `limit`, and no more than fit `max_bytes` of bodies
-    /// (always at least one).
+    /// The events after `after`, in order: at most `limit`, the last one being that which reaches
+    /// `max_bytes` of bodies (so there is always one).
     async fn read(
         &mut self,
         after: Position,

@@ -82,15 +82,40 @@ create function append_events(
     bodies bytea[]
 ) returns table (ord bigint, outcome text, log_position bigint, final_key text)
 language plpgsql
--- Statistics of a table that grows from nothing mislead the planner: every look-up here is by key.
+-- Statistics of a table that grows from nothing mislead the planner: every look-up here is by key. A
+-- statement that still needed a sequential scan would look dear enough to be compiled, which takes
+-- seconds under the lock, so there is none, and no JIT.
 set enable_seqscan = off
--- That setting also makes every plan look dear enough to compile, which takes seconds under the lock.
 set jit = off
 as $$
 declare
     head bigint;
 begin
-    select h.position into head from log_head h for update;
+    select h.position into head from log_head h where h.only_row for update;
+
+    -- Nearly always nothing of a batch is known. Then there is nothing to judge, and one row says it all:
+    -- ord 0, and the position before the first one.
+    perform 1
+    from unnest(event_keys_in, app_ids) as i(event_key, app_id)
+    where exists (select 1 from event_keys k where k.event_key = i.event_key and k.app_id = i.app_id)
+    limit 1;
+    if not found then
+        insert into event_keys (event_key, app_id, position, received_at, body_hash)
+        select i.event_key, i.app_id, head + i.ord, i.received_at, i.body_hash
+        from unnest(event_keys_in, app_ids, received_ats, body_hashes) with ordinality
+            as i(event_key, app_id, received_at, body_hash, ord);
+        insert into events (position, event_key, app_id, event_type, company_id, location_id, entity_id,
+                            origin, signature, received_at, body_hash, body)
+        select head + i.ord, i.event_key, i.app_id, i.event_type, i.company_id, i.location_id,
+               i.entity_id, i.origin, i.signature, i.received_at, i.body_hash, i.body
+        from unnest(event_keys_in, app_ids, event_types, company_ids, location_ids, entity_ids,
+                    origins, signatures, received_ats, body_hashes, bodies) with ordinality
+            as i(event_key, app_id, event_type, company_id, location_id, entity_id,
+                 origin, signature, received_at, body_hash, body, ord);
+        update log_head set position = head + cardinality(event_keys_in) where only_row;
+        return query select 0::bigint, 'new'::text, head, null::text;
+        return;
+    end if;
 
     return query
     with incoming as (
@@ -139,7 +164,7 @@ begin
         order by p.ord
     ), head_moved as (
         update log_head set position = head + (select count(*) from placed where is_new)
-        where exists (select 1 from placed where is_new)
+        where only_row and exists (select 1 from placed where is_new)
     )
     select p.ord,
            case when p.is_new and p.is_altered then 'altered' when p.is_new then 'new' else 'duplicate' end,

@@ -67,7 +67,7 @@ pub struct Settings {
     pub topology: Topology,
     /// Channels to spread tenants over; at least 1.
     pub channels: u16,
-    /// How long a batch may wait for its confirms.
+    /// How long a batch may wait for the next of its confirms.
     pub confirm_deadline: Duration,
     /// How long one address may take to answer, and then the declarations.
     pub connect_timeout: Duration,

@@ -14,6 +14,9 @@ use crate::event::Event;
 use crate::metrics::Metrics;
 use crate::store::{Appended, Store};
 
+/// How often ready requests are let run before a batch is closed.
+const GATHERING_ROUNDS: usize = 2;
+
 struct Waiting {
     event: Event,
     /// `None` tells the request that the commit failed.
@@ -96,10 +99,17 @@ impl Writer {
                     }
                 }
             }
-            while held_back.len() < self.batch_max {
-                match self.queue.try_recv() {
-                    Ok(waiting) => held_back.push_back(waiting),
-                    Err(_) => break,
+            // Requests that are ready to run join this commit: each round lets them run once. When none
+            // are ready a round costs nothing, so nobody waits for a timer.
+            for round in 0..=GATHERING_ROUNDS {
+                while held_back.len() < self.batch_max {
+                    match self.queue.try_recv() {
+                        Ok(waiting) => held_back.push_back(waiting),
+                        Err(_) => break,
+                    }
+                }
+                if round < GATHERING_ROUNDS && held_back.len() < self.batch_max {
+                    tokio::task::yield_now().await;
                 }
             }
             let batch = Batch::gather(&mut held_back, self.batch_max);

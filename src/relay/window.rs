@@ -147,3 +147,202 @@ impl Window {
         settled
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::event::{BodyHash, Event, EventKey, Micros, Origin, Tenant};
+    use Outcome::{Confirmed, Nacked};
+
+    const ATTEMPTS: u32 = 3;
+
+    /// A window of events at the positions 11, 12, ...
+    fn window(count: i64) -> Window {
+        let events = (0..count).map(|n| Recorded {
+            position: Position(11 + n),
+            event: Event {
+                key: EventKey::from_stored(format!("event-{n}")),
+                app_id: "app".to_owned(),
+                event_type: "ContactCreate".to_owned(),
+                tenant: Tenant::default(),
+                entity_id: None,
+                origin: Origin::Webhook,
+                signature: None,
+                received_at: Micros(0),
+                body_hash: BodyHash::of(b""),
+                body: bytes::Bytes::new(),
+            },
+        });
+        Window::new(events.collect(), ATTEMPTS)
+    }
+
+    fn returned() -> Outcome {
+        Outcome::Returned("312 NO_ROUTE".to_owned())
+    }
+
+    fn parked(position: i64, reason: &'static str, detail: &str) -> Parked {
+        Parked {
+            position: Position(position),
+            reason,
+            detail: detail.to_owned(),
+        }
+    }
+
+    fn settled(upto: Option<i64>, published: i64, parked: Vec<Parked>) -> Settled {
+        Settled {
+            upto: upto.map(Position),
+            published,
+            parked,
+        }
+    }
+
+    #[test]
+    fn a_window_is_published_whole_and_settled_whole() {
+        let mut window = window(3);
+        assert_eq!(window.round(), [0, 1, 2]);
+        assert_eq!(window.unsettled(), 3);
+        assert!(window.note(&[0, 1, 2], vec![Confirmed; 3]));
+        assert!(window.round().is_empty());
+        assert_eq!(window.unsettled(), 0);
+        assert_eq!(window.settled(), settled(Some(13), 3, vec![]));
+    }
+
+    #[test]
+    fn nothing_is_settled_before_the_first_event_is() {
+        let mut window = window(3);
+        assert_eq!(window.settled(), settled(None, 0, vec![]));
+        assert!(!window.note(&[0, 1, 2], vec![Nacked, Confirmed, Confirmed]));
+        assert_eq!(window.settled(), settled(None, 0, vec![]));
+        assert_eq!(window.round(), [0]);
+        assert_eq!(window.problem(), "negative confirm");
+        assert!(window.note(&[0], vec![Confirmed]));
+        assert_eq!(window.settled(), settled(Some(13), 3, vec![]));
+    }
+
+    #[test]
+    fn only_what_is_still_open_is_published_again_and_in_order() {
+        let mut window = window(6);
+        let outcomes = vec![Confirmed, Nacked, Confirmed, returned(), Confirmed, Nacked];
+        assert!(!window.note(&window.round(), outcomes));
+        assert_eq!(window.round(), [1, 3, 5]);
+        assert_eq!(window.unsettled(), 3);
+        assert_eq!(window.settled(), settled(Some(11), 1, vec![]));
+        assert!(!window.note(&[1, 3, 5], vec![Confirmed, Nacked, Confirmed]));
+        assert_eq!(window.round(), [3]);
+        assert_eq!(window.settled(), settled(Some(13), 3, vec![]));
+    }
+
+    #[test]
+    fn an_event_without_a_queue_is_parked_after_its_last_attempt_and_not_before() {
+        let mut window = window(2);
+        assert!(!window.note(&[0, 1], vec![returned(), Confirmed]));
+        for _ in 2..ATTEMPTS {
+            assert_eq!(window.round(), [0]);
+            assert_eq!(window.settled(), settled(None, 0, vec![]));
+            assert!(!window.note(&[0], vec![returned()]));
+        }
+        assert_eq!(window.round(), [0]);
+        assert!(!window.note(&[0], vec![returned()]));
+        assert!(window.round().is_empty());
+        assert_eq!(window.problem(), "312 NO_ROUTE");
+        let expected = settled(Some(12), 1, vec![parked(11, UNROUTABLE, "312 NO_ROUTE")]);
+        assert_eq!(window.settled(), expected);
+    }
+
+    #[test]
+    fn an_event_that_a_queue_rejects_is_never_parked() {
+        let mut window = window(1);
+        for _ in 0..10 * ATTEMPTS {
+            assert!(!window.note(&[0], vec![Nacked]));
+            assert_eq!(window.round(), [0]);
+        }
+        assert_eq!(window.settled(), settled(None, 0, vec![]));
+        // Rejections do not count towards the attempts of an event without a queue either.
+        assert!(!window.note(&[0], vec![returned()]));
+        assert_eq!(window.unsettled(), 1);
+    }
+
+    #[test]
+    fn after_a_refusal_events_go_one_at_a_time_until_the_culprit_is_parked() {
+        let mut window = window(4);
+        assert!(!window.note(&window.round(), vec![Confirmed, Nacked, Nacked, Nacked]));
+        let round = window.round();
+        assert_eq!(round, [1, 2, 3]);
+        window.note_refusal(&round, "406 too large");
+        // Nobody is parked for what may be another's fault, and what was settled stays so.
+        assert_eq!(window.settled(), settled(Some(11), 1, vec![]));
+        assert_eq!(window.unsettled(), 3);
+        assert_eq!(window.round(), [1]);
+        assert!(window.note(&[1], vec![Confirmed]));
+        assert_eq!(window.round(), [2]);
+        window.note_refusal(&[2], "406 too large");
+        assert_eq!(window.problem(), "406 too large");
+        assert_eq!(window.round(), [3]);
+        assert!(window.note(&[3], vec![Confirmed]));
+        assert!(window.round().is_empty());
+        let expected = settled(Some(14), 3, vec![parked(13, REFUSED, "406 too large")]);
+        assert_eq!(window.settled(), expected);
+    }
+
+    #[test]
+    fn one_at_a_time_the_first_open_event_is_tried_until_it_is_settled() {
+        let mut window = window(3);
+        window.note_refusal(&[0, 1, 2], "406");
+        assert_eq!(window.round(), [0]);
+        assert!(!window.note(&[0], vec![Nacked]));
+        assert_eq!(window.round(), [0]);
+        assert!(window.note(&[0], vec![Confirmed]));
+        assert_eq!(window.round(), [1]);
+    }
+
+    #[test]
+    fn a_refused_event_alone_is_parked_at_once() {
+        let mut window = window(1);
+        window.note_refusal(&[0], "406 too large");
+        assert!(window.round().is_empty());
+        let expected = settled(Some(11), 0, vec![parked(11, REFUSED, "406 too large")]);
+        assert_eq!(window.settled(), expected);
+    }
+
+    #[test]
+    fn an_event_keeps_its_first_verdict() {
+        let mut window = window(1);
+        assert!(window.note(&[0], vec![Confirmed]));
+        window.note(&[0], vec![returned()]);
+        assert_eq!(window.settled(), settled(Some(11), 1, vec![]));
+    }
+
+    #[test]
+    fn every_mixture_of_outcomes_ends_settled_and_counts_each_event_once() {
+        const COUNT: i64 = 4;
+        // Every row of four outcomes for the first round, with what is left confirmed afterwards.
+        for mixture in 0..3_u32.pow(COUNT as u32) {
+            let mut window = window(COUNT);
+            let digit = |n: u32| mixture / 3_u32.pow(n) % 3;
+            let outcomes = (0..COUNT as u32).map(|n| match digit(n) {
+                0 => Confirmed,
+                1 => returned(),
+                _ => Nacked,
+            });
+            let outcomes: Vec<_> = outcomes.collect();
+            let prefix = outcomes.iter().take_while(|o| **o == Confirmed).count() as i64;
+            let clean = window.note(&window.round(), outcomes);
+            assert_eq!(clean, mixture == 0, "{mixture}");
+            let upto = (prefix > 0).then_some(10 + prefix);
+            assert_eq!(window.settled(), settled(upto, prefix, vec![]), "{mixture}");
+            let open = window.round();
+            assert_eq!(open.len(), window.unsettled());
+            assert!(window.note(&open, vec![Confirmed; open.len()]));
+            let all = settled(Some(10 + COUNT), COUNT, vec![]);
+            assert_eq!(window.settled(), all, "{mixture}");
+        }
+    }
+
+    #[test]
+    fn an_empty_window_has_nothing_to_say() {
+        let window = window(0);
+        assert!(window.round().is_empty());
+        assert_eq!(window.settled(), settled(None, 0, vec![]));
+    }
+}

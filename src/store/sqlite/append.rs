@@ -89,9 +89,11 @@ pub(super) async fn append(
     if fresh.is_empty() {
         return Ok(appended);
     }
+    // `or fail` spares SQLite the journal with which it could undo one statement: after any error here the
+    // caller rolls the whole transaction back.
     for run in runs(&fresh) {
         let mut query = QueryBuilder::<Sqlite>::new(
-            "insert into event_keys (event_key, app_id, position, received_at, body_hash) ",
+            "insert or fail into event_keys (event_key, app_id, position, received_at, body_hash) ",
         );
         query.push_values(run, |mut row, (position, key, event)| {
             row.push_bind(key.as_str())
@@ -101,8 +103,11 @@ pub(super) async fn append(
                 .push_bind(event.body_hash.0.as_slice());
         });
         query.build().execute(&mut *connection).await?;
-        let mut query =
-            QueryBuilder::<Sqlite>::new(concat!("insert into events (", event_columns!(), ") "));
+        let mut query = QueryBuilder::<Sqlite>::new(concat!(
+            "insert or fail into events (",
+            event_columns!(),
+            ") "
+        ));
         query.push_values(run, |mut row, (position, key, event)| {
             row.push_bind(position.0)
                 .push_bind(key.as_str())

@@ -1,0 +1,160 @@
+//! The tool behind `benches/pipeline.sh`: posts signed webhooks and measures the answers, serves the
+//! baseline that only verifies, and fills a log in advance.
+//!
+//! Every command prints `name=value` lines for the script. It measures from outside, through HTTP,
+//! `/metrics` and `/proc`, so what it drives is the real binary; it decides nothing about good or bad.
+
+#![allow(missing_docs)]
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use clap::{Parser, Subcommand};
+use hookwell::config::Config;
+
+mod bodies;
+mod drain;
+mod machine;
+mod post;
+mod preload;
+mod verify_only;
+mod wire;
+
+use machine::Watched;
+
+#[derive(Debug, Parser)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Posts signed bodies over keep-alive connections and measures the answers
+    Post(Post),
+    /// Waits until events are confirmed by the broker
+    Drain(Drain),
+    /// Answers like the daemon, but only verifies and identifies
+    VerifyOnly {
+        /// The daemon's own configuration: address, limits, keys and apps are taken from it
+        #[arg(long)]
+        config: PathBuf,
+    },
+    /// Appends events straight to the store; no daemon may run on it
+    Preload {
+        /// Which store, and for which app
+        #[arg(long)]
+        config: PathBuf,
+        /// How many events
+        #[arg(long)]
+        count: usize,
+    },
+}
+
+#[derive(Debug, clap::Args)]
+struct Post {
+    /// Where to post, and for which app
+    #[arg(long)]
+    config: PathBuf,
+    /// The development key to sign with, as PEM
+    #[arg(long)]
+    key: PathBuf,
+    /// How long to post
+    #[arg(long, default_value_t = 10.0)]
+    seconds: f64,
+    /// How long to post before that without counting
+    #[arg(long, default_value_t = 0.0)]
+    warm_up: f64,
+    #[arg(long, default_value_t = 32)]
+    connections: usize,
+    /// Posts a second, sent on schedule whether or not answers come (open loop). Without it every
+    /// connection posts as soon as it has its answer (closed loop)
+    #[arg(long)]
+    rate: Option<f64>,
+    /// Bodies to sign in advance; posting ends when they are used up
+    #[arg(long)]
+    bodies: usize,
+    /// Start over when they are: for a server that keeps nothing
+    #[arg(long)]
+    again: bool,
+    /// Then wait until the daemon has counted as many positive confirms as there were answers
+    #[arg(long)]
+    confirmed: bool,
+    /// Processes whose CPU time is wanted, with their children
+    #[arg(long = "watch", value_name = "NAME=PID")]
+    watched: Vec<Watched>,
+}
+
+#[derive(Debug, clap::Args)]
+struct Drain {
+    #[arg(long)]
+    config: PathBuf,
+    /// Confirms to wait for, counted from the daemon's start
+    #[arg(long)]
+    count: u64,
+    /// Processes whose CPU time is wanted, with their children
+    #[arg(long = "watch", value_name = "NAME=PID")]
+    watched: Vec<Watched>,
+}
+
+fn main() -> ExitCode {
+    // Run by `cargo bench` or `cargo test` itself there is nothing to measure.
+    if !std::env::args()
+        .skip(1)
+        .any(|argument| argument != "--bench")
+    {
+        println!("this is a part of benches/pipeline.sh; run that");
+        return ExitCode::SUCCESS;
+    }
+    match run(Cli::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("load: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(cli: Cli) -> Result<()> {
+    match cli.command {
+        Command::Post(args) => alone()?.block_on(post::run(args)),
+        Command::Drain(args) => {
+            let admin = config(&args.config)?.admin_listen;
+            alone()?.block_on(drain::run(admin, args.count, &args.watched))
+        }
+        // As many threads as the daemon has.
+        Command::VerifyOnly { config: file } => tokio::runtime::Runtime::new()
+            .context("cannot start threads")?
+            .block_on(verify_only::run(config(&file)?)),
+        Command::Preload {
+            config: file,
+            count,
+        } => tokio::runtime::Runtime::new()
+            .context("cannot start threads")?
+            .block_on(preload::run(&config(&file)?, count)),
+    }
+}
+
+/// One thread: what the generator takes of the machine is taken from what is measured.
+fn alone() -> Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("cannot start a runtime")
+}
+
+fn config(file: &std::path::Path) -> Result<Config> {
+    Config::load(Some(file)).map_err(anyhow::Error::from)
+}
+
+/// How long nothing may move before a run is given up.
+const STALLED: Duration = Duration::from_secs(60);
+
+/// The first app, to which everything is posted.
+fn target(config: &Config) -> Result<(SocketAddr, &hookwell::ingest::App)> {
+    let app = config.apps.first().context("there is no [[apps]]")?;
+    Ok((config.http.listen, app))
+}

@@ -1,0 +1,273 @@
+//! `check-config`, and where configuration comes from.
+
+use std::path::Path;
+
+use super::{code, stderr, stdout};
+use crate::harness::daemon::run_plain;
+use crate::harness::{DaemonConfig, Ghl, run_cli};
+
+/// A folder to be in and a file with this text.
+fn file(text: &str) -> (DaemonConfig, String) {
+    let config = DaemonConfig::new("sqlite://unused.db");
+    let path = config.dir().join("given.toml");
+    std::fs::write(&path, text).unwrap();
+    let path = path.display().to_string();
+    (config, path)
+}
+
+#[test]
+fn every_problem_is_told_at_once_with_its_key_and_its_place() {
+    let text = r#"
+[http]
+listen = "everywhere"
+max_body = 17
+comit_deadline = "5s"
+[store]
+url = "mysql://somewhere"
+batch = 0
+[broker]
+url = "http://broker"
+topology = "maybe"
+[[broker.queues]]
+name = "q"
+bind = ["contact. #"]
+[signature]
+ed25519_keys = ["not a key"]
+legacy_rsa = "perhaps"
+[nonsense]
+a = 1
+[[apps]]
+id = "one"
+path = "no-slash"
+[[apps]]
+id = "two"
+"#;
+    let (config, path) = file(text);
+    let output = run_plain(&["check-config", "--config", &path], &config);
+    assert_eq!(code(&output), Some(78));
+    assert_eq!(stdout(&output), "");
+    let said = stderr(&output);
+    let rows = [
+        ("http.listen", 3),
+        ("http.max_body", 4),
+        ("http.comit_deadline", 5),
+        ("store.url", 7),
+        ("store.batch", 8),
+        ("broker.url", 10),
+        ("broker.topology", 11),
+        ("broker.queues[0].bind", 14),
+        ("signature.ed25519_keys", 16),
+        ("signature.legacy_rsa", 17),
+        ("nonsense", 18),
+        ("apps[0].path", 22),
+        ("apps[1].path", 23),
+    ];
+    for (key, line) in rows {
+        let told = said
+            .lines()
+            .find(|told| told.trim_start().starts_with(&format!("{key} (")))
+            .unwrap_or_else(|| panic!("{key} is not told:\n{said}"));
+        assert!(told.contains(&format!("{path}:{line}:")), "{told}");
+    }
+    assert!(
+        said.starts_with(&format!(
+            "hookwell: {} problems in the configuration:",
+            rows.len()
+        )),
+        "{said}"
+    );
+    assert!(said.contains("did you mean commit_deadline?"), "{said}");
+}
+
+#[test]
+fn what_is_not_toml_or_not_there_is_told() {
+    let (config, path) = file("[http\nlisten = 1");
+    let output = run_plain(&["check-config", "--config", &path], &config);
+    assert_eq!(code(&output), Some(78));
+    assert!(
+        stderr(&output).contains(&format!("{path}:1:")),
+        "{}",
+        stderr(&output)
+    );
+    let output = run_plain(&["check-config", "--config", "nowhere.toml"], &config);
+    assert_eq!(code(&output), Some(78));
+    assert!(stderr(&output).contains("nowhere.toml"));
+    // Nothing at all lacks an app, and says what one looks like.
+    let output = run_plain(&["check-config"], &config);
+    assert_eq!(code(&output), Some(78));
+    assert!(stderr(&output).contains("[[apps]]"), "{}", stderr(&output));
+}
+
+#[test]
+fn every_file_that_is_shipped_loads() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("config");
+    let mut seen = 0;
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let shipped = entry.unwrap().path();
+        let mut text = std::fs::read_to_string(&shipped).unwrap();
+        if !text.contains("\n[[apps]]") {
+            // There is no default app.
+            text.push_str("\n[[apps]]\nid = \"a\"\npath = \"/a\"\n");
+        }
+        let (config, path) = file(&text);
+        let output = run_plain(&["check-config", "--config", &path], &config);
+        assert_eq!(
+            code(&output),
+            Some(0),
+            "{}: {}",
+            shipped.display(),
+            stderr(&output)
+        );
+        seen += 1;
+    }
+    assert!(seen >= 2);
+}
+
+#[test]
+fn a_good_configuration_is_told_in_words_and_as_json() {
+    let config = DaemonConfig::new("sqlite://data/hookwell.db")
+        .broker("amqp://guest:guest@127.0.0.1:5672/%2f")
+        .queue("hookwell.contacts", &["contact.#"]);
+    let output = run_cli(&["check-config"], &config);
+    assert_eq!(code(&output), Some(0), "{}", stderr(&output));
+    let said = stdout(&output);
+    for part in [
+        "The configuration is good.",
+        "/webhooks/ghl",
+        "data/hookwell.db",
+        "127.0.0.1:5672",
+        "quorum queue hookwell.contacts  <-  contact.#",
+    ] {
+        assert!(said.contains(part), "{part} is missing:\n{said}");
+    }
+    let output = run_cli(&["check-config", "--json"], &config);
+    let told: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(told["brokers"], serde_json::json!(["127.0.0.1:5672"]));
+    assert_eq!(told["apps"][0]["path"], "/webhooks/ghl");
+    assert_eq!(told["queues"][1]["bind"], serde_json::json!(["contact.#"]));
+    // It touches nothing.
+    assert!(!config.dir().join("data").exists());
+}
+
+#[test]
+fn variables_go_over_the_file() {
+    let mut config = DaemonConfig::new("sqlite://from-the-file.db");
+    config.variables = vec![
+        (
+            "HOOKWELL_STORE__URL".into(),
+            "sqlite://from-the-variable.db".into(),
+        ),
+        ("HOOKWELL_HTTP__LISTEN".into(), "127.0.0.1:8123".into()),
+        ("HOOKWELL_HTTP__MAX_WAITING".into(), "17".into()),
+        (
+            "HOOKWELL_BROKER__URL".into(),
+            "amqp://a:b@127.0.0.1:1001/v,amqp://a:b@127.0.0.1:1002/v".into(),
+        ),
+        // One underscore is somebody else's.
+        ("HOOKWELL_HOME".into(), "/somewhere".into()),
+    ];
+    let output = run_cli(&["check-config", "--json"], &config);
+    let told: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(told["store"], "SQLite, from-the-variable.db");
+    assert_eq!(told["listen"], "127.0.0.1:8123");
+    assert_eq!(
+        told["brokers"],
+        serde_json::json!(["127.0.0.1:1001", "127.0.0.1:1002"])
+    );
+    config.variables = vec![
+        ("HOOKWELL_HTTP__MAX_WAITING".into(), "many".into()),
+        ("HOOKWELL_HTTP__NONSENSE".into(), "1".into()),
+    ];
+    let output = run_cli(&["check-config"], &config);
+    assert_eq!(code(&output), Some(78));
+    let said = stderr(&output);
+    for part in [
+        "http.max_waiting (HOOKWELL_HTTP__MAX_WAITING)",
+        "http.nonsense (HOOKWELL_HTTP__NONSENSE)",
+    ] {
+        assert!(said.contains(part), "{said}");
+    }
+}
+
+#[test]
+fn secrets_come_from_files_and_never_go_out() {
+    let secret = "s3cr3t-canary";
+    let (config, path) = file(
+        r#"
+[store]
+url_file = "store_url"
+[broker]
+url_file = "broker_url"
+[[apps]]
+id = "a"
+path = "/a"
+"#,
+    );
+    let put = |name: &str, text: String| std::fs::write(config.dir().join(name), text).unwrap();
+    put(
+        "store_url",
+        format!("postgres://u:{secret}@127.0.0.1:1/d\n"),
+    );
+    put(
+        "broker_url",
+        format!("amqp://u:{secret}@127.0.0.1:1001/v\n\namqp://u:{secret}@127.0.0.1:1002/v\n"),
+    );
+    let check = |more: &[&str]| {
+        let output = run_plain(
+            &[&["check-config", "--config", &path], more].concat(),
+            &config,
+        );
+        let said = format!("{}{}", stdout(&output), stderr(&output));
+        assert!(!said.contains(secret), "{said}");
+        (code(&output), said)
+    };
+    for more in [&[][..], &["--json"]] {
+        let (ended, said) = check(more);
+        assert_eq!(ended, Some(0), "{said}");
+        assert!(said.contains("127.0.0.1:1002"), "{said}");
+    }
+    // Whatever is wrong with them.
+    for (name, broken) in [
+        ("store_url", format!("mysql://u:{secret}@h/d")),
+        ("store_url", format!("u:{secret}@h/d")),
+        ("broker_url", format!("amqp://u:{secret}@h:99999999/v")),
+        ("broker_url", format!("http://u:{secret}@h/v")),
+        ("broker_url", secret.to_owned()),
+        ("broker_url", format!("amqp://u:{secret}@h/")),
+    ] {
+        let kept = std::fs::read_to_string(config.dir().join(name)).unwrap();
+        put(name, broken);
+        let (ended, said) = check(&[]);
+        assert_eq!(ended, Some(78), "{said}");
+        put(name, kept);
+    }
+    std::fs::remove_file(config.dir().join("broker_url")).unwrap();
+    let (ended, said) = check(&[]);
+    assert_eq!(ended, Some(78));
+    assert!(said.contains("broker.url_file"), "{said}");
+
+    // Both ways at once is one too many; a private key pasted by mistake is not repeated.
+    let private = Ghl::new().key.to_pkcs8_pem();
+    let mut config = DaemonConfig::new("sqlite://unused.db").set("store", "url_file = \"x\"");
+    config.keys = vec![private.clone()];
+    let output = run_cli(&["check-config"], &config);
+    let said = stderr(&output);
+    assert_eq!(code(&output), Some(78));
+    assert!(said.contains("keep one of the two"), "{said}");
+    assert!(said.contains("private key"), "{said}");
+    assert!(!said.contains(private.lines().nth(1).unwrap()), "{said}");
+}
+
+#[test]
+fn what_weakens_a_promise_is_noted() {
+    let mut config = DaemonConfig::new("sqlite://unused.db")
+        .broker("amqp://u:p@broker.example.com/v")
+        .set("signature", "legacy_rsa = true");
+    config.tail = "[[broker.queues]]\nname = \"c\"\nbind = [\"#\"]\nkind = \"classic\"\n".into();
+    let output = run_cli(&["check-config"], &config);
+    assert_eq!(code(&output), Some(0), "{}", stderr(&output));
+    let said = stdout(&output);
+    for part in ["without TLS", "legacy_rsa is on", "classic queue"] {
+        assert!(said.contains(part), "{part} is missing:\n{said}");
+    }
+}

@@ -1,0 +1,29 @@
+//! What tests stand on: private services, the daemon as a process, a sender that plays GHL, a consumer.
+//!
+//! Everything waits for a state within a bound, nothing sleeps for luck, and everything started here
+//! ends when its value is dropped. It asserts nothing about hookwell itself; that is the suites' job.
+// Built for every suite; a piece that one of them does not use is not dead.
+#![allow(dead_code, unused_imports)]
+
+pub mod broker;
+pub mod daemon;
+pub mod eventually;
+pub mod ghl;
+pub mod load;
+pub mod proxy;
+pub mod services;
+pub mod store;
+
+pub use broker::{Broker, Delivery, Sink, fresh_vhost, own_broker};
+pub use daemon::{Daemon, DaemonConfig, run_cli};
+pub use eventually::eventually;
+pub use ghl::{Answer, Client, Ghl};
+pub use load::{Accepted, Load};
+pub use proxy::{Network, Proxy};
+pub use services::OwnService;
+pub use store::{Backend, SqliteFile, StoreUrl, fresh_postgres_url, own_postgres, store_url};
+
+/// The variable `name`; without it the test fails and says how to get it.
+fn required(name: &str) -> String {
+    std::env::var(name).unwrap_or_else(|_| panic!("set {name}, or run `bash tests/run.sh`"))
+}

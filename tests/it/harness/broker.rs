@@ -1,0 +1,211 @@
+//! RabbitMQ for tests: a fresh virtual host each, and a consumer that remembers what came.
+
+use std::collections::{BTreeMap, HashSet};
+use std::process::Command;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use futures_util::stream::SelectAll;
+use lapin::options::{BasicAckOptions, BasicConsumeOptions, BasicQosOptions};
+use lapin::types::{AMQPValue, FieldTable, ShortString};
+use lapin::{Connection, ConnectionProperties};
+use tokio::task::JoinHandle;
+use tokio::time::sleep;
+
+use super::{OwnService, eventually, required};
+
+/// A fresh virtual host on the shared broker.
+#[derive(Debug, Clone)]
+pub struct Broker {
+    /// Its AMQP URL.
+    pub url: String,
+    /// Its name.
+    pub vhost: String,
+}
+
+/// Virtual hosts made ahead: a call of rabbitmqctl takes a second, whatever it does.
+static SPARE: Mutex<Vec<String>> = Mutex::new(Vec::new());
+const AT_ONCE: usize = 8;
+
+/// A virtual host that no other test uses. It stays until the broker is removed.
+pub async fn fresh_vhost() -> Broker {
+    let url = required("HOOKWELL_TEST_AMQP_URL");
+    let control = required("HOOKWELL_TEST_RABBITMQCTL");
+    let vhost = tokio::task::spawn_blocking(move || {
+        let mut spare = SPARE.lock().unwrap();
+        if spare.is_empty() {
+            *spare = make_vhosts(&control);
+        }
+        spare.pop().unwrap()
+    })
+    .await
+    .unwrap();
+    let (server, _) = url.rsplit_once('/').unwrap();
+    Broker {
+        url: format!("{server}/{vhost}"),
+        vhost,
+    }
+}
+
+fn make_vhosts(control: &str) -> Vec<String> {
+    let names: Vec<_> = (0..AT_ONCE)
+        .map(|_| format!("hookwell-test-{}", uuid::Uuid::new_v4().simple()))
+        .collect();
+    let list: Vec<_> = names.iter().map(|name| format!("<<\"{name}\">>")).collect();
+    let program = format!(
+        "[begin rabbit_vhost:add(V, <<\"tests\">>), \
+          rabbit_auth_backend_internal:set_permissions(<<\"guest\">>, V, <<\".*\">>, <<\".*\">>, <<\".*\">>, <<\"tests\">>) \
+          end || V <- [{}]], ok.",
+        list.join(",")
+    );
+    let output = Command::new(control)
+        .args(["-q", "eval", &program])
+        .output()
+        .unwrap_or_else(|error| panic!("{control}: {error}"));
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(
+        output.status.success() && said.trim() == "ok",
+        "rabbitmqctl: {said}{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    names
+}
+
+/// A broker of the test's own, to be stopped or killed. `AMQP_URL` is its URL.
+pub async fn own_broker() -> OwnService {
+    OwnService::start("rabbitmq").await
+}
+
+/// A message as it came.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Delivery {
+    /// The queue it came from.
+    pub queue: String,
+    /// Its routing key.
+    pub routing_key: String,
+    /// `message_id`.
+    pub message_id: String,
+    /// `type`.
+    pub kind: String,
+    /// Headers that are text or whole numbers.
+    pub headers: BTreeMap<String, String>,
+    /// The body.
+    pub body: Vec<u8>,
+    /// Whether the broker says that it may have come before.
+    pub redelivered: bool,
+}
+
+/// A consumer that acknowledges and remembers everything, in the order it came.
+///
+/// It connects again when the broker goes away, and waits for queues that are not there yet.
+pub struct Sink {
+    taken: Arc<Mutex<Vec<Delivery>>>,
+    task: JoinHandle<()>,
+}
+
+impl Sink {
+    /// Starts to consume from these queues.
+    pub async fn open(url: &str, queues: &[&str]) -> Self {
+        let taken = Arc::new(Mutex::new(Vec::new()));
+        let (url, into) = (url.to_owned(), Arc::clone(&taken));
+        let queues: Vec<String> = queues.iter().map(|name| (*name).to_owned()).collect();
+        let task = tokio::spawn(async move {
+            loop {
+                // Whatever ended it: a queue not declared yet, or a broker that is away.
+                let _ = consume(&url, &queues, &into).await;
+                sleep(Duration::from_millis(100)).await;
+            }
+        });
+        Self { taken, task }
+    }
+
+    /// Everything so far.
+    pub fn all(&self) -> Vec<Delivery> {
+        self.taken.lock().unwrap().clone()
+    }
+
+    /// How many different `message_id`s came so far.
+    pub fn distinct(&self) -> usize {
+        let taken = self.taken.lock().unwrap();
+        taken
+            .iter()
+            .map(|delivery| &delivery.message_id)
+            .collect::<HashSet<_>>()
+            .len()
+    }
+
+    /// Waits until `count` different `message_id`s came, and returns everything so far.
+    pub async fn wait_for(&self, count: usize, within: Duration) -> Vec<Delivery> {
+        eventually(&format!("{count} different messages"), within, async || {
+            (count <= self.distinct()).then(|| self.all())
+        })
+        .await
+    }
+}
+
+impl Drop for Sink {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+async fn consume(url: &str, queues: &[String], into: &Mutex<Vec<Delivery>>) -> lapin::Result<()> {
+    let properties = ConnectionProperties::default().with_connection_name("test sink".into());
+    let connection = Connection::connect(url, properties).await?;
+    let mut arrivals = SelectAll::new();
+    for queue in queues {
+        let channel = connection.create_channel().await?;
+        channel.basic_qos(500, BasicQosOptions::default()).await?;
+        let consumer = channel
+            .basic_consume(
+                queue.as_str().into(),
+                "".into(),
+                BasicConsumeOptions::default(),
+                FieldTable::default(),
+            )
+            .await?;
+        arrivals.push(consumer.map(|delivery| (queue.clone(), delivery)).boxed());
+    }
+    while let Some((queue, delivery)) = arrivals.next().await {
+        let delivery = delivery?;
+        let acker = delivery.acker.clone();
+        into.lock().unwrap().push(taken(queue, delivery));
+        acker.ack(BasicAckOptions::default()).await?;
+    }
+    Ok(())
+}
+
+fn taken(queue: String, delivery: lapin::message::Delivery) -> Delivery {
+    let properties = &delivery.properties;
+    let text = |value: &Option<ShortString>| {
+        value
+            .as_ref()
+            .map(|text| text.as_str().to_owned())
+            .unwrap_or_default()
+    };
+    let headers = properties
+        .headers()
+        .iter()
+        .flat_map(|table| table.inner())
+        .filter_map(|(name, value)| {
+            let value = match value {
+                AMQPValue::LongString(text) => text.to_string(),
+                AMQPValue::ShortString(text) => text.as_str().to_owned(),
+                AMQPValue::LongLongInt(number) => number.to_string(),
+                AMQPValue::LongInt(number) => number.to_string(),
+                _ => return None,
+            };
+            Some((name.as_str().to_owned(), value))
+        })
+        .collect();
+    Delivery {
+        queue,
+        routing_key: delivery.routing_key.as_str().to_owned(),
+        message_id: text(properties.message_id()),
+        kind: text(properties.kind()),
+        headers,
+        redelivered: delivery.redelivered,
+        body: delivery.data,
+    }
+}

@@ -1,0 +1,349 @@
+//! The built binary as a process: started with a configuration of its own, asked, signalled, ended.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::fs::File;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use tempfile::TempDir;
+
+use super::eventually;
+use super::ghl::{APP_ID, Ghl, PATH, get};
+use super::services::send_signal;
+
+/// How long a start or an end may take.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The queue that gets everything, unless a test says otherwise.
+pub const ALL: &str = "hookwell.all";
+
+/// What a daemon is started with. Several daemons, one after the other, may use the same.
+#[derive(Clone)]
+pub struct DaemonConfig {
+    dir: Arc<TempDir>,
+    starts: Arc<AtomicUsize>,
+    /// `store.url`.
+    pub store_url: String,
+    /// `broker.url`.
+    pub broker_url: String,
+    /// Names with their bindings.
+    pub queues: Vec<(String, Vec<String>)>,
+    /// `signature.ed25519_keys`; empty for GHL's own.
+    pub keys: Vec<String>,
+    /// Ids with their paths.
+    pub apps: Vec<(String, String)>,
+    /// More lines of TOML by section.
+    pub sections: BTreeMap<String, String>,
+    /// Environment variables.
+    pub variables: Vec<(String, String)>,
+    /// Lines at the end of the file, such as more tables.
+    pub tail: String,
+}
+
+impl DaemonConfig {
+    /// A daemon on this store that takes what [`Ghl::new`] signs. Its broker does not exist.
+    pub fn new(store_url: &str) -> Self {
+        let dir = tempfile::Builder::new()
+            .prefix("hookwell-daemon-")
+            .tempdir()
+            .unwrap();
+        Self {
+            dir: Arc::new(dir),
+            starts: Arc::new(AtomicUsize::new(0)),
+            store_url: store_url.to_owned(),
+            // Port 1 is nobody's: refused at once.
+            broker_url: "amqp://guest:guest@127.0.0.1:1/%2f".to_owned(),
+            queues: vec![(ALL.to_owned(), vec!["#".to_owned()])],
+            keys: vec![Ghl::new().key.public_key_pem()],
+            apps: vec![(APP_ID.to_owned(), PATH.to_owned())],
+            sections: BTreeMap::new(),
+            variables: Vec::new(),
+            tail: String::new(),
+        }
+    }
+
+    /// The same with a broker.
+    pub fn broker(mut self, url: &str) -> Self {
+        self.broker_url = url.to_owned();
+        self
+    }
+
+    /// The same with one more queue.
+    pub fn queue(mut self, name: &str, bind: &[&str]) -> Self {
+        let bind = bind.iter().map(|pattern| (*pattern).to_owned()).collect();
+        self.queues.push((name.to_owned(), bind));
+        self
+    }
+
+    /// The same with more lines in a section, such as `set("http", "max_waiting = 1")`.
+    pub fn set(mut self, section: &str, lines: &str) -> Self {
+        let text = self.sections.entry(section.to_owned()).or_default();
+        writeln!(text, "{lines}").unwrap();
+        self
+    }
+
+    /// A folder of the test's own, beside the configuration.
+    pub fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// Writes the file and returns where it is.
+    pub fn write(&self) -> PathBuf {
+        let mut sections = self.sections.clone();
+        let mut put = |section: &str, line: String| {
+            let text = sections.entry(section.to_owned()).or_default();
+            *text = format!("{line}\n{text}");
+        };
+        put("http", "listen = \"127.0.0.1:0\"".to_owned());
+        put("admin", "listen = \"127.0.0.1:0\"".to_owned());
+        put("store", format!("url = {:?}", self.store_url));
+        put("broker", format!("url = {:?}", self.broker_url));
+        put("signature", format!("ed25519_keys = {:?}", self.keys));
+        put("log", "format = \"json\"".to_owned());
+        let mut text = String::new();
+        for (section, lines) in &sections {
+            writeln!(text, "[{section}]\n{lines}").unwrap();
+        }
+        for (name, bind) in &self.queues {
+            writeln!(text, "[[broker.queues]]\nname = {name:?}\nbind = {bind:?}").unwrap();
+        }
+        for (id, path) in &self.apps {
+            writeln!(text, "[[apps]]\nid = {id:?}\npath = {path:?}").unwrap();
+        }
+        text.push_str(&self.tail);
+        let path = self.dir.path().join("hookwell.toml");
+        // Another process may be reading it: it changes as a whole.
+        let fresh = path.with_extension(uuid::Uuid::new_v4().simple().to_string());
+        std::fs::write(&fresh, text).unwrap();
+        std::fs::rename(&fresh, &path).unwrap();
+        path
+    }
+}
+
+fn hookwell(config: &DaemonConfig) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_hookwell"));
+    for (name, _) in std::env::vars_os() {
+        // The machine's own settings must not reach into a test.
+        if name.to_string_lossy().starts_with("HOOKWELL_") {
+            command.env_remove(name);
+        }
+    }
+    command
+        // Help is laid out for it.
+        .env_remove("COLUMNS")
+        .envs(config.variables.iter().cloned())
+        .current_dir(config.dir())
+        .stdin(Stdio::null());
+    command
+}
+
+/// Runs a command of the binary with this configuration and waits for its end.
+///
+/// # Panics
+/// When it takes longer than a minute.
+pub fn run_cli(arguments: &[&str], config: &DaemonConfig) -> Output {
+    let file = config.write();
+    run_plain(
+        &[arguments, &["--config", file.to_str().unwrap()]].concat(),
+        config,
+    )
+}
+
+/// The same without `--config`.
+pub fn run_plain(arguments: &[&str], config: &DaemonConfig) -> Output {
+    let child = hookwell(config)
+        .args(arguments)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let pid = child.id();
+    let (done, watched) = std::sync::mpsc::channel::<()>();
+    let watchdog = std::thread::spawn(move || {
+        let ended = watched.recv_timeout(PATIENCE).is_ok();
+        if !ended {
+            send_signal("KILL", &[pid]);
+        }
+        ended
+    });
+    let output = child.wait_with_output().unwrap();
+    let _ = done.send(());
+    assert!(
+        watchdog.join().unwrap(),
+        "hookwell {arguments:?} did not end within {PATIENCE:?}"
+    );
+    output
+}
+
+/// A running daemon. Dropping it kills it.
+pub struct Daemon {
+    child: Child,
+    /// The log outlives the configuration, whichever a test drops first.
+    _dir: Arc<TempDir>,
+    log: PathBuf,
+    address: SocketAddr,
+    admin: SocketAddr,
+}
+
+impl Daemon {
+    /// Starts one and waits until it is ready.
+    ///
+    /// # Panics
+    /// When it does not become ready.
+    pub async fn start(config: &DaemonConfig) -> Self {
+        match Self::try_start(config).await {
+            Ok(daemon) => daemon,
+            Err((code, log)) => panic!("the daemon ended with {code:?}:\n{log}"),
+        }
+    }
+
+    /// Starts one and waits until it is ready, or until it ended: then its exit code and its log.
+    pub async fn try_start(config: &DaemonConfig) -> Result<Self, (Option<i32>, String)> {
+        let daemon = Self::launch(config).await?;
+        eventually("the daemon is ready", PATIENCE, async || {
+            (daemon.ready().await == Some(200)).then_some(())
+        })
+        .await;
+        Ok(daemon)
+    }
+
+    /// Starts one and waits only until it listens.
+    pub async fn launch(config: &DaemonConfig) -> Result<Self, (Option<i32>, String)> {
+        let file = config.write();
+        let start = config.starts.fetch_add(1, Ordering::Relaxed);
+        let log = config.dir().join(format!("hookwell.{start}.log"));
+        let mut child = hookwell(config)
+            .arg("serve")
+            .arg("--config")
+            .arg(file)
+            .stdout(Stdio::null())
+            .stderr(File::create(&log).unwrap())
+            .spawn()
+            .unwrap();
+        let bound = eventually("the daemon listens", PATIENCE, async || {
+            let text = std::fs::read_to_string(&log).unwrap();
+            let addresses = (
+                listening(&text, "http.listen"),
+                listening(&text, "admin.listen"),
+            );
+            match addresses {
+                (Some(address), Some(admin)) => Some(Ok((address, admin))),
+                _ => {
+                    let status = child.try_wait().unwrap()?;
+                    Some(Err((status.code(), std::fs::read_to_string(&log).unwrap())))
+                }
+            }
+        })
+        .await;
+        let (address, admin) = bound?;
+        Ok(Self {
+            child,
+            _dir: Arc::clone(&config.dir),
+            log,
+            address,
+            admin,
+        })
+    }
+
+    /// Where it takes webhooks.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The webhook URL of the usual app.
+    pub fn url(&self) -> String {
+        format!("http://{}{PATH}", self.address)
+    }
+
+    /// The admin listener's URL, without a slash at its end.
+    pub fn admin(&self) -> String {
+        format!("http://{}", self.admin)
+    }
+
+    /// The status of `/readyz`; none without an answer.
+    pub async fn ready(&self) -> Option<u16> {
+        let answer = get(&format!("{}/readyz", self.admin())).await;
+        answer.ok().map(|answer| answer.status)
+    }
+
+    /// The text of `/metrics`.
+    pub async fn metrics(&self) -> String {
+        get(&format!("{}/metrics", self.admin()))
+            .await
+            .unwrap()
+            .text()
+    }
+
+    /// One value of `/metrics`, by its name with labels as it stands there.
+    pub async fn metric(&self, name: &str) -> Option<f64> {
+        let text = self.metrics().await;
+        text.lines().find_map(|line| {
+            let value = line.strip_prefix(name)?.strip_prefix(' ')?;
+            value.parse().ok()
+        })
+    }
+
+    /// Its log so far.
+    pub fn log(&self) -> String {
+        String::from_utf8_lossy(&std::fs::read(&self.log).unwrap()).into_owned()
+    }
+
+    /// Its process.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Sends it a signal, such as `TERM`.
+    pub fn signal(&self, signal: &str) {
+        send_signal(signal, &[self.child.id()]);
+    }
+
+    /// How it ended, if it did.
+    pub fn ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().unwrap()
+    }
+
+    /// Waits for its end.
+    pub async fn wait(&mut self, within: Duration) -> ExitStatus {
+        eventually("the daemon ends", within, async || self.ended()).await
+    }
+
+    /// Asks it to end, and waits.
+    pub async fn terminate(&mut self) -> ExitStatus {
+        self.signal("TERM");
+        self.wait(PATIENCE).await
+    }
+
+    /// Ends it the hard way.
+    pub fn kill9(&mut self) {
+        let _ = self.child.kill();
+        self.child.wait().unwrap();
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("--- log of the daemon\n{}---", self.log());
+        }
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The address of a listener, from a log in either format.
+fn listening(log: &str, listener: &str) -> Option<SocketAddr> {
+    log.lines().find_map(|line| {
+        if let Ok(line) = serde_json::from_str::<serde_json::Value>(line) {
+            let is_it = line["message"] == "listening" && line["listener"] == listener;
+            return is_it.then(|| line["address"].as_str()?.parse().ok())?;
+        }
+        let (_, rest) = line.split_once(&format!("listening listener={listener:?} address="))?;
+        rest.split_whitespace().next()?.parse().ok()
+    })
+}

@@ -1,0 +1,204 @@
+//! What senders and probes see while the store hangs, and at shutdown.
+
+use std::time::{Duration, Instant};
+
+use sqlx::{Connection, Executor};
+
+use super::SOON;
+use crate::harness::ghl::{PATH, get};
+use crate::harness::{
+    Backend, Client, Daemon, DaemonConfig, Ghl, eventually, own_postgres, run_cli, store_url,
+};
+
+async fn status_of(daemon: &Daemon, path: &str) -> u16 {
+    get(&format!("{}{path}", daemon.admin()))
+        .await
+        .unwrap()
+        .status
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn while_postgres_hangs_senders_are_told_to_come_again_and_then_are_accepted() {
+    let postgres = own_postgres().await;
+    let config = DaemonConfig::new(&postgres.value("PG_URL"))
+        .set("http", "commit_deadline = \"500ms\"\nretry_after = \"7s\"")
+        .set("store", "statement_timeout = \"1s\"");
+    let daemon = Daemon::start(&config).await;
+    let ghl = Ghl::new();
+    assert_eq!(
+        ghl.post(&daemon, &ghl.body("ContactCreate", "l1", 1))
+            .await
+            .status,
+        200
+    );
+
+    postgres.freeze();
+    let body = ghl.body_with_id("ContactCreate", "l1", 2, "in-the-dark");
+    for _ in 0..3 {
+        let started = Instant::now();
+        let answer = ghl.post(&daemon, &body).await;
+        let took = started.elapsed();
+        assert_eq!(answer.status, 429);
+        assert_eq!(answer.header("retry-after"), Some("7"));
+        // The deadline, and not a multiple of it.
+        assert!(took < Duration::from_secs(2), "answered after {took:?}");
+        assert_eq!(status_of(&daemon, "/livez").await, 200);
+    }
+    let counted = "hookwell_refused_total{reason=\"store_unavailable\"}";
+    assert_eq!(daemon.metric(counted).await, Some(3.0));
+    eventually("readiness follows the store", SOON, async || {
+        (status_of(&daemon, "/readyz").await == 503).then_some(())
+    })
+    .await;
+    assert_eq!(daemon.metric("hookwell_store_up").await, Some(0.0));
+    assert_eq!(status_of(&daemon, "/livez").await, 200);
+
+    postgres.thaw();
+    eventually(
+        "it is accepted again",
+        Duration::from_secs(30),
+        async || (ghl.post(&daemon, &body).await.status == 200).then_some(()),
+    )
+    .await;
+    eventually("readiness follows the store back", SOON, async || {
+        (status_of(&daemon, "/readyz").await == 200).then_some(())
+    })
+    .await;
+    // However often it came while nobody knew its fate, it is one event.
+    let output = run_cli(&["status", "--json"], &config);
+    let status: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(status["accepted"], 2, "{status}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_queue_to_the_writer_is_answered_429_at_once() {
+    let url = store_url(Backend::Sqlite).await;
+    let config =
+        DaemonConfig::new(url.url()).set("http", "max_waiting = 1\ncommit_deadline = \"30s\"");
+    let daemon = Daemon::start(&config).await;
+    // Somebody else holds SQLite's one lock for writing, so the writer waits for it.
+    let mut lock = sqlx::SqliteConnection::connect(url.url()).await.unwrap();
+    lock.execute("begin immediate").await.unwrap();
+    let mut waiting = tokio::task::JoinSet::new();
+    for n in 0..8 {
+        let address = daemon.address();
+        waiting.spawn(async move {
+            let ghl = Ghl::new();
+            let body = ghl.body("ContactCreate", "l1", n);
+            let mut client = Client::connect(address).await.unwrap();
+            client.post(&ghl, &body).await.unwrap()
+        });
+    }
+    let mut statuses = Vec::new();
+    for _ in 0..5 {
+        let answer = tokio::time::timeout(Duration::from_secs(4), waiting.join_next())
+            .await
+            .expect("answered while the writer waits")
+            .unwrap()
+            .unwrap();
+        assert!(answer.header("retry-after").is_some());
+        statuses.push(answer.status);
+    }
+    assert_eq!(statuses, [429; 5]);
+    lock.execute("rollback").await.unwrap();
+    let mut accepted = 0;
+    while let Some(answer) = waiting.join_next().await {
+        accepted += usize::from(answer.unwrap().status == 200);
+    }
+    assert!(accepted > 0, "nobody who waited was accepted");
+    let overloaded = daemon
+        .metric("hookwell_refused_total{reason=\"overloaded\"}")
+        .await
+        .unwrap();
+    assert_eq!(overloaded as usize + accepted, 8);
+}
+
+#[tokio::test]
+async fn readiness_does_not_depend_on_the_broker() {
+    let url = store_url(Backend::Sqlite).await;
+    let mut daemon = Daemon::start(&DaemonConfig::new(url.url())).await;
+    assert_eq!(daemon.metric("hookwell_broker_connected").await, Some(0.0));
+    assert_eq!(status_of(&daemon, "/readyz").await, 200);
+    let ghl = Ghl::new();
+    let answer = ghl.post(&daemon, &ghl.body("ContactCreate", "l1", 1)).await;
+    assert_eq!(answer.status, 200);
+    assert!(daemon.terminate().await.success());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn requests_in_flight_at_sigterm_are_answered_and_new_ones_are_not_taken() {
+    for backend in Backend::ALL {
+        let url = store_url(backend).await;
+        let config = DaemonConfig::new(url.url());
+        let mut daemon = Daemon::start(&config).await;
+        let ghl = Ghl::new();
+        let body = ghl.body_with_id("ContactCreate", "l1", 1, "on-the-way");
+        let request = ghl.request_bytes(PATH, &body);
+        let mut client = ghl.client(&daemon).await;
+        client.write(&request[..request.len() - 10]).await.unwrap();
+        // Its head has been read once another request behind it in time is answered.
+        let other = ghl.body("ContactCreate", "l1", 2);
+        assert_eq!(ghl.post(&daemon, &other).await.status, 200);
+
+        daemon.signal("TERM");
+        eventually("no new connection is taken", SOON, async || {
+            Client::connect(daemon.address()).await.err()
+        })
+        .await;
+        assert!(daemon.ended().is_none(), "it waits for who is inside");
+        assert_eq!(daemon.ready().await, Some(503), "it is draining");
+        client.write(&request[request.len() - 10..]).await.unwrap();
+        let answer = client.answer().await.unwrap();
+        assert_eq!(answer.status, 200, "{backend:?}");
+        assert!(client.is_closed(SOON).await);
+        assert!(daemon.wait(SOON).await.success(), "{backend:?}");
+        let output = run_cli(&["events", "show", "on-the-way", "--body"], &config);
+        assert_eq!(output.stdout, body, "{backend:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_half_sent_head_does_not_hold_up_sigterm_beyond_the_grace() {
+    let url = store_url(Backend::Sqlite).await;
+    let config = DaemonConfig::new(url.url())
+        .set("shutdown", "grace = \"2s\"")
+        .set("http", "header_timeout = \"60s\"\nbody_timeout = \"60s\"");
+    let mut daemon = Daemon::start(&config).await;
+    let ghl = Ghl::new();
+    let request = ghl.request_bytes(PATH, &ghl.body("ContactCreate", "l1", 1));
+    let mut stuck = Vec::new();
+    for part in [10, 60, request.len() - 1] {
+        let mut client = ghl.client(&daemon).await;
+        client.write(&request[..part]).await.unwrap();
+        stuck.push(client);
+    }
+    // And one that is merely idle.
+    stuck.push(ghl.client(&daemon).await);
+    assert_eq!(ghl.post(&daemon, b"{}").await.status, 200);
+    let started = Instant::now();
+    assert!(daemon.terminate().await.success());
+    let took = started.elapsed();
+    assert!(took < Duration::from_secs(4), "it took {took:?}");
+}
+
+#[tokio::test]
+async fn a_second_signal_ends_it_at_once() {
+    let url = store_url(Backend::Sqlite).await;
+    let config = DaemonConfig::new(url.url())
+        .set("shutdown", "grace = \"10min\"")
+        .set("http", "body_timeout = \"1h\"");
+    let mut daemon = Daemon::start(&config).await;
+    let ghl = Ghl::new();
+    let request = ghl.request_bytes(PATH, &ghl.body("ContactCreate", "l1", 1));
+    let mut stuck = ghl.client(&daemon).await;
+    stuck.write(&request[..request.len() - 1]).await.unwrap();
+    assert_eq!(ghl.post(&daemon, b"{}").await.status, 200);
+    daemon.signal("TERM");
+    eventually("it is draining", SOON, async || {
+        (daemon.ready().await == Some(503)).then_some(())
+    })
+    .await;
+    assert_eq!(daemon.ended(), None);
+    daemon.signal("TERM");
+    assert_eq!(daemon.wait(SOON).await.code(), Some(130));
+}

@@ -1,0 +1,207 @@
+//! Each foreign crate and each side effect has one home; whoever adds another one says so here.
+
+use std::path::{Path, PathBuf};
+
+/// A crate and where it may be named: files, or folders (with a slash at the end), below `src/`.
+const HOMES: &[(&str, &[&str])] = &[
+    ("sqlx", &["store.rs", "store/"]),
+    ("lapin", &["broker.rs", "broker/"]),
+    ("axum", &["http.rs", "http/", "admin.rs"]),
+    ("hyper", &[]),
+    ("hyper_util", &["http.rs"]),
+    ("http_body_util", &["http.rs", "http/"]),
+    ("tower", &[]),
+    ("prometheus", &["metrics.rs", "metrics/"]),
+    ("backoff", &["retry.rs"]),
+    ("ring", &["signature/rsa.rs"]),
+    ("ed25519_dalek", &["signature.rs", "signature/"]),
+    ("base64", &["signature.rs", "signature/"]),
+    ("reqwest", &["cli/send.rs"]),
+    ("clap", &["cli.rs", "cli/"]),
+    ("indicatif", &["cli/send.rs"]),
+    ("anyhow", &["cli.rs", "cli/"]),
+    ("getrandom", &["cli/keys.rs"]),
+    ("uuid", &["cli/send.rs"]),
+    ("toml", &["config/"]),
+    ("strsim", &["config/"]),
+    ("bytesize", &["config/"]),
+    ("tracing_subscriber", &["telemetry.rs"]),
+];
+
+/// What only these files may do.
+const DEEDS: &[(&str, &[&str])] = &[
+    // The clock, and the column of `tail` that compares two clocks.
+    ("SystemTime::now", &["clock.rs", "cli/tail.rs"]),
+    // A second signal.
+    ("process::exit", &["cli/serve.rs"]),
+    // The task that waits for signals; everything else has the supervisor as its parent.
+    ("tokio::spawn", &["cli/serve.rs"]),
+    ("task::spawn(", &[]),
+    ("env::var", &["config.rs"]),
+    ("env::set_var", &[]),
+    // It panics when nobody reads any more (`hookwell send --list | head`).
+    (" println!(", &[]),
+    (" print!(", &[]),
+];
+
+/// What the pure rooms must not name, with the rooms.
+const PURE: &[&str] = &[
+    "event.rs",
+    "event/",
+    "signature.rs",
+    "signature/",
+    "routing.rs",
+    "retry.rs",
+];
+const IMPURE: &[&str] = &[
+    "tokio",
+    "tracing",
+    "std::fs",
+    "std::net",
+    "std::io",
+    "std::env",
+    "std::process",
+    "SystemTime",
+];
+
+fn sources(folder: &Path, into: &mut Vec<PathBuf>) {
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            sources(&path, into);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            into.push(path);
+        }
+    }
+}
+
+/// Every source file with its path below `src/`; tests beside the code may use what they like.
+fn code() -> Vec<(String, String)> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut files = Vec::new();
+    sources(&root, &mut files);
+    let mut code = Vec::new();
+    for file in files {
+        let name = file.strip_prefix(&root).unwrap().display().to_string();
+        if name.ends_with("tests.rs") || name.contains("/tests/") {
+            continue;
+        }
+        let text = std::fs::read_to_string(&file).unwrap();
+        let product = text.split("\n#[cfg(test)]\nmod tests {").next().unwrap();
+        let lines: Vec<_> = product
+            .lines()
+            .filter(|line| !line.trim_start().starts_with("//"))
+            .collect();
+        code.push((name, lines.join("\n")));
+    }
+    assert!(code.len() > 20, "src was not found");
+    code
+}
+
+fn is_at_home(name: &str, homes: &[&str]) -> bool {
+    homes
+        .iter()
+        .any(|home| name == *home || (home.ends_with('/') && name.starts_with(home)))
+}
+
+/// Whether `text` names the crate or module `word` in a path, and not just as the end of another name.
+fn names(text: &str, word: &str) -> bool {
+    let is_part = |c: char| c.is_alphanumeric() || c == '_';
+    text.match_indices(word).any(|(at, _)| {
+        let before = text[..at].chars().next_back();
+        let rest = &text[at + word.len()..];
+        // `crate::x::ring::y` is a module of ours.
+        let own = text[..at].ends_with("::");
+        let imported = text[..at].ends_with("use ") && rest.starts_with([';', ' ']);
+        !before.is_some_and(is_part) && !own && (rest.starts_with("::") || imported)
+    })
+}
+
+#[test]
+fn a_foreign_crate_is_named_only_at_its_home() {
+    let code = code();
+    for (name, homes) in HOMES {
+        let strays: Vec<_> = code
+            .iter()
+            .filter(|(file, text)| !is_at_home(file, homes) && names(text, name))
+            .map(|(file, _)| file)
+            // The assembly of `send` picks the TLS stack, which is ring's.
+            .filter(|file| !(*name == "ring" && *file == "cli/send.rs"))
+            .collect();
+        assert!(
+            strays.is_empty(),
+            "{name} belongs to {homes:?} and is named in {strays:?}"
+        );
+        let used = homes.is_empty()
+            || code
+                .iter()
+                .any(|(file, text)| is_at_home(file, homes) && names(text, name));
+        assert!(used, "{name} is not used at its home {homes:?}");
+    }
+}
+
+#[test]
+fn time_exits_tasks_and_the_environment_have_one_home_each() {
+    for (deed, homes) in DEEDS {
+        for (file, text) in code() {
+            assert!(
+                is_at_home(&file, homes) || !text.contains(deed),
+                "{deed} belongs to {homes:?} and is in {file}"
+            );
+        }
+    }
+}
+
+#[test]
+fn the_values_touch_no_clock_no_task_and_no_file() {
+    for (file, text) in code() {
+        if is_at_home(&file, PURE) {
+            for word in IMPURE {
+                assert!(!text.contains(word), "{file} names {word}");
+            }
+        }
+    }
+}
+
+/// Layers by file, from the top of the reading order; none may name one that is above it.
+#[test]
+fn edges_know_no_flow_and_flows_know_no_entry() {
+    let flows = ["ingest", "relay", "retention", "quarantine", "observe"];
+    let entries = ["http", "admin", "cli", "app", "supervisor", "config"];
+    let edges = ["store", "broker"];
+    let room = |file: &str| {
+        let first = file.split('/').next().unwrap();
+        first.strip_suffix(".rs").unwrap_or(first).to_owned()
+    };
+    for (file, text) in code() {
+        let room = room(&file);
+        let mut forbidden: Vec<&str> = Vec::new();
+        if edges.contains(&room.as_str()) {
+            forbidden.extend(flows.iter().chain(&entries).chain(&edges));
+        } else if flows.contains(&room.as_str()) {
+            // The observer tells readiness what it saw.
+            forbidden.extend(entries.iter().filter(|_| room != "observe"));
+        }
+        for other in forbidden {
+            assert!(
+                room == *other || !text.contains(&format!("crate::{other}")),
+                "{file} names {other}"
+            );
+        }
+    }
+}
+
+#[test]
+fn the_walk_tells_a_crate_from_a_word() {
+    for (text, word, expected) in [
+        ("use sqlx::Row;", "sqlx", true),
+        ("use sqlx;", "sqlx", true),
+        ("let x: sqlx::Error", "sqlx", true),
+        ("not_sqlx::x", "sqlx", false),
+        ("crate::ring::x", "ring", false),
+        ("string::x", "ring", false),
+        ("hyper_util::rt", "hyper", false),
+    ] {
+        assert_eq!(names(text, word), expected, "{text}");
+    }
+}

@@ -1,0 +1,842 @@
+//! What every store promises, as one suite of cases that runs on both backends, and what each of them
+//! promises alone.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use hookwell::event::{BodyHash, Event, EventKey, Micros, Origin, Position, Recorded, Tenant};
+use hookwell::store::{
+    Access, Appended, Cutoff, Error, EventFilter, Ledger, Parked, PostgresStore, QuarantineBounds,
+    Reader, Refused, Selection, SqliteStore, Store,
+};
+
+use crate::harness::{Backend, StoreUrl, eventually, store_url};
+
+mod durability;
+mod order;
+mod schema;
+
+const DEADLINE: Duration = Duration::from_secs(10);
+const NO_LIMIT: i64 = 1 << 40;
+
+/// A fresh, migrated store with its URL.
+struct Fixture {
+    store: Arc<dyn Store>,
+    url: StoreUrl,
+}
+
+impl Fixture {
+    async fn new(backend: Backend) -> Self {
+        let url = store_url(backend).await;
+        let store: Arc<dyn Store> = match backend {
+            Backend::Sqlite => {
+                let store = SqliteStore::open(url.url(), Access::Exclusive)
+                    .await
+                    .unwrap();
+                store.migrate().await.unwrap();
+                Arc::new(store)
+            }
+            Backend::Postgres => {
+                let store = postgres(url.url()).await;
+                store.migrate().await.unwrap();
+                Arc::new(store)
+            }
+        };
+        Self { store, url }
+    }
+
+    async fn append(&self, batch: &[Event]) -> Vec<Appended> {
+        self.store.append(batch).await.unwrap()
+    }
+
+    /// Appends `count` events with keys `w1`, `w2`, ….
+    async fn fill(&self, count: i64) -> Vec<Event> {
+        let events: Vec<_> = (1..=count)
+            .map(|n| event(&format!("w{n}"), format!("body {n}")))
+            .collect();
+        self.append(&events).await;
+        events
+    }
+
+    async fn reader(&self) -> Box<dyn Reader> {
+        // On Postgres a dropped reader holds its lock until the server has seen its connection close.
+        eventually("the reader is free", DEADLINE, async || {
+            self.store.relay_reader().await.unwrap()
+        })
+        .await
+    }
+
+    /// The ledger, which has to balance at any moment.
+    async fn ledger(&self) -> Ledger {
+        let ledger = self.store.ledger().await.unwrap();
+        assert_eq!(ledger.mismatch(), 0, "{ledger:?}");
+        ledger
+    }
+
+    async fn counts(&self) -> (i64, i64, i64, i64) {
+        let ledger = self.ledger().await;
+        (
+            ledger.accepted,
+            ledger.published,
+            ledger.pending,
+            ledger.parked,
+        )
+    }
+
+    async fn positions(&self) -> Vec<i64> {
+        let filter = EventFilter {
+            limit: 10_000,
+            ..EventFilter::default()
+        };
+        let mut positions: Vec<_> = self
+            .store
+            .events(&filter)
+            .await
+            .unwrap()
+            .iter()
+            .map(|recorded| recorded.position.0)
+            .collect();
+        positions.reverse();
+        positions
+    }
+
+    /// Prunes until nothing more goes, a few rows at a time; how many events and keys went.
+    async fn prune(&self, bodies_before: i64, keys_before: i64) -> (u64, u64) {
+        let cutoff = Cutoff {
+            bodies_before: Micros(bodies_before),
+            keys_before: Micros(keys_before),
+            batch: 3,
+        };
+        let (mut events, mut keys, mut idle) = (0, 0, 0);
+        // A sweep over the keys has calls that find nothing; a few dozen go over all of them.
+        while idle < 50 {
+            let pruned = self.store.prune(cutoff).await.unwrap();
+            events += pruned.events;
+            keys += pruned.keys;
+            idle = if pruned.events + pruned.keys == 0 {
+                idle + 1
+            } else {
+                0
+            };
+        }
+        (events, keys)
+    }
+}
+
+async fn postgres(url: &str) -> PostgresStore {
+    PostgresStore::open(url, DEADLINE).await.unwrap()
+}
+
+fn event(key: &str, body: impl Into<Bytes>) -> Event {
+    let body = body.into();
+    Event {
+        key: EventKey::from_stored(key.to_owned()),
+        app_id: "app".to_owned(),
+        event_type: "ContactCreate".to_owned(),
+        tenant: Tenant {
+            company_id: None,
+            location_id: Some("location".to_owned()),
+        },
+        entity_id: Some("contact".to_owned()),
+        origin: Origin::Webhook,
+        signature: Some("c2lnbmF0dXJl".to_owned()),
+        received_at: Micros(1_000),
+        body_hash: BodyHash::of(&body),
+        body,
+    }
+}
+
+fn parked(position: i64) -> Parked {
+    Parked {
+        position: Position(position),
+        reason: "refused_by_broker",
+        detail: "too large".to_owned(),
+    }
+}
+
+fn positions(events: &[Recorded]) -> Vec<i64> {
+    events.iter().map(|recorded| recorded.position.0).collect()
+}
+
+async fn a_repeated_event_is_a_duplicate(f: &Fixture) {
+    let w1 = event("w1", "a");
+    assert_eq!(
+        f.append(std::slice::from_ref(&w1)).await,
+        [Appended::New(Position(1))]
+    );
+    assert_eq!(
+        f.append(std::slice::from_ref(&w1)).await,
+        [Appended::Duplicate]
+    );
+    assert_eq!(
+        f.append(&[w1.clone(), event("w2", "b")]).await,
+        [Appended::Duplicate, Appended::New(Position(2))]
+    );
+    assert_eq!(f.positions().await, [1, 2]);
+    assert_eq!(
+        f.store.event_at(Position(1)).await.unwrap().unwrap().event,
+        w1
+    );
+}
+
+async fn the_same_id_with_other_bytes_is_kept_under_a_key_of_its_own(f: &Fixture) {
+    let (first, other) = (event("w1", "first"), event("w1", "other"));
+    let key = first.key.altered(&other.body_hash);
+    f.append(std::slice::from_ref(&first)).await;
+    assert_eq!(
+        f.append(std::slice::from_ref(&other)).await,
+        [Appended::Altered(Position(2), key.clone())]
+    );
+    let stored = f.store.event_at(Position(2)).await.unwrap().unwrap().event;
+    assert_eq!(stored.key, key);
+    assert_eq!(stored.body, other.body);
+    // From now on both are known, in whatever company they come.
+    let batch = [event("w0", "0"), other.clone(), event("w3", "3")];
+    assert_eq!(
+        f.append(&batch).await,
+        [
+            Appended::New(Position(3)),
+            Appended::Duplicate,
+            Appended::New(Position(4))
+        ]
+    );
+    assert_eq!(f.append(&[first]).await, [Appended::Duplicate]);
+    let third = event("w1", "third");
+    assert_eq!(
+        f.append(std::slice::from_ref(&third)).await,
+        [Appended::Altered(
+            Position(5),
+            third.key.altered(&third.body_hash)
+        )]
+    );
+}
+
+async fn one_key_of_two_apps_is_two_events(f: &Fixture) {
+    let mine = event("w1", "a");
+    let yours = Event {
+        app_id: "another".to_owned(),
+        ..mine.clone()
+    };
+    assert_eq!(
+        f.append(&[mine.clone(), yours.clone()]).await,
+        [Appended::New(Position(1)), Appended::New(Position(2))]
+    );
+    assert_eq!(
+        f.append(&[yours, mine]).await,
+        [Appended::Duplicate, Appended::Duplicate]
+    );
+    assert_eq!(
+        f.store.positions_of("w1").await.unwrap(),
+        [Position(1), Position(2)]
+    );
+}
+
+async fn a_batch_keeps_its_order_and_positions_have_no_gaps(f: &Fixture) {
+    f.append(&[]).await;
+    let known: Vec<_> = (0..500)
+        .step_by(3)
+        .map(|n| event(&format!("w{n:03}"), format!("{n}")))
+        .collect();
+    // The sizes go over those of multi-row statements.
+    for size in [1, 2, 7, 33, 124] {
+        let done = f.positions().await.len();
+        f.append(&known[done..(done + size).min(known.len())]).await;
+    }
+    assert_eq!(f.positions().await.len(), known.len());
+    let batch: Vec<_> = (0..500)
+        .rev()
+        .map(|n| event(&format!("w{n:03}"), format!("{n}")))
+        .collect();
+    let outcomes = f.append(&batch).await;
+    let mut next = known.len() as i64;
+    for (event, outcome) in batch.iter().zip(&outcomes) {
+        if known.contains(event) {
+            assert_eq!(*outcome, Appended::Duplicate, "{}", event.key);
+        } else {
+            next += 1;
+            assert_eq!(*outcome, Appended::New(Position(next)), "{}", event.key);
+        }
+    }
+    assert_eq!(f.positions().await, (1..=500).collect::<Vec<_>>());
+    let read = f
+        .reader()
+        .await
+        .read(Position(known.len() as i64), 1_000, NO_LIMIT)
+        .await
+        .unwrap();
+    let keys: Vec<_> = read
+        .iter()
+        .map(|recorded| recorded.event.key.clone())
+        .collect();
+    let fresh: Vec<_> = batch
+        .iter()
+        .filter(|event| !known.contains(event))
+        .map(|event| event.key.clone())
+        .collect();
+    assert_eq!(keys, fresh);
+}
+
+async fn keys_outlive_bodies(f: &Fixture) {
+    let events = f.fill(10).await;
+    f.reader()
+        .await
+        .settle(Position(10), 10, &[], Micros(2_000))
+        .await
+        .unwrap();
+    assert_eq!(f.prune(1_001, 0).await, (10, 0));
+    assert_eq!(f.store.event_at(Position(3)).await.unwrap(), None);
+    assert_eq!(f.append(&events).await, vec![Appended::Duplicate; 10]);
+    assert_eq!(f.store.positions_of("w3").await.unwrap(), [Position(3)]);
+    // Positions go on where they were, although no event is left.
+    assert_eq!(
+        f.append(&[event("later", "l")]).await,
+        [Appended::New(Position(11))]
+    );
+    assert_eq!(f.counts().await, (11, 10, 1, 0));
+}
+
+async fn retention_never_touches_unread_events_nor_dead_letters(f: &Fixture) {
+    f.fill(10).await;
+    assert_eq!(f.prune(i64::MAX, i64::MAX).await, (0, 0));
+    f.reader()
+        .await
+        .settle(Position(6), 5, &[parked(3)], Micros(2_000))
+        .await
+        .unwrap();
+    assert_eq!(f.prune(i64::MAX, 0).await, (5, 0));
+    assert_eq!(f.positions().await, [3, 7, 8, 9, 10]);
+    assert_eq!(f.counts().await, (10, 5, 4, 1));
+    let letter = f.store.dead_letter(Position(3)).await.unwrap().unwrap();
+    assert_eq!(letter.event_key, "w3");
+}
+
+async fn retention_keeps_what_is_not_old_enough(f: &Fixture) {
+    let mut events: Vec<_> = (1..=10).map(|n| event(&format!("w{n}"), "b")).collect();
+    for (event, n) in events.iter_mut().zip(1..) {
+        event.received_at = Micros(n * 100);
+    }
+    f.append(&events).await;
+    f.reader()
+        .await
+        .settle(Position(10), 10, &[], Micros(2_000))
+        .await
+        .unwrap();
+    assert_eq!(f.prune(500, 0).await, (4, 0));
+    assert_eq!(f.positions().await, [5, 6, 7, 8, 9, 10]);
+}
+
+async fn keys_go_only_after_their_time_and_behind_the_cursor(f: &Fixture) {
+    let mut events: Vec<_> = (1..=20).map(|n| event(&format!("w{n}"), "b")).collect();
+    for (event, n) in events.iter_mut().zip(1..) {
+        event.received_at = Micros(n * 100);
+    }
+    f.append(&events).await;
+    f.reader()
+        .await
+        .settle(Position(10), 10, &[], Micros(5_000))
+        .await
+        .unwrap();
+    assert_eq!(f.prune(0, 500).await, (0, 4));
+    assert_eq!(f.prune(0, i64::MAX).await, (0, 6));
+    for (n, event) in (1..).zip(&events) {
+        let known = !f
+            .store
+            .positions_of(event.key.as_str())
+            .await
+            .unwrap()
+            .is_empty();
+        assert_eq!(known, 10 < n, "{}", event.key);
+    }
+}
+
+async fn reading_is_bounded_by_count_and_bytes(f: &Fixture) {
+    let sizes = [100, 100, 100, 100, 5_000, 100, 100];
+    let batch: Vec<_> = (1..)
+        .zip(sizes)
+        .map(|(n, size)| event(&format!("w{n}"), vec![b'x'; size]))
+        .collect();
+    f.append(&batch).await;
+    let mut reader = f.reader().await;
+    // The event that reaches the bound is the last one, and there is always one.
+    let rows: [(i64, i64, i64, &[i64]); 8] = [
+        (0, 3, NO_LIMIT, &[1, 2, 3]),
+        (0, 100, NO_LIMIT, &[1, 2, 3, 4, 5, 6, 7]),
+        (0, 100, 200, &[1, 2]),
+        (0, 100, 150, &[1, 2]),
+        (0, 100, 1, &[1]),
+        (4, 100, 1_000, &[5]),
+        (3, 100, 1_000, &[4, 5]),
+        (7, 100, 1_000, &[]),
+    ];
+    for (after, limit, bytes, expected) in rows {
+        let read = reader.read(Position(after), limit, bytes).await.unwrap();
+        assert_eq!(
+            positions(&read),
+            expected,
+            "after {after}, {limit} events, {bytes} bytes"
+        );
+    }
+}
+
+async fn the_cursor_never_moves_back(f: &Fixture) {
+    f.fill(10).await;
+    let mut reader = f.reader().await;
+    assert_eq!(reader.position().await.unwrap(), Position(0));
+    for (upto, published) in [(5, 5), (3, 3), (5, 5)] {
+        reader
+            .settle(Position(upto), published, &[], Micros(1))
+            .await
+            .unwrap();
+        assert_eq!(reader.position().await.unwrap(), Position(5));
+        assert_eq!(f.counts().await, (10, 5, 5, 0));
+    }
+    drop(reader);
+    assert_eq!(f.reader().await.position().await.unwrap(), Position(5));
+}
+
+async fn the_ledger_balances_at_each_step_of_a_dead_letters_life(f: &Fixture) {
+    f.fill(5).await;
+    assert_eq!(f.counts().await, (5, 0, 5, 0));
+    let mut reader = f.reader().await;
+    reader
+        .settle(Position(4), 2, &[parked(2), parked(4)], Micros(7))
+        .await
+        .unwrap();
+    assert_eq!(f.counts().await, (5, 2, 1, 2));
+    let letters = f.store.dead_letters(10).await.unwrap();
+    assert_eq!(
+        letters
+            .iter()
+            .map(|letter| letter.position.0)
+            .collect::<Vec<_>>(),
+        [2, 4]
+    );
+    let letter = &letters[0];
+    assert_eq!(
+        (
+            letter.event_key.as_str(),
+            letter.reason.as_str(),
+            letter.detail.as_str()
+        ),
+        ("w2", "refused_by_broker", "too large")
+    );
+    assert_eq!(
+        (letter.parked_at, letter.retries, letter.state.as_str()),
+        (Micros(7), 0, "parked")
+    );
+    assert_eq!(positions(&reader.retries(10).await.unwrap()), [0_i64; 0]);
+
+    let one = Selection::One(Position(2));
+    assert_eq!(f.store.retry_dead_letters(one).await.unwrap(), 1);
+    // Asked for already, or not there at all.
+    assert_eq!(f.store.retry_dead_letters(one).await.unwrap(), 0);
+    assert_eq!(
+        f.store
+            .retry_dead_letters(Selection::One(Position(1)))
+            .await
+            .unwrap(),
+        0
+    );
+    assert_eq!(positions(&reader.retries(10).await.unwrap()), [2]);
+    assert_eq!(f.counts().await, (5, 2, 1, 2));
+
+    reader
+        .settle_retry(Position(2), Some(&parked(2)), Micros(8))
+        .await
+        .unwrap();
+    let letter = f.store.dead_letter(Position(2)).await.unwrap().unwrap();
+    assert_eq!(
+        (letter.state.as_str(), letter.retries, letter.parked_at),
+        ("parked", 1, Micros(8))
+    );
+    assert_eq!(f.counts().await, (5, 2, 1, 2));
+
+    assert_eq!(f.store.retry_dead_letters(Selection::All).await.unwrap(), 2);
+    assert_eq!(positions(&reader.retries(1).await.unwrap()), [2]);
+    assert_eq!(positions(&reader.retries(10).await.unwrap()), [2, 4]);
+    for (position, left) in [(2, 1), (4, 0)] {
+        reader
+            .settle_retry(Position(position), None, Micros(9))
+            .await
+            .unwrap();
+        assert_eq!(f.store.dead_letter(Position(position)).await.unwrap(), None);
+        assert_eq!(f.counts().await, (5, 4 - left, 1, left));
+    }
+    reader.settle(Position(5), 1, &[], Micros(9)).await.unwrap();
+    assert_eq!(f.counts().await, (5, 5, 0, 0));
+}
+
+async fn the_ledger_knows_the_oldest_waiting_event(f: &Fixture) {
+    assert_eq!(f.ledger().await.oldest_pending_at, None);
+    let mut events: Vec<_> = (1..=3).map(|n| event(&format!("w{n}"), "b")).collect();
+    for (event, n) in events.iter_mut().zip(1..) {
+        event.received_at = Micros(n * 100);
+    }
+    f.append(&events).await;
+    assert_eq!(f.ledger().await.oldest_pending_at, Some(Micros(100)));
+    f.reader()
+        .await
+        .settle(Position(2), 2, &[], Micros(1))
+        .await
+        .unwrap();
+    assert_eq!(f.ledger().await.oldest_pending_at, Some(Micros(300)));
+}
+
+fn refused(n: u8, seen_at: i64, body: impl Into<Bytes>) -> Refused {
+    Refused {
+        fingerprint: [n; 32],
+        reason: "signature_wrong",
+        path: format!("/webhooks/{n}"),
+        signature: Some("s".to_owned()),
+        legacy_signature: None,
+        seen_at: Micros(seen_at),
+        body: body.into(),
+    }
+}
+
+async fn the_quarantine_keeps_the_newest_within_its_bounds(f: &Fixture) {
+    let roomy = QuarantineBounds {
+        entries: 100,
+        bytes: NO_LIMIT,
+    };
+    let paths = async || -> Vec<String> {
+        let kept = f.store.quarantined(100).await.unwrap();
+        kept.into_iter().map(|entry| entry.path).collect()
+    };
+    let batch: Vec<_> = (1..=5)
+        .map(|n| refused(n, i64::from(n), vec![n; 100]))
+        .collect();
+    f.store
+        .quarantine(
+            &batch,
+            QuarantineBounds {
+                entries: 3,
+                ..roomy
+            },
+        )
+        .await
+        .unwrap();
+    assert_eq!(paths().await, ["/webhooks/5", "/webhooks/4", "/webhooks/3"]);
+    assert_eq!(f.ledger().await.quarantined, 3);
+
+    // A repeat is the same entry, and the newest one now.
+    f.store
+        .quarantine(&[refused(3, 10, vec![3; 100])], roomy)
+        .await
+        .unwrap();
+    assert_eq!(paths().await, ["/webhooks/3", "/webhooks/5", "/webhooks/4"]);
+    let listed = f.store.quarantined(1).await.unwrap().remove(0);
+    assert_eq!(
+        (listed.attempts, listed.first_seen_at, listed.last_seen_at),
+        (2, Micros(3), Micros(10))
+    );
+    assert_eq!(listed.body, [0_u8; 0], "a list has no bodies");
+    let one = f.store.quarantined_one(listed.id).await.unwrap().unwrap();
+    assert_eq!(one.body, [3; 100]);
+    assert_eq!(
+        (one.reason.as_str(), one.signature.as_deref()),
+        ("signature_wrong", Some("s"))
+    );
+
+    f.store
+        .quarantine(
+            &[refused(6, 11, vec![6; 100])],
+            QuarantineBounds {
+                bytes: 250,
+                ..roomy
+            },
+        )
+        .await
+        .unwrap();
+    assert_eq!(paths().await, ["/webhooks/6", "/webhooks/3"]);
+
+    f.store.release_quarantined(listed.id).await.unwrap();
+    assert_eq!(paths().await, ["/webhooks/6"]);
+    assert_eq!(f.store.quarantined_one(listed.id).await.unwrap(), None);
+}
+
+async fn bytes_out_are_bytes_in(f: &Fixture) {
+    let mut noise = 1_u32;
+    let big: Vec<u8> = (0..1 << 20)
+        .map(|_| {
+            noise = noise.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (noise >> 24) as u8
+        })
+        .collect();
+    let bodies = [
+        Vec::new(),
+        b"\0".to_vec(),
+        b"{\"a\":\"\0\"}".to_vec(),
+        b"\xff\xfe\xc3\x28".to_vec(),
+        (0..=255).collect(),
+        "{\"name\":\"J\u{f6}rg \u{1f980}\"} \r\n\t ".into(),
+        b"\\x00 '; drop table events; --".to_vec(),
+        big,
+    ];
+    let batch: Vec<_> = (1..)
+        .zip(&bodies)
+        .map(|(n, body)| event(&format!("w{n}"), body.clone()))
+        .collect();
+    f.append(&batch).await;
+    let read = f
+        .reader()
+        .await
+        .read(Position(0), 100, NO_LIMIT)
+        .await
+        .unwrap();
+    for (n, (body, recorded)) in bodies.iter().zip(&read).enumerate() {
+        assert!(recorded.event.body == *body, "body {n} read");
+        assert_eq!(recorded.event.body_hash, BodyHash::of(body));
+        let found = f.store.event_at(recorded.position).await.unwrap().unwrap();
+        assert!(found.event.body == *body, "body {n} found");
+    }
+    assert_eq!(read.len(), bodies.len());
+    let bounds = QuarantineBounds {
+        entries: 100,
+        bytes: NO_LIMIT,
+    };
+    for (n, body) in (1..).zip(&bodies) {
+        f.store
+            .quarantine(&[refused(n, i64::from(n), body.clone())], bounds)
+            .await
+            .unwrap();
+        let id = f.store.quarantined(1).await.unwrap()[0].id;
+        let kept = f.store.quarantined_one(id).await.unwrap().unwrap();
+        assert!(kept.body == *body, "body {n} in quarantine");
+    }
+}
+
+async fn strange_text_is_just_text(f: &Fixture) {
+    let strange = [
+        "'; drop table events; --",
+        "\" or \"1\"=\"1",
+        "\\x00\\n\\",
+        "$1 $2 :name ? %s {}",
+        "{a,\"b\",NULL}",
+        "J\u{f6}rg \u{1f980} \u{202e}evil",
+        "tab\tline\r\nend\u{1b}[31m\u{9b}",
+        "null",
+        "",
+    ];
+    let mut events = Vec::new();
+    for (n, text) in strange.iter().enumerate() {
+        let text = (*text).to_owned();
+        events.push(Event {
+            key: EventKey::from_stored(format!("{n}{text}")),
+            app_id: text.clone(),
+            event_type: text.clone(),
+            tenant: Tenant {
+                company_id: Some(text.clone()),
+                location_id: Some(text.clone()),
+            },
+            entity_id: Some(text.clone()),
+            signature: Some(text),
+            ..event("x", "b")
+        });
+    }
+    events.push(Event {
+        tenant: Tenant::default(),
+        entity_id: None,
+        signature: None,
+        ..event("nothing", "b")
+    });
+    f.append(&events).await;
+    assert_eq!(
+        f.append(&events).await,
+        vec![Appended::Duplicate; events.len()]
+    );
+    let mut reader = f.reader().await;
+    let read = reader.read(Position(0), 100, NO_LIMIT).await.unwrap();
+    let stored: Vec<_> = read.into_iter().map(|recorded| recorded.event).collect();
+    assert_eq!(stored, events);
+    for (n, text) in (1..).zip(strange) {
+        assert_eq!(
+            f.store
+                .positions_of(&format!("{}{text}", n - 1))
+                .await
+                .unwrap(),
+            [Position(n)]
+        );
+        let filter = EventFilter {
+            event_type: Some(text.to_owned()),
+            tenant: Some(text.to_owned()),
+            before: None,
+            limit: 10,
+        };
+        assert_eq!(
+            positions(&f.store.events(&filter).await.unwrap()),
+            [n],
+            "{text:?}"
+        );
+        let letter = Parked {
+            position: Position(n),
+            reason: "unroutable",
+            detail: text.to_owned(),
+        };
+        reader
+            .settle(Position(n), 0, &[letter], Micros(1))
+            .await
+            .unwrap();
+        let kept = f.store.dead_letter(Position(n)).await.unwrap().unwrap();
+        assert_eq!(kept.detail, text);
+        let entry = Refused {
+            path: text.to_owned(),
+            signature: Some(text.to_owned()),
+            legacy_signature: Some(text.to_owned()),
+            ..refused(n as u8, n, "b")
+        };
+        let bounds = QuarantineBounds {
+            entries: 1,
+            bytes: NO_LIMIT,
+        };
+        f.store.quarantine(&[entry], bounds).await.unwrap();
+        let kept = f.store.quarantined(10).await.unwrap().remove(0);
+        assert_eq!(
+            [
+                Some(kept.path.as_str()),
+                kept.signature.as_deref(),
+                kept.legacy_signature.as_deref()
+            ],
+            [Some(text); 3]
+        );
+    }
+}
+
+async fn events_are_filtered_newest_first(f: &Fixture) {
+    let make = |key: &str, event_type: &str, company: Option<&str>, location: Option<&str>| Event {
+        event_type: event_type.to_owned(),
+        tenant: Tenant {
+            company_id: company.map(str::to_owned),
+            location_id: location.map(str::to_owned),
+        },
+        ..event(key, "b")
+    };
+    f.append(&[
+        make("w1", "ContactCreate", None, Some("l1")),
+        make("w2", "INSTALL", Some("c1"), None),
+        make("w3", "ContactCreate", Some("c1"), Some("l2")),
+        make("w4", "ContactUpdate", None, Some("l1")),
+        make("w5", "ContactCreate", None, Some("l1")),
+    ])
+    .await;
+    type Row<'a> = (
+        Option<&'a str>,
+        Option<&'a str>,
+        Option<i64>,
+        i64,
+        &'a [i64],
+    );
+    let rows: [Row<'_>; 8] = [
+        (None, None, None, 10, &[5, 4, 3, 2, 1]),
+        (None, None, None, 2, &[5, 4]),
+        (None, None, Some(4), 2, &[3, 2]),
+        (Some("ContactCreate"), None, None, 10, &[5, 3, 1]),
+        (None, Some("l1"), None, 10, &[5, 4, 1]),
+        (None, Some("c1"), None, 10, &[3, 2]),
+        (Some("ContactCreate"), Some("l1"), Some(5), 10, &[1]),
+        (Some("Nothing"), None, None, 10, &[]),
+    ];
+    for (event_type, tenant, before, limit, expected) in rows {
+        let filter = EventFilter {
+            event_type: event_type.map(str::to_owned),
+            tenant: tenant.map(str::to_owned),
+            before: before.map(Position),
+            limit,
+        };
+        let found = f.store.events(&filter).await.unwrap();
+        assert_eq!(positions(&found), expected, "{filter:?}");
+    }
+}
+
+async fn an_event_is_found_by_key_and_by_position(f: &Fixture) {
+    let events = f.fill(3).await;
+    assert_eq!(f.store.positions_of("w2").await.unwrap(), [Position(2)]);
+    assert_eq!(f.store.positions_of("w9").await.unwrap(), []);
+    let found = f.store.event_at(Position(2)).await.unwrap().unwrap();
+    assert_eq!((found.position, &found.event), (Position(2), &events[1]));
+    for nowhere in [0, 4, -1, i64::MAX] {
+        assert_eq!(f.store.event_at(Position(nowhere)).await.unwrap(), None);
+    }
+    f.store.check().await.unwrap();
+}
+
+async fn of_the_same_events_appended_at_once_each_is_new_once(f: &Fixture) {
+    let batch: Vec<_> = (0..40).map(|n| event(&format!("w{n}"), "b")).collect();
+    let mut tasks = tokio::task::JoinSet::new();
+    for n in 0..6 {
+        let store = another(f).await;
+        let mut batch = batch.clone();
+        batch.rotate_left(n * 7);
+        tasks.spawn(async move {
+            let outcomes = store.append(&batch).await.unwrap();
+            let keys = batch.into_iter().map(|event| event.key.to_string());
+            keys.zip(outcomes).collect::<Vec<_>>()
+        });
+    }
+    let mut new: BTreeMap<String, usize> = BTreeMap::new();
+    while let Some(outcomes) = tasks.join_next().await {
+        for (key, outcome) in outcomes.unwrap() {
+            *new.entry(key).or_default() += usize::from(outcome != Appended::Duplicate);
+        }
+    }
+    assert_eq!(new.len(), 40);
+    assert!(new.values().all(|count| *count == 1), "{new:?}");
+    assert_eq!(f.positions().await, (1..=40).collect::<Vec<_>>());
+}
+
+async fn positions_become_visible_in_order(f: &Fixture) {
+    let mut stores = Vec::new();
+    for _ in 0..order::WRITERS {
+        stores.push(another(f).await);
+    }
+    order::watch(stores, f.store.as_ref(), 60).await.unwrap();
+}
+
+/// A store of one's own on Postgres, as another daemon has; on SQLite there is one for all.
+async fn another(f: &Fixture) -> Arc<dyn Store> {
+    match f.url.url().starts_with("postgres") {
+        true => Arc::new(postgres(f.url.url()).await),
+        false => Arc::clone(&f.store),
+    }
+}
+
+macro_rules! store_suite {
+    ($($case:ident)*) => {
+        mod sqlite {
+            $(#[tokio::test(flavor = "multi_thread")]
+            async fn $case() {
+                super::$case(&super::Fixture::new(super::Backend::Sqlite).await).await;
+            })*
+        }
+        mod postgres {
+            $(#[tokio::test(flavor = "multi_thread")]
+            async fn $case() {
+                super::$case(&super::Fixture::new(super::Backend::Postgres).await).await;
+            })*
+        }
+    };
+}
+
+store_suite! {
+    a_repeated_event_is_a_duplicate
+    the_same_id_with_other_bytes_is_kept_under_a_key_of_its_own
+    one_key_of_two_apps_is_two_events
+    a_batch_keeps_its_order_and_positions_have_no_gaps
+    keys_outlive_bodies
+    retention_never_touches_unread_events_nor_dead_letters
+    retention_keeps_what_is_not_old_enough
+    keys_go_only_after_their_time_and_behind_the_cursor
+    reading_is_bounded_by_count_and_bytes
+    the_cursor_never_moves_back
+    the_ledger_balances_at_each_step_of_a_dead_letters_life
+    the_ledger_knows_the_oldest_waiting_event
+    the_quarantine_keeps_the_newest_within_its_bounds
+    bytes_out_are_bytes_in
+    strange_text_is_just_text
+    events_are_filtered_newest_first
+    an_event_is_found_by_key_and_by_position
+    of_the_same_events_appended_at_once_each_is_new_once
+    positions_become_visible_in_order
+}

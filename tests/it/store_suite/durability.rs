@@ -1,0 +1,134 @@
+//! A store that could lose what it acknowledged, or that is somebody else's, is refused.
+
+use super::{Access, DEADLINE, Error, Fixture, PostgresStore, SqliteStore, Store, postgres};
+use crate::harness::{
+    Backend, Daemon, DaemonConfig, fresh_postgres_url, own_postgres, run_cli, store, store_url,
+};
+use sqlx::Connection;
+
+async fn refusal(url: &str) -> String {
+    match PostgresStore::open(url, DEADLINE).await {
+        Err(error @ Error::NotDurable(_)) => error.to_string(),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn postgres_with_asynchronous_commits_is_refused_by_name_of_the_setting() {
+    let url = fresh_postgres_url().await;
+    let (_, database) = url.rsplit_once('/').unwrap();
+    store::execute(
+        &url,
+        &format!("alter database {database} set synchronous_commit = off"),
+    )
+    .await;
+    let said = refusal(&url).await;
+    assert!(said.contains("synchronous_commit = off"), "{said}");
+
+    let config = DaemonConfig::new(&url);
+    let (code, log) = Daemon::try_start(&config).await.err().unwrap();
+    assert_eq!(code, Some(69), "{log}");
+    assert!(log.contains("synchronous_commit = off"), "{log}");
+    let output = run_cli(&["migrate"], &config);
+    assert_eq!(output.status.code(), Some(69));
+
+    store::execute(
+        &url,
+        &format!("alter database {database} reset synchronous_commit"),
+    )
+    .await;
+    postgres(&url).await.check().await.unwrap();
+}
+
+#[tokio::test]
+async fn postgres_without_fsync_or_full_page_writes_is_refused_by_name_of_the_setting() {
+    let server = own_postgres().await;
+    let url = server.value("PG_URL");
+    for setting in ["fsync", "full_page_writes"] {
+        for value in ["off", "on"] {
+            store::execute(&url, &format!("alter system set {setting} = {value}")).await;
+            server.restart().await;
+            if value == "off" {
+                let said = refusal(&url).await;
+                assert!(said.contains(&format!("{setting} = off")), "{said}");
+            }
+        }
+    }
+    postgres(&url).await.check().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_read_only_postgres_is_refused() {
+    let url = fresh_postgres_url().await;
+    let (_, database) = url.rsplit_once('/').unwrap();
+    store::execute(
+        &url,
+        &format!("alter database {database} set default_transaction_read_only = on"),
+    )
+    .await;
+    let said = refusal(&url).await;
+    assert!(said.contains("read-only"), "{said}");
+}
+
+#[tokio::test]
+async fn a_second_daemon_on_one_sqlite_file_is_refused_until_the_first_ends() {
+    let url = store_url(Backend::Sqlite).await;
+    let config = DaemonConfig::new(url.url());
+    let mut first = Daemon::start(&config).await;
+    match SqliteStore::open(url.url(), Access::Exclusive).await {
+        Err(Error::InUse(said)) => assert!(said.contains("another hookwell"), "{said}"),
+        other => panic!("{other:?}"),
+    }
+    let (code, log) = Daemon::try_start(&config).await.err().unwrap();
+    assert_eq!(code, Some(69), "{log}");
+    assert!(log.contains("another hookwell"), "{log}");
+    assert_eq!(run_cli(&["migrate"], &config).status.code(), Some(69));
+
+    // A killed daemon leaves no lock behind.
+    first.kill9();
+    assert!(Daemon::start(&config).await.terminate().await.success());
+}
+
+#[tokio::test]
+async fn only_one_of_several_holds_the_readers_lock_on_postgres() {
+    let fixture = Fixture::new(Backend::Postgres).await;
+    let other = postgres(fixture.url.url()).await;
+    let reader = fixture.reader().await;
+    assert!(other.relay_reader().await.unwrap().is_none());
+    drop(reader);
+    crate::harness::eventually("the lock is free", DEADLINE, async || {
+        other.relay_reader().await.unwrap()
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_sqlite_file_that_is_gone_takes_no_more_events() {
+    let fixture = Fixture::new(Backend::Sqlite).await;
+    fixture.fill(1).await;
+    let path = fixture.url.url().strip_prefix("sqlite://").unwrap();
+    std::fs::remove_file(path).unwrap();
+    for outcome in [
+        fixture.store.check().await,
+        fixture
+            .store
+            .append(&[super::event("w2", "b")])
+            .await
+            .map(drop),
+    ] {
+        assert!(matches!(outcome, Err(Error::NotDurable(_))), "{outcome:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_sqlite_file_keeps_its_wal_mode_for_the_next_one() {
+    let fixture = Fixture::new(Backend::Sqlite).await;
+    let mut plain = sqlx::SqliteConnection::connect(fixture.url.url())
+        .await
+        .unwrap();
+    let mode: String = sqlx::query_scalar("pragma journal_mode")
+        .fetch_one(&mut plain)
+        .await
+        .unwrap();
+    assert_eq!(mode, "wal");
+}

@@ -1,0 +1,134 @@
+//! Migrations: once, however many ask for them, and never backwards.
+
+use sqlx::{AssertSqlSafe, Connection};
+
+use super::{Access, SqliteStore, postgres};
+use crate::harness::{
+    Backend, Daemon, DaemonConfig, Ghl, fresh_postgres_url, run_cli, store, store_url,
+};
+
+const FROM_THE_FUTURE: &str = "insert into _sqlx_migrations \
+     (version, description, success, checksum, execution_time) values (999, 'future', true, '', 0)";
+
+#[tokio::test]
+async fn a_schema_newer_than_the_binary_is_refused() {
+    for backend in Backend::ALL {
+        let url = store_url(backend).await;
+        match backend {
+            Backend::Postgres => {
+                postgres(url.url()).await.migrate().await.unwrap();
+                store::execute(url.url(), FROM_THE_FUTURE).await;
+            }
+            Backend::Sqlite => {
+                let store = SqliteStore::open(url.url(), Access::Exclusive)
+                    .await
+                    .unwrap();
+                store.migrate().await.unwrap();
+                drop(store);
+                let mut plain = sqlx::SqliteConnection::connect(url.url()).await.unwrap();
+                sqlx::query(AssertSqlSafe(FROM_THE_FUTURE))
+                    .execute(&mut plain)
+                    .await
+                    .unwrap();
+                plain.close().await.unwrap();
+            }
+        }
+        let config = DaemonConfig::new(url.url());
+        let (code, log) = Daemon::try_start(&config).await.err().unwrap();
+        assert_eq!(code, Some(69), "{backend:?}: {log}");
+        assert!(log.contains("newer"), "{backend:?}: {log}");
+        for command in [&["migrate"][..], &["status"], &["events", "list"]] {
+            let output = run_cli(command, &config);
+            let said = String::from_utf8_lossy(&output.stderr);
+            assert_eq!(
+                output.status.code(),
+                Some(69),
+                "{backend:?} {command:?}: {said}"
+            );
+            assert!(said.contains("newer"), "{backend:?} {command:?}: {said}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_store_without_a_schema_is_refused_by_commands_that_read() {
+    for backend in Backend::ALL {
+        let url = store_url(backend).await;
+        let config = DaemonConfig::new(url.url());
+        let output = run_cli(&["status"], &config);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(69), "{backend:?}: {said}");
+        assert!(said.contains("hookwell migrate"), "{backend:?}: {said}");
+        assert!(run_cli(&["migrate"], &config).status.success());
+        assert!(run_cli(&["status"], &config).status.success());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn migrations_run_once_when_three_start_together() {
+    let url = fresh_postgres_url().await;
+    let stores = [
+        postgres(&url).await,
+        postgres(&url).await,
+        postgres(&url).await,
+    ];
+    let (a, b, c) = tokio::join!(
+        stores[0].migrate(),
+        stores[1].migrate(),
+        stores[2].migrate()
+    );
+    for ran in [a, b, c] {
+        ran.unwrap();
+    }
+    for store in &stores {
+        assert_eq!(store.migrate().await.unwrap(), 0);
+        store.check_schema().await.unwrap();
+    }
+
+    let url = fresh_postgres_url().await;
+    let configs = [(); 3].map(|()| DaemonConfig::new(&url));
+    let (a, b, c) = tokio::join!(
+        Daemon::start(&configs[0]),
+        Daemon::start(&configs[1]),
+        Daemon::start(&configs[2])
+    );
+    let mut connection = sqlx::PgConnection::connect(&url).await.unwrap();
+    let applied: Vec<i64> = sqlx::query_scalar("select version from _sqlx_migrations")
+        .fetch_all(&mut connection)
+        .await
+        .unwrap();
+    assert_eq!(applied, [1]);
+    for mut daemon in [a, b, c] {
+        assert!(daemon.terminate().await.success());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn commands_that_read_work_beside_a_running_daemon_on_sqlite() {
+    let url = store_url(Backend::Sqlite).await;
+    let config = DaemonConfig::new(url.url());
+    let daemon = Daemon::start(&config).await;
+    let ghl = Ghl::new();
+    let mut client = ghl.client(&daemon).await;
+    let commands = [&["status"][..], &["events", "list"]].map(|command| {
+        let config = config.clone();
+        tokio::task::spawn_blocking(move || {
+            for _ in 0..5 {
+                let output = run_cli(command, &config);
+                assert!(output.status.success(), "{output:?}");
+            }
+        })
+    });
+    let mut posted = 0;
+    while !commands.iter().all(|command| command.is_finished()) {
+        let body = ghl.body("ContactCreate", "l1", posted);
+        assert_eq!(client.post(&ghl, &body).await.unwrap().status, 200);
+        posted += 1;
+    }
+    for command in commands {
+        command.await.unwrap();
+    }
+    let output = run_cli(&["status", "--json"], &config);
+    let status: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(status["accepted"], posted);
+}
