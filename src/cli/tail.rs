@@ -17,7 +17,7 @@ use crate::routing;
   hookwell tail --config hookwell.toml --bind 'contact.#' --json
   hookwell tail --config hookwell.toml --queue hookwell.contacts --count 10
 
-Without --queue, a private queue gets what the configured queues get and what goes to the unrouted one. With --queue, the messages that wait in those queues are shown and given back when the command ends; until then a consumer does not get them. The last column is the time from the request read to here, by the clocks of both ends.")]
+Without --queue, a private queue gets what the configured queues get and what goes to the unrouted one. With --queue, the messages that wait in those queues are shown and given back when the command ends; until then a consumer does not get them, and each look counts as a delivery where a queue has x-delivery-limit. The last column is the time from the request read to here, by the clocks of both ends.")]
 pub(super) struct Args {
     #[command(flatten)]
     config: ConfigArgs,

@@ -203,13 +203,18 @@ impl Store for PostgresStore {
 
     async fn relay_reader(&self) -> Result<Option<Box<dyn Reader>>, Error> {
         let mut connection = self.connect().await?;
-        let held: bool = sqlx::query_scalar("select pg_try_advisory_lock($1, $2)")
-            .bind(LOCK_CLASS)
-            .bind(RELAY_LOCK)
-            .fetch_one(&mut connection)
-            .await?;
-        if !held {
-            connection.close().await?;
+        let asked = async {
+            let held: bool = sqlx::query_scalar("select pg_try_advisory_lock($1, $2)")
+                .bind(LOCK_CLASS)
+                .bind(RELAY_LOCK)
+                .fetch_one(&mut connection)
+                .await?;
+            Ok(held)
+        };
+        // A server that fell silent must not hold up the relay for ever.
+        if !PostgresReader::bounded(self.deadline, asked).await? {
+            let closed = async { Ok(connection.close().await?) };
+            PostgresReader::bounded(self.deadline, closed).await?;
             return Ok(None);
         }
         Ok(Some(Box::new(PostgresReader {

@@ -227,9 +227,17 @@ async fn one_key_of_two_apps_is_two_events(f: &Fixture) {
         f.append(&[yours, mine]).await,
         [Appended::Duplicate, Appended::Duplicate]
     );
+    // Known to others, with these bytes and with other ones.
+    for (n, body) in [(3, "a"), (4, "b")] {
+        let theirs = Event {
+            app_id: format!("app {n}"),
+            ..event("w1", body)
+        };
+        assert_eq!(f.append(&[theirs]).await, [Appended::New(Position(n))]);
+    }
     assert_eq!(
         f.store.positions_of("w1").await.unwrap(),
-        [Position(1), Position(2)]
+        [1, 2, 3, 4].map(Position)
     );
 }
 

@@ -7,7 +7,7 @@ use sqlx::{Connection, Executor};
 use super::SOON;
 use crate::harness::ghl::{PATH, get};
 use crate::harness::{
-    Backend, Client, Daemon, DaemonConfig, Ghl, eventually, own_postgres, run_cli, store_url,
+    Backend, Client, Daemon, DaemonConfig, Ghl, eventually, own_postgres, run_cli, store, store_url,
 };
 
 async fn status_of(daemon: &Daemon, path: &str) -> u16 {
@@ -68,6 +68,25 @@ async fn while_postgres_hangs_senders_are_told_to_come_again_and_then_are_accept
     let output = run_cli(&["status", "--json"], &config);
     let status: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(status["accepted"], 2, "{status}");
+}
+
+#[tokio::test]
+async fn a_commit_that_fails_is_answered_429_and_the_next_one_is_its_own() {
+    let url = store_url(Backend::Postgres).await;
+    let daemon = Daemon::start(&DaemonConfig::new(url.url())).await;
+    let ghl = Ghl::new();
+    let body = ghl.body_with_id("ContactCreate", "l1", 1, "again");
+    store::execute(url.url(), "alter function append_events rename to gone").await;
+    let answer = ghl.post(&daemon, &body).await;
+    assert_eq!(answer.status, 429);
+    assert!(answer.header("retry-after").is_some());
+    assert_eq!(
+        daemon.metric("hookwell_commit_errors_total").await,
+        Some(1.0)
+    );
+    store::execute(url.url(), "alter function gone rename to append_events").await;
+    let answer = ghl.post(&daemon, &body).await;
+    assert_eq!(answer.json()["status"], "accepted");
 }
 
 #[tokio::test(flavor = "multi_thread")]
