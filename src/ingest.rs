@@ -30,6 +30,14 @@ pub struct App {
     pub path: String,
 }
 
+impl App {
+    /// The event name in a path of this app, `<path>/<EventName>`. As it is on the wire: GHL's names
+    /// need no escapes, and what has some is no name.
+    pub fn event_name<'a>(&self, path: &'a str) -> Option<&'a str> {
+        path.strip_prefix(&self.path)?.strip_prefix('/')
+    }
+}
+
 /// A request as it came, with its whole body.
 #[derive(Clone, Copy)]
 pub struct Webhook<'a> {

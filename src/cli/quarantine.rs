@@ -181,20 +181,12 @@ async fn admit(
     store: &dyn Store,
     entry: &Quarantined,
 ) -> Result<Result<Appended, String>, Failure> {
-    let named = |app: &&ingest::App| {
-        entry.path == app.path
-            || entry
-                .path
-                .strip_prefix(&app.path)
-                .is_some_and(|rest| rest.starts_with('/'))
+    let path = entry.path.as_str();
+    let owner = |app: &&ingest::App| path == app.path || app.event_name(path).is_some();
+    let Some(app) = config.apps.iter().find(owner) else {
+        return Ok(Err(format!("no app has the path {path}")));
     };
-    let Some(app) = config.apps.iter().find(named) else {
-        return Ok(Err(format!("no app has the path {}", entry.path)));
-    };
-    let event_name = entry
-        .path
-        .strip_prefix(&app.path)
-        .and_then(|rest| rest.strip_prefix('/'));
+    let event_name = app.event_name(path);
     let ghl: Vec<_> = entry.signature.iter().map(String::as_bytes).collect();
     let legacy: Vec<_> = entry
         .legacy_signature

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
-use axum::extract::{Path, Request, State};
+use axum::extract::{Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
@@ -217,31 +217,15 @@ pub fn router(
     });
     let mut router = Router::new();
     for app in apps {
-        let plain = app.clone();
-        let named_path = format!("{}/{{event_name}}", app.path);
-        router = router
-            .route(
-                &plain.path.clone(),
-                post(
-                    move |State(door): State<Arc<Door>>, request: Request| async move {
-                        let result = receive(&door, &plain, None, request).await;
-                        door.answer(result)
-                    },
-                )
-                .fallback(refuse_method),
-            )
-            .route(
-                &named_path,
-                post(
-                    move |State(door): State<Arc<Door>>,
-                          Path(name): Path<String>,
-                          request: Request| async move {
-                        let result = receive(&door, &app, Some(name), request).await;
-                        door.answer(result)
-                    },
-                )
-                .fallback(refuse_method),
-            );
+        let paths = [app.path.clone(), format!("{}/{{event_name}}", app.path)];
+        for path in paths {
+            let app = app.clone();
+            let accept = move |State(door): State<Arc<Door>>, request: Request| async move {
+                let result = receive(&door, &app, request).await;
+                door.answer(result)
+            };
+            router = router.route(&path, post(accept).fallback(refuse_method));
+        }
     }
     router
         .fallback(
@@ -278,12 +262,7 @@ async fn check_and_count(State(door): State<Arc<Door>>, request: Request, next: 
     response
 }
 
-async fn receive(
-    door: &Door,
-    app: &App,
-    event_name: Option<String>,
-    request: Request,
-) -> Result<Receipt, Problem> {
+async fn receive(door: &Door, app: &App, request: Request) -> Result<Receipt, Problem> {
     let (head, body) = request.into_parts();
     check_media_type(&head.headers)?;
     let path = head.uri.path();
@@ -325,7 +304,7 @@ async fn receive(
     let _timer = door.metrics.accept_seconds.start_timer();
     let webhook = Webhook {
         app,
-        event_name: event_name.as_deref(),
+        event_name: app.event_name(path),
         signatures: SignatureHeaders {
             ghl: &ghl,
             legacy: &legacy,
@@ -369,8 +348,8 @@ fn check_media_type(headers: &HeaderMap) -> Result<(), Problem> {
     }
 }
 
-/// Throws away what still comes of a body that is too large, within bounds: a connection that is closed
-/// on a sender in the middle of its body is reset, and the sender (or the proxy) never sees the 413.
+/// Throws away what still comes of a body that is not taken, within bounds: a connection that is closed
+/// on a sender in the middle of its body is reset, and the sender (or the proxy) never sees the answer.
 async fn drain(body: &mut Body, most: usize) {
     const LONGEST: Duration = Duration::from_secs(1);
     let reading = async {
@@ -435,7 +414,7 @@ async fn read_body(
         Ok(())
     };
     let outcome = timeout(door.limits.body_timeout, reading).await;
-    if let Ok(Err(Problem::BodyTooLarge)) = outcome {
+    if let Ok(Err(Problem::BodyTooLarge | Problem::Full)) = outcome {
         drain(&mut body, door.limits.body_bytes).await;
     }
     match outcome {

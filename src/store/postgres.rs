@@ -185,6 +185,25 @@ async fn call_append(
         .collect()
 }
 
+/// Runs statements on a connection of the pool, within the deadline. A connection whose answer did not
+/// come is thrown away, not given back.
+macro_rules! pooled {
+    ($store:expr, $connection:ident => $work:expr) => {{
+        let mut pooled = $store.pool.acquire().await?;
+        let answer = {
+            let $connection = &mut *pooled;
+            timeout($store.deadline, $work).await
+        };
+        match answer {
+            Ok(answer) => answer,
+            Err(_) => {
+                drop(pooled.detach());
+                Err(Error::Deadline($store.deadline))
+            }
+        }
+    }};
+}
+
 #[async_trait]
 impl Store for PostgresStore {
     async fn append(&self, batch: &[Event]) -> Result<Vec<Appended>, Error> {
@@ -224,61 +243,63 @@ impl Store for PostgresStore {
     }
 
     async fn ledger(&self) -> Result<Ledger, Error> {
-        statements::ledger(&mut *self.pool.acquire().await?).await
+        pooled!(self, connection => statements::ledger(connection))
     }
 
     async fn events(&self, filter: &EventFilter) -> Result<Vec<Recorded>, Error> {
-        statements::events(&mut *self.pool.acquire().await?, filter).await
+        pooled!(self, connection => statements::events(connection, filter))
     }
 
     async fn event_at(&self, position: Position) -> Result<Option<Recorded>, Error> {
-        statements::event_at(&mut *self.pool.acquire().await?, position).await
+        pooled!(self, connection => statements::event_at(connection, position))
     }
 
     async fn positions_of(&self, key: &str) -> Result<Vec<Position>, Error> {
-        statements::positions_of(&mut *self.pool.acquire().await?, key).await
+        pooled!(self, connection => statements::positions_of(connection, key))
     }
 
     async fn dead_letters(&self, limit: i64) -> Result<Vec<DeadLetter>, Error> {
-        statements::dead_letters(&mut *self.pool.acquire().await?, limit).await
+        pooled!(self, connection => statements::dead_letters(connection, limit))
     }
 
     async fn dead_letter(&self, position: Position) -> Result<Option<DeadLetter>, Error> {
-        statements::dead_letter(&mut *self.pool.acquire().await?, position).await
+        pooled!(self, connection => statements::dead_letter(connection, position))
     }
 
     async fn retry_dead_letters(&self, selection: Selection) -> Result<u64, Error> {
-        statements::retry_dead_letters(&mut *self.pool.acquire().await?, selection).await
+        pooled!(self, connection => statements::retry_dead_letters(connection, selection))
     }
 
     async fn quarantine(&self, refused: &[Refused], bounds: QuarantineBounds) -> Result<(), Error> {
-        let mut connection = self.pool.acquire().await?;
-        for entry in refused {
-            statements::refuse(&mut connection, entry).await?;
-        }
-        statements::trim_quarantine(&mut connection, bounds).await
+        pooled!(self, connection => async {
+            for entry in refused {
+                statements::refuse(connection, entry).await?;
+            }
+            statements::trim_quarantine(connection, bounds).await
+        })
     }
 
     async fn quarantined(&self, limit: i64) -> Result<Vec<Quarantined>, Error> {
-        statements::quarantined(&mut *self.pool.acquire().await?, limit).await
+        pooled!(self, connection => statements::quarantined(connection, limit))
     }
 
     async fn quarantined_one(&self, id: i64) -> Result<Option<Quarantined>, Error> {
-        statements::quarantined_one(&mut *self.pool.acquire().await?, id).await
+        pooled!(self, connection => statements::quarantined_one(connection, id))
     }
 
     async fn release_quarantined(&self, id: i64) -> Result<(), Error> {
-        statements::release_quarantined(&mut *self.pool.acquire().await?, id).await
+        pooled!(self, connection => statements::release_quarantined(connection, id))
     }
 
     async fn prune(&self, cutoff: Cutoff) -> Result<Pruned, Error> {
-        let mut connection = self.pool.acquire().await?;
-        let events =
-            statements::prune_events(&mut connection, cutoff.bodies_before, cutoff.batch).await?;
         let after = self.sweep.after();
-        let (keys, stopped) =
-            statements::prune_keys(&mut connection, &after, cutoff.keys_before, cutoff.batch)
-                .await?;
+        let (events, (keys, stopped)) = pooled!(self, connection => async {
+            let events =
+                statements::prune_events(connection, cutoff.bodies_before, cutoff.batch).await?;
+            let keys =
+                statements::prune_keys(connection, &after, cutoff.keys_before, cutoff.batch).await?;
+            Ok((events, keys))
+        })?;
         self.sweep.stop(stopped);
         Ok(Pruned { events, keys })
     }
@@ -337,27 +358,7 @@ impl Reader for PostgresReader {
         limit: i64,
         max_bytes: i64,
     ) -> Result<Vec<Recorded>, Error> {
-        let work = async {
-            // The inner query measures sizes only, so a batch of large bodies is never fetched whole.
-            sqlx::query(concat!(
-                "select ",
-                super::sql::event_columns!(),
-                " from events where position > $1 and position <= (\
-                   select max(position) from (\
-                     select position, sum(octet_length(body)) over (order by position) - octet_length(body) as before \
-                     from (select position, body from events where position > $1 order by position limit $2) run\
-                   ) sized where before < $3) \
-                 order by position"
-            ))
-            .bind(after.0)
-            .bind(limit)
-            .bind(max_bytes)
-            .fetch_all(&mut self.connection)
-            .await?
-            .iter()
-            .map(statements::recorded)
-            .collect()
-        };
+        let work = statements::read(&mut self.connection, after, limit, max_bytes);
         Self::bounded(self.deadline, work).await
     }
 

@@ -232,6 +232,35 @@ macro_rules! shared_statements {
             Ok(())
         }
 
+        /// The inner query measures sizes only, so a batch of large bodies is never fetched whole.
+        pub(crate) async fn read(
+            conn: &mut $connection,
+            after: Position,
+            limit: i64,
+            max_bytes: i64,
+        ) -> Result<Vec<Recorded>, Error> {
+            sqlx::query(concat!(
+                "select ",
+                event_columns!(),
+                " from events where position > $1 and position <= (\
+                   select max(position) from (\
+                     select position, sum(size) over (order by position) - size as before from (\
+                       select position, length(body) as size from events where position > $1 \
+                       order by position limit $2\
+                     ) run\
+                   ) sized where before < $3) \
+                 order by position"
+            ))
+            .bind(after.0)
+            .bind(limit)
+            .bind(max_bytes)
+            .fetch_all(conn)
+            .await?
+            .iter()
+            .map(recorded)
+            .collect()
+        }
+
         pub(crate) async fn relay_position(conn: &mut $connection) -> Result<Position, Error> {
             let position = sqlx::query_scalar("select position from cursors where reader = $1")
                 .bind(RELAY)

@@ -12,7 +12,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use futures_util::TryStreamExt;
 use sqlx::pool::PoolConnection;
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions,
@@ -79,6 +78,8 @@ impl SqliteStore {
             .foreign_keys(true)
             .journal_mode(SqliteJournalMode::Wal)
             .pragma("wal_autocheckpoint", "1000")
+            // Rows cross from SQLite's thread in one go. What they hold is bounded by the reader.
+            .row_buffer_size(1024)
             .disable_statement_logging();
         let (path, lock) = match access {
             Access::Exclusive => {
@@ -328,26 +329,7 @@ impl Reader for SqliteReader {
         max_bytes: i64,
     ) -> Result<Vec<Recorded>, Error> {
         let mut connection = self.readers.acquire().await?;
-        let mut rows = sqlx::query(concat!(
-            "select ",
-            super::sql::event_columns!(),
-            " from events where position > $1 order by position limit $2"
-        ))
-        .bind(after.0)
-        .bind(limit)
-        .fetch(&mut *connection);
-        // SQLite steps row by row, so stopping early reads no more than is kept.
-        let mut events = Vec::new();
-        let mut bytes = 0;
-        while let Some(row) = rows.try_next().await? {
-            let recorded = statements::recorded(&row)?;
-            bytes += recorded.event.body.len() as i64;
-            events.push(recorded);
-            if max_bytes <= bytes {
-                break;
-            }
-        }
-        Ok(events)
+        statements::read(&mut connection, after, limit, max_bytes).await
     }
 
     async fn settle(
@@ -358,6 +340,9 @@ impl Reader for SqliteReader {
         now: Micros,
     ) -> Result<(), Error> {
         let mut writer = self.writer.lock().await;
+        if parked.is_empty() {
+            return statements::move_cursor(&mut writer.relaxed, upto, published).await;
+        }
         let mut transaction = writer.relaxed.begin_with("begin immediate").await?;
         for entry in parked {
             statements::park(&mut transaction, entry, now).await?;

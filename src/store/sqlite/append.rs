@@ -1,24 +1,25 @@
 //! The append on SQLite: what is known is looked up, what is new gets the next positions, all inside
-//! the writer's transaction. Statements of many rows keep the cost of an event low.
+//! the writer's transaction.
+//!
+//! Every statement crosses to SQLite's thread and back, so a batch is few statements of many rows. Their
+//! number of rows is a power of two, filled up with rows that do nothing, so that few different
+//! statements are ever prepared.
 
 use sqlx::sqlite::SqliteConnection;
 use sqlx::{QueryBuilder, Row, Sqlite};
 
 use super::super::sql::event_columns;
 use super::super::{Appended, Error};
-use crate::event::{Event, Position};
+use crate::event::{Event, EventKey, Position};
 
-/// Rows of one multi-row statement. A few fixed sizes, so that few statements are prepared.
-const ROWS: [usize; 4] = [128, 32, 8, 1];
+/// Rows of one statement at most; with 12 columns far from SQLite's limit of 32,766 variables.
+const ROWS: usize = 512;
 
-/// Splits a batch into runs of the sizes in [`ROWS`].
-fn runs<T>(mut rest: &[T]) -> impl Iterator<Item = &[T]> {
-    std::iter::from_fn(move || {
-        let size = ROWS.into_iter().find(|size| *size <= rest.len())?;
-        let (run, tail) = rest.split_at(size);
-        rest = tail;
-        Some(run)
-    })
+/// Splits a batch into runs, each with the number of rows that its statement has.
+fn runs<T>(batch: &[T]) -> impl Iterator<Item = (&[T], usize)> {
+    batch
+        .chunks(ROWS)
+        .map(|run| (run, run.len().next_power_of_two()))
 }
 
 /// The stored hash of each key, in the order asked; `None` for a key that is not known.
@@ -28,10 +29,11 @@ async fn known_hashes(
 ) -> Result<Vec<Option<Vec<u8>>>, Error> {
     let mut hashes = vec![None; keys.len()];
     let mut start = 0;
-    for run in runs(keys) {
+    for (run, rows) in runs(keys) {
         let mut query = QueryBuilder::<Sqlite>::new("with asked(n, event_key, app_id) as (");
-        query.push_values(run.iter().enumerate(), |mut row, (n, (key, app))| {
-            row.push_bind(n as i64).push_bind(*key).push_bind(*app);
+        query.push_values(0..rows, |mut row, n| {
+            let (key, app) = run.get(n).copied().unzip();
+            row.push_bind(n as i64).push_bind(key).push_bind(app);
         });
         query.push(
             ") select n, body_hash from asked join event_keys k \
@@ -47,7 +49,10 @@ async fn known_hashes(
     Ok(hashes)
 }
 
-/// Appends a batch; the caller begins and commits.
+/// An event with the place and the key that it gets.
+type Placed<'a> = (Position, EventKey, &'a Event);
+
+/// Appends a batch; the caller begins and commits, and after any error rolls back.
 pub(super) async fn append(
     connection: &mut SqliteConnection,
     batch: &[Event],
@@ -67,7 +72,7 @@ pub(super) async fn append(
         Position(next)
     };
     let mut appended = Vec::with_capacity(batch.len());
-    let mut fresh = Vec::with_capacity(batch.len());
+    let mut fresh: Vec<Placed<'_>> = Vec::with_capacity(batch.len());
     for (event, known) in batch.iter().zip(known) {
         let (outcome, key) = match known {
             None => (Appended::New(place()), event.key.clone()),
@@ -89,44 +94,70 @@ pub(super) async fn append(
     if fresh.is_empty() {
         return Ok(appended);
     }
-    // `or fail` spares SQLite the journal with which it could undo one statement: after any error here the
-    // caller rolls the whole transaction back.
-    for run in runs(&fresh) {
-        let mut query = QueryBuilder::<Sqlite>::new(
-            "insert or fail into event_keys (event_key, app_id, position, received_at, body_hash) ",
-        );
-        query.push_values(run, |mut row, (position, key, event)| {
-            row.push_bind(key.as_str())
-                .push_bind(event.app_id.as_str())
-                .push_bind(position.0)
-                .push_bind(event.received_at.0)
-                .push_bind(event.body_hash.0.as_slice());
-        });
-        query.build().execute(&mut *connection).await?;
-        let mut query = QueryBuilder::<Sqlite>::new(concat!(
-            "insert or fail into events (",
-            event_columns!(),
-            ") "
-        ));
-        query.push_values(run, |mut row, (position, key, event)| {
-            row.push_bind(position.0)
-                .push_bind(key.as_str())
-                .push_bind(event.app_id.as_str())
-                .push_bind(event.event_type.as_str())
-                .push_bind(event.tenant.company_id.as_deref())
-                .push_bind(event.tenant.location_id.as_deref())
-                .push_bind(event.entity_id.as_deref())
-                .push_bind(event.origin.as_str())
-                .push_bind(event.signature.as_deref())
-                .push_bind(event.received_at.0)
-                .push_bind(event.body_hash.0.as_slice())
-                .push_bind(event.body.as_ref());
-        });
-        query.build().execute(&mut *connection).await?;
+    for (run, rows) in runs(&fresh) {
+        insert_keys(connection, run, rows).await?;
+        insert_events(connection, run, rows).await?;
     }
     sqlx::query("update log_head set position = $1")
         .bind(next)
         .execute(connection)
         .await?;
     Ok(appended)
+}
+
+// `or fail` spares SQLite the journal with which it could undo one statement: after an error the whole
+// transaction is rolled back.
+
+async fn insert_keys(
+    connection: &mut SqliteConnection,
+    run: &[Placed<'_>],
+    rows: usize,
+) -> Result<(), Error> {
+    let mut query = QueryBuilder::<Sqlite>::new(
+        "insert or fail into event_keys (event_key, app_id, position, received_at, body_hash) \
+         select * from (",
+    );
+    query.push_values(0..rows, |mut row, n| {
+        let placed = run.get(n);
+        row.push_bind(placed.map(|(_, key, _)| key.as_str()))
+            .push_bind(placed.map(|(_, _, event)| event.app_id.as_str()))
+            .push_bind(placed.map(|(position, _, _)| position.0))
+            .push_bind(placed.map(|(_, _, event)| event.received_at.0))
+            .push_bind(placed.map(|(_, _, event)| event.body_hash.0.as_slice()));
+    });
+    // Rows that fill up have no position.
+    query.push(") where column3 is not null");
+    query.build().execute(connection).await?;
+    Ok(())
+}
+
+async fn insert_events(
+    connection: &mut SqliteConnection,
+    run: &[Placed<'_>],
+    rows: usize,
+) -> Result<(), Error> {
+    let mut query = QueryBuilder::<Sqlite>::new(concat!(
+        "insert or fail into events (",
+        event_columns!(),
+        ") select * from ("
+    ));
+    query.push_values(0..rows, |mut row, n| {
+        let placed = run.get(n);
+        let event = placed.map(|(_, _, event)| *event);
+        row.push_bind(placed.map(|(position, _, _)| position.0))
+            .push_bind(placed.map(|(_, key, _)| key.as_str()))
+            .push_bind(event.map(|event| event.app_id.as_str()))
+            .push_bind(event.map(|event| event.event_type.as_str()))
+            .push_bind(event.and_then(|event| event.tenant.company_id.as_deref()))
+            .push_bind(event.and_then(|event| event.tenant.location_id.as_deref()))
+            .push_bind(event.and_then(|event| event.entity_id.as_deref()))
+            .push_bind(event.map(|event| event.origin.as_str()))
+            .push_bind(event.and_then(|event| event.signature.as_deref()))
+            .push_bind(event.map(|event| event.received_at.0))
+            .push_bind(event.map(|event| event.body_hash.0.as_slice()))
+            .push_bind(event.map(|event| event.body.as_ref()));
+    });
+    query.push(") where column1 is not null");
+    query.build().execute(connection).await?;
+    Ok(())
 }
