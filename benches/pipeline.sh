@@ -5,7 +5,7 @@
 #   bash benches/pipeline.sh --check         the same; exit code 1 when a bar is missed; 2 when a run breaks
 #
 #   --seconds N          length of each run (10)
-#   --connections N      keep-alive connections of the generator (32; four times as many for latency)
+#   --connections N      keep-alive connections of the generator (256; four times as many for latency)
 #   --store NAME         sqlite, postgres or both (both)
 #   --million N          events waiting for the memory part (1000000; 0 leaves it out)
 #   --profile            perf record of the daemon in each run, and what it saw
@@ -26,7 +26,7 @@ APP_ID=65f0c0ffee65f0c0ffee65f0
 # More than the fastest server here answers in a second: bodies are signed before the clock starts.
 BODIES_PER_SECOND=30000
 
-seconds=10 connections=32 stores='sqlite postgres' million=1000000 check='' profile='' keep=''
+seconds=10 connections=256 stores='sqlite postgres' million=1000000 check='' profile='' keep=''
 usage() { sed -n '2,/^set -/{/^#/s/^# \{0,1\}//p}' "${BASH_SOURCE[0]}"; }
 wrong() { complain "$*"; exit 64; }
 number() { [[ ${2-} =~ ^[0-9]+$ ]] || wrong "$1 needs a number"; }
