@@ -21,10 +21,10 @@ use crate::store::{self, Parked, Reader, Store};
 use crate::telemetry::Chain;
 
 mod message;
+mod publish;
 mod window;
 
 pub use message::{CLOUD_EVENTS, HEADERS, message};
-use window::Window;
 
 /// Why an event is parked: RabbitMQ closes the channel on it (over its size limit, for example).
 pub const REFUSED: &str = "refused_by_broker";
@@ -260,126 +260,6 @@ impl Relay {
             .await
     }
 
-    async fn wait_while_blocked(
-        &self,
-        session: &Session,
-        shutdown: &CancellationToken,
-    ) -> Result<(), broker::Error> {
-        self.metrics.broker_blocked.set(1);
-        tracing::warn!("RabbitMQ blocks publishers (memory or disk alarm); events wait in the log");
-        while session.is_blocked() && session.is_open() && !shutdown.is_cancelled() {
-            tokio::select! {
-                () = shutdown.cancelled() => (),
-                () = sleep(POLL) => (),
-            }
-        }
-        self.metrics.broker_blocked.set(0);
-        if session.is_open() {
-            Ok(())
-        } else {
-            Err(broker::Error::Closed)
-        }
-    }
-
-    /// Publishes a batch; `None` when shutdown came while the broker blocks: it may never answer, and
-    /// what is in flight is repeated after the restart.
-    async fn publish(
-        &self,
-        session: &Session,
-        batch: &[broker::Message],
-        shutdown: &CancellationToken,
-    ) -> Option<Result<Vec<Outcome>, broker::Error>> {
-        let started = Instant::now();
-        let given_up = async {
-            loop {
-                sleep(POLL).await;
-                let blocked = session.is_blocked();
-                self.metrics.broker_blocked.set(i64::from(blocked));
-                if blocked && shutdown.is_cancelled() {
-                    return;
-                }
-            }
-        };
-        let published = tokio::select! {
-            published = session.publish(batch) => published,
-            () = given_up => return None,
-        };
-        self.metrics.broker_blocked.set(0);
-        self.metrics
-            .publish_seconds
-            .observe(started.elapsed().as_secs_f64());
-        Some(published)
-    }
-
-    /// Publishes until every event of the window is settled, or the session breaks, or shutdown.
-    async fn publish_window(
-        &self,
-        session: &mut Session,
-        events: Vec<Recorded>,
-        shutdown: &CancellationToken,
-        delays: &mut Delays,
-    ) -> Window {
-        let mut window = Window::new(events, self.settings.unroutable_attempts);
-        loop {
-            let round = window.round();
-            if round.is_empty() {
-                delays.reset();
-                return window;
-            }
-            if shutdown.is_cancelled() {
-                return window;
-            }
-            let batch: Vec<_> = round
-                .iter()
-                .map(|index| message(window.event(*index)))
-                .collect();
-            let Some(published) = self.publish(session, &batch, shutdown).await else {
-                return window;
-            };
-            match published {
-                Ok(outcomes) => {
-                    self.count(&window, &round, &outcomes);
-                    if window.note(&round, outcomes) {
-                        continue;
-                    }
-                }
-                Err(broker::Error::Refused { code, text }) => {
-                    self.count_unknown(round.len());
-                    window.note_refusal(&round, &format!("{code} {text}"));
-                    // The refusal closed the channel, so the session is of no use any more.
-                    match Session::open(&self.settings.broker).await {
-                        Ok(opened) => *session = opened,
-                        Err(error) => {
-                            window.broken = Some(error);
-                            return window;
-                        }
-                    }
-                    continue;
-                }
-                Err(error) => {
-                    self.count_unknown(round.len());
-                    window.broken = Some(error);
-                    return window;
-                }
-            }
-            let delay = delays.next_delay();
-            tracing::warn!(
-                unsettled = window.unsettled(), retry_in_ms = delay.as_millis() as u64,
-                problem = %window.problem(), "RabbitMQ did not take every event; trying again"
-            );
-            tokio::select! {
-                () = shutdown.cancelled() => return window,
-                () = sleep(delay) => (),
-            }
-            if session.is_blocked()
-                && let Err(error) = self.wait_while_blocked(session, shutdown).await
-            {
-                window.broken = Some(error);
-                return window;
-            }
-        }
-    }
-
     /// Publishes dead letters that a person asked for again, one by one.
     async fn take_retries(
         &self,
@@ -428,36 +308,5 @@ impl Relay {
                 .await?;
         }
         Ok(session)
-    }
-
-    fn count(&self, window: &Window, round: &[usize], outcomes: &[Outcome]) {
-        let now = (self.clock)();
-        let (mut confirmed, mut returned, mut nacked) = (0, 0, 0);
-        for (index, outcome) in round.iter().zip(outcomes) {
-            match outcome {
-                Outcome::Confirmed => {
-                    confirmed += 1;
-                    let event = &window.event(*index).event;
-                    let micros = now.0.saturating_sub(event.received_at.0).max(0);
-                    self.metrics
-                        .end_to_end_seconds
-                        .with_label_values(&[event.origin.as_str()])
-                        .observe(micros as f64 / 1e6);
-                }
-                Outcome::Returned(_) => returned += 1,
-                Outcome::Nacked => nacked += 1,
-            }
-        }
-        let outcomes = &self.metrics.publish_outcomes;
-        outcomes.with_label_values(&["confirmed"]).inc_by(confirmed);
-        outcomes.with_label_values(&["returned"]).inc_by(returned);
-        outcomes.with_label_values(&["nacked"]).inc_by(nacked);
-    }
-
-    fn count_unknown(&self, count: usize) {
-        self.metrics
-            .publish_outcomes
-            .with_label_values(&["unknown"])
-            .inc_by(count as u64);
     }
 }

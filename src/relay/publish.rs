@@ -1,0 +1,165 @@
+//! Getting a window out: publishing until every event of it is settled, waiting while the broker
+//! blocks, and counting what became of each. What may be told to the store is the window's to say.
+
+use tokio::time::{Instant, sleep};
+use tokio_util::sync::CancellationToken;
+
+use super::window::Window;
+use super::{POLL, Relay, message};
+use crate::broker::{self, Outcome, Session};
+use crate::event::Recorded;
+use crate::retry::Delays;
+
+impl Relay {
+    /// Waits for the end of an alarm, or of the session, or for shutdown.
+    pub(super) async fn wait_while_blocked(
+        &self,
+        session: &Session,
+        shutdown: &CancellationToken,
+    ) -> Result<(), broker::Error> {
+        self.metrics.broker_blocked.set(1);
+        tracing::warn!("RabbitMQ blocks publishers (memory or disk alarm); events wait in the log");
+        while session.is_blocked() && session.is_open() && !shutdown.is_cancelled() {
+            tokio::select! {
+                () = shutdown.cancelled() => (),
+                () = sleep(POLL) => (),
+            }
+        }
+        self.metrics.broker_blocked.set(0);
+        if session.is_open() {
+            Ok(())
+        } else {
+            Err(broker::Error::Closed)
+        }
+    }
+
+    /// Publishes a batch; `None` when shutdown came while the broker blocks: it may never answer, and
+    /// what is in flight is repeated after the restart.
+    pub(super) async fn publish(
+        &self,
+        session: &Session,
+        batch: &[broker::Message],
+        shutdown: &CancellationToken,
+    ) -> Option<Result<Vec<Outcome>, broker::Error>> {
+        let started = Instant::now();
+        let given_up = async {
+            loop {
+                sleep(POLL).await;
+                let blocked = session.is_blocked();
+                self.metrics.broker_blocked.set(i64::from(blocked));
+                if blocked && shutdown.is_cancelled() {
+                    return;
+                }
+            }
+        };
+        let published = tokio::select! {
+            published = session.publish(batch) => published,
+            () = given_up => return None,
+        };
+        self.metrics.broker_blocked.set(0);
+        self.metrics
+            .publish_seconds
+            .observe(started.elapsed().as_secs_f64());
+        Some(published)
+    }
+
+    /// Publishes until every event of the window is settled, or the session breaks, or shutdown.
+    pub(super) async fn publish_window(
+        &self,
+        session: &mut Session,
+        events: Vec<Recorded>,
+        shutdown: &CancellationToken,
+        delays: &mut Delays,
+    ) -> Window {
+        let mut window = Window::new(events, self.settings.unroutable_attempts);
+        loop {
+            let round = window.round();
+            if round.is_empty() {
+                delays.reset();
+                return window;
+            }
+            if shutdown.is_cancelled() {
+                return window;
+            }
+            let batch: Vec<_> = round
+                .iter()
+                .map(|index| message(window.event(*index)))
+                .collect();
+            let Some(published) = self.publish(session, &batch, shutdown).await else {
+                return window;
+            };
+            match published {
+                Ok(outcomes) => {
+                    self.count(&window, &round, &outcomes);
+                    if window.note(&round, outcomes) {
+                        continue;
+                    }
+                }
+                Err(broker::Error::Refused { code, text }) => {
+                    self.count_unknown(round.len());
+                    window.note_refusal(&round, &format!("{code} {text}"));
+                    // The refusal closed the channel, so the session is of no use any more.
+                    match Session::open(&self.settings.broker).await {
+                        Ok(opened) => *session = opened,
+                        Err(error) => {
+                            window.broken = Some(error);
+                            return window;
+                        }
+                    }
+                    continue;
+                }
+                Err(error) => {
+                    self.count_unknown(round.len());
+                    window.broken = Some(error);
+                    return window;
+                }
+            }
+            let delay = delays.next_delay();
+            tracing::warn!(
+                unsettled = window.unsettled(), retry_in_ms = delay.as_millis() as u64,
+                problem = %window.problem(), "RabbitMQ did not take every event; trying again"
+            );
+            tokio::select! {
+                () = shutdown.cancelled() => return window,
+                () = sleep(delay) => (),
+            }
+            if session.is_blocked()
+                && let Err(error) = self.wait_while_blocked(session, shutdown).await
+            {
+                window.broken = Some(error);
+                return window;
+            }
+        }
+    }
+
+    fn count(&self, window: &Window, round: &[usize], outcomes: &[Outcome]) {
+        let now = (self.clock)();
+        let (mut confirmed, mut returned, mut nacked) = (0, 0, 0);
+        for (index, outcome) in round.iter().zip(outcomes) {
+            match outcome {
+                Outcome::Confirmed => {
+                    confirmed += 1;
+                    let event = &window.event(*index).event;
+                    let micros = now.0.saturating_sub(event.received_at.0).max(0);
+                    self.metrics
+                        .end_to_end_seconds
+                        .with_label_values(&[event.origin.as_str()])
+                        .observe(micros as f64 / 1e6);
+                }
+                Outcome::Returned(_) => returned += 1,
+                Outcome::Nacked => nacked += 1,
+            }
+        }
+        let outcomes = &self.metrics.publish_outcomes;
+        outcomes.with_label_values(&["confirmed"]).inc_by(confirmed);
+        outcomes.with_label_values(&["returned"]).inc_by(returned);
+        outcomes.with_label_values(&["nacked"]).inc_by(nacked);
+    }
+
+    fn count_unknown(&self, count: usize) {
+        self.metrics
+            .publish_outcomes
+            .with_label_values(&["unknown"])
+            .inc_by(count as u64);
+    }
+}
