@@ -334,8 +334,9 @@ impl Session {
         Error::Lost(error)
     }
 
-    /// Closes the connection; bounded, since a broker that is gone does not answer.
-    pub async fn close(self) {
+    /// Closes the connection; bounded, since a broker that is gone does not answer. After an error it
+    /// comes before the next session: what this one still holds must not be sent beside it.
+    pub async fn close(&self) {
         let _ = timeout(
             Duration::from_secs(2),
             self.connection.close(200, "bye".into()),

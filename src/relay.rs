@@ -240,6 +240,7 @@ impl Relay {
                 cursor = upto;
             }
             if let Some(error) = window.broken {
+                session.close().await;
                 return Err(Ended::Broker(error));
             }
             ahead = read?;
@@ -285,6 +286,7 @@ impl Relay {
                     Some(Outcome::Nacked) | None => continue,
                 },
                 Err(broker::Error::Refused { code, text }) => {
+                    session.close().await;
                     session = Session::open(&self.settings.broker).await?;
                     Some(parked(REFUSED, format!("{code} {text}")))
                 }

@@ -92,15 +92,8 @@ pub(super) async fn run(args: Args) -> Outcome {
             if json {
                 return Ok(table::print(true, &NAMES, &[row(&letter)])?);
             }
-            let mut out = std::io::stdout().lock();
-            for (name, value) in NAMES.iter().zip(row(&letter)) {
-                let value = match value {
-                    Value::String(text) => table::printable(&text),
-                    other => other.to_string(),
-                };
-                writeln!(out, "{:<12} {value}", name.replace('_', " "))?;
-            }
-            Ok(())
+            let fields: Vec<_> = NAMES.into_iter().zip(row(&letter)).collect();
+            Ok(table::fields(&mut std::io::stdout().lock(), &fields)?)
         }
         Command::Retry {
             position,

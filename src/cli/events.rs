@@ -184,14 +184,7 @@ fn show(recorded: &Recorded, body_alone: bool, as_json: bool) -> Outcome {
         writeln!(out, "{}", Value::Object(object))?;
         return Ok(());
     }
-    for (name, value) in fields {
-        let value = match value {
-            Value::Null => "-".to_owned(),
-            Value::String(text) => table::printable(&text),
-            other => other.to_string(),
-        };
-        writeln!(out, "{:<12} {value}", name.replace('_', " "))?;
-    }
+    table::fields(&mut out, &fields)?;
     // Pretty where it is JSON; in any case nothing that drives the terminal.
     let pretty = serde_json::from_slice::<Value>(&event.body)
         .and_then(|value| serde_json::to_string_pretty(&value))

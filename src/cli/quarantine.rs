@@ -95,21 +95,16 @@ pub(super) async fn run(args: Args) -> Outcome {
                 out.write_all(&entry.body)?;
                 return Ok(());
             }
-            let lines = [
-                ("reason", entry.reason),
-                ("path", entry.path),
-                (
-                    "signature",
-                    entry.signature.unwrap_or_else(|| "-".to_owned()),
-                ),
-                ("first seen", rfc3339(entry.first_seen_at)),
-                ("last seen", rfc3339(entry.last_seen_at)),
-                ("attempts", entry.attempts.to_string()),
-                ("body bytes", entry.body.len().to_string()),
+            let fields = [
+                ("reason", json!(entry.reason)),
+                ("path", json!(entry.path)),
+                ("signature", json!(entry.signature)),
+                ("first_seen_at", json!(rfc3339(entry.first_seen_at))),
+                ("last_seen_at", json!(rfc3339(entry.last_seen_at))),
+                ("attempts", json!(entry.attempts)),
+                ("body_bytes", json!(entry.body.len())),
             ];
-            for (name, value) in lines {
-                writeln!(out, "{name:<12} {}", table::printable(&value))?;
-            }
+            table::fields(&mut out, &fields)?;
             let text = String::from_utf8_lossy(&entry.body);
             let lines: Vec<_> = text.lines().map(table::printable).collect();
             writeln!(out, "\n{}", lines.join("\n"))?;

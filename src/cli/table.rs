@@ -52,6 +52,13 @@ pub(super) fn print(json: bool, names: &[&str], rows: &[Vec<Value>]) -> io::Resu
     cells.iter().try_for_each(|row| line(row))
 }
 
+/// Prints one thing, a line for each of its fields.
+pub(super) fn fields(out: &mut impl Write, fields: &[(&str, Value)]) -> io::Result<()> {
+    fields.iter().try_for_each(|(name, value)| {
+        writeln!(out, "{:<14} {}", name.replace('_', " "), text(value))
+    })
+}
+
 /// A value as a cell: never a control character, whatever a webhook brought.
 fn text(value: &Value) -> String {
     match value {

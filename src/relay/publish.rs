@@ -99,6 +99,7 @@ impl Relay {
                     self.count_unknown(round.len());
                     window.note_refusal(&round, &format!("{code} {text}"));
                     // The refusal closed the channel, so the session is of no use any more.
+                    session.close().await;
                     match Session::open(&self.settings.broker).await {
                         Ok(opened) => *session = opened,
                         Err(error) => {
