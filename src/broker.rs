@@ -17,6 +17,8 @@ use lapin::types::{AMQPValue, FieldTable, ShortString};
 use lapin::{BasicProperties, Channel, Confirmation, Connection};
 use tokio::time::{Instant, sleep, timeout};
 
+use crate::failpoints;
+
 mod connect;
 mod tap;
 mod topology;
@@ -135,10 +137,12 @@ impl Session {
             let mut channels = Vec::new();
             for _ in 0..settings.channels {
                 let channel = connection.create_channel().await.map_err(Error::Lost)?;
-                channel
-                    .confirm_select(ConfirmSelectOptions::default())
-                    .await
-                    .map_err(Error::Lost)?;
+                if !failpoints::mutant("mutant.M4") {
+                    channel
+                        .confirm_select(ConfirmSelectOptions::default())
+                        .await
+                        .map_err(Error::Lost)?;
+                }
                 channels.push(channel);
             }
             Ok(channels)
@@ -201,7 +205,8 @@ impl Session {
                 () = sleep(BLOCKED_CHECK) => {
                     let now = Instant::now();
                     let answers = answers.load(Ordering::Relaxed);
-                    if self.is_blocked() || answered < answers {
+                    let waits = self.is_blocked() && !failpoints::mutant("mutant.M11");
+                    if waits || answered < answers {
                         answered = answers;
                         deadline = now + self.confirm_deadline;
                     } else if deadline <= now {
@@ -238,6 +243,7 @@ impl Session {
                 Poll::Pending => Either::Right(publish),
             });
         }
+        failpoints::crash_soon("relay.published");
         // Each message written and each confirm is progress.
         let progress = || answers.fetch_add(1, Ordering::Relaxed);
         let mut confirms = Vec::with_capacity(batch.len());
@@ -285,6 +291,7 @@ impl Session {
                         note(message);
                     }
                 }
+                Confirmation::NotRequested if failpoints::mutant("mutant.M4") => (),
                 Confirmation::NotRequested => return Err(Error::NotConfirming),
             }
         }
@@ -297,6 +304,9 @@ impl Session {
             {
                 note(message);
             }
+        }
+        if failpoints::mutant("mutant.M3") {
+            returned.clear();
         }
         let verdict = |(message, nacked): (&Message, bool)| {
             let own = || (message.id.clone(), message.routing_key.clone());

@@ -6,8 +6,8 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::config::{Config, Problems};
-use crate::store;
 use crate::telemetry::{self, Chain};
+use crate::{failpoints, store};
 
 mod check_config;
 mod dead_letters;
@@ -25,7 +25,7 @@ mod tail;
 #[derive(Debug, Parser)]
 #[command(
     name = "hookwell",
-    version,
+    version = failpoints::VERSION,
     max_term_width = 100,
     arg_required_else_help = true
 )]

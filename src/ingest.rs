@@ -13,6 +13,7 @@ use tokio::time::timeout;
 use crate::clock::Clock;
 use crate::event::identify::{Identity, Unreadable, identify};
 use crate::event::{BodyHash, Event, Micros, Origin};
+use crate::failpoints;
 use crate::metrics::Metrics;
 use crate::signature::{Reject, SignatureHeaders, Verifier};
 use crate::store::Appended;
@@ -217,10 +218,28 @@ impl Ingest {
             self.metrics.too_large.inc();
         }
         let key = event.key.to_string();
+        #[cfg(feature = "failpoints")]
+        if failpoints::mutant("mutant.M5") {
+            let appended = self.writer.store.append(&[event]).await;
+            let duplicate = match appended.as_deref() {
+                Ok([appended]) => *appended == Appended::Duplicate,
+                _ => return Err(Refusal::Unavailable),
+            };
+            return Ok(Receipt {
+                event_key: key,
+                duplicate,
+            });
+        }
         let answer = self
             .writer
             .hand_over(event, memory)
             .ok_or(Refusal::Overloaded)?;
+        if failpoints::mutant("mutant.M1") {
+            return Ok(Receipt {
+                event_key: key,
+                duplicate: false,
+            });
+        }
         let appended = match timeout(self.commit_deadline, answer).await {
             Ok(Ok(Some(appended))) => appended,
             Ok(Ok(None) | Err(_)) | Err(_) => return Err(Refusal::Unavailable),

@@ -11,6 +11,7 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod event;
+pub mod failpoints;
 pub mod http;
 pub mod ingest;
 pub mod metrics;

@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use crate::broker::{self, Outcome, Session};
 use crate::clock::Clock;
 use crate::event::{Position, Recorded};
+use crate::failpoints;
 use crate::metrics::Metrics;
 use crate::retry::Delays;
 use crate::store::{self, Parked, Reader, Store};
@@ -194,7 +195,7 @@ impl Relay {
                 session.close().await;
                 return Ok(());
             }
-            if session.is_blocked() {
+            if session.is_blocked() && !failpoints::mutant("mutant.M11") {
                 self.wait_while_blocked(&session, shutdown).await?;
                 continue;
             }
@@ -218,10 +219,16 @@ impl Relay {
                 continue;
             }
             let last = events[events.len() - 1].position;
+            failpoints::crash("relay.read");
+            if failpoints::mutant("mutant.M8") {
+                let count = events.len() as i64;
+                reader.settle(last, count, &[], (self.clock)()).await?;
+            }
             let (window, read) = tokio::join!(
                 self.publish_window(&mut session, events, shutdown, delays),
                 self.read(reader, last)
             );
+            failpoints::crash("relay.confirmed");
             let settled = window.settled();
             if let Some(upto) = settled.upto {
                 reader
@@ -238,6 +245,7 @@ impl Relay {
                     );
                 }
                 cursor = upto;
+                failpoints::crash("relay.settled");
             }
             if let Some(error) = window.broken {
                 session.close().await;

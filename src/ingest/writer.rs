@@ -11,6 +11,7 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use crate::event::Event;
+use crate::failpoints;
 use crate::metrics::Metrics;
 use crate::store::{Appended, Store};
 
@@ -28,6 +29,9 @@ struct Waiting {
 #[derive(Clone)]
 pub struct Handle {
     queue: mpsc::Sender<Waiting>,
+    /// For the defect M5: requests that own database futures.
+    #[cfg(feature = "failpoints")]
+    pub(super) store: Arc<dyn Store>,
 }
 
 impl Handle {
@@ -71,7 +75,11 @@ impl Writer {
     ) -> (Handle, Self) {
         let (sender, queue) = mpsc::channel(queue_max);
         (
-            Handle { queue: sender },
+            Handle {
+                queue: sender,
+                #[cfg(feature = "failpoints")]
+                store: Arc::clone(&store),
+            },
             Self {
                 queue,
                 store,
@@ -120,12 +128,15 @@ impl Writer {
     async fn commit(&self, batch: Batch) {
         self.metrics.commit_batch.observe(batch.events.len() as f64);
         let timer = self.metrics.commit_seconds.start_timer();
+        failpoints::crash("append.before");
         let appended = self.store.append(&batch.events).await;
+        failpoints::crash("append.after");
         timer.observe_duration();
         match appended {
             Ok(appended) => {
                 self.grown.notify_one();
                 batch.answer(appended);
+                failpoints::crash_soon("answered");
             }
             Err(error) => {
                 self.metrics.commit_errors.inc();

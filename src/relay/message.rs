@@ -6,6 +6,7 @@
 use crate::broker::{Header, Message};
 use crate::clock::rfc3339;
 use crate::event::Recorded;
+use crate::failpoints;
 use crate::routing::routing_key;
 
 /// The headers, with what each holds, in the order of the documentation.
@@ -80,8 +81,17 @@ pub fn message(recorded: &Recorded) -> Message {
         lane: number(&[tenant]),
         routing_key: routing_key(&event.event_type, &event.tenant),
         headers,
-        body: event.body.clone(),
+        body: match failpoints::mutant("mutant.M10") {
+            true => serialised_again(&event.body),
+            false => event.body.clone(),
+        },
     }
+}
+
+/// The defect M10: what a parser and a printer make of a body.
+fn serialised_again(body: &bytes::Bytes) -> bytes::Bytes {
+    let value = serde_json::from_slice::<serde_json::Value>(body);
+    value.map_or_else(|_| body.clone(), |value| value.to_string().into())
 }
 
 /// A trace that begins with the event: derived from its identity, so that copies share it.

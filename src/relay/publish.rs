@@ -8,6 +8,7 @@ use super::window::Window;
 use super::{POLL, Relay, message};
 use crate::broker::{self, Outcome, Session};
 use crate::event::Recorded;
+use crate::failpoints;
 use crate::retry::Delays;
 
 impl Relay {
@@ -109,6 +110,7 @@ impl Relay {
                     }
                     continue;
                 }
+                Err(broker::Error::Deadline(_)) if failpoints::mutant("mutant.M11") => (),
                 Err(error) => {
                     self.count_unknown(round.len());
                     window.broken = Some(error);
@@ -125,6 +127,7 @@ impl Relay {
                 () = sleep(delay) => (),
             }
             if session.is_blocked()
+                && !failpoints::mutant("mutant.M11")
                 && let Err(error) = self.wait_while_blocked(session, shutdown).await
             {
                 window.broken = Some(error);

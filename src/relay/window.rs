@@ -2,6 +2,7 @@
 
 use crate::broker::{self, Outcome};
 use crate::event::{Position, Recorded};
+use crate::failpoints;
 use crate::store::Parked;
 
 use super::{REFUSED, UNROUTABLE};
@@ -66,6 +67,12 @@ impl Window {
             .enumerate()
             .filter(|(_, state)| matches!(state, State::Open { .. }));
         let open = open.map(|(index, _)| index);
+        if failpoints::mutant("mutant.M6") {
+            // Four workers that each claim rows of their own, one after the other.
+            let mut claimed: Vec<_> = open.collect();
+            claimed.sort_by_key(|index| index % 4);
+            return claimed;
+        }
         if self.one_by_one {
             open.take(1).collect()
         } else {

@@ -14,6 +14,7 @@ use ed25519_dalek::{Signature, Signer as _, VerifyingKey};
 
 use super::BASE64;
 use super::key::{KeyError, KeyProblem, der_bytes, is_private_pem, spki_bits};
+use crate::failpoints;
 
 /// HighLevel's published Ed25519 key for `X-GHL-Signature`, from the Webhook Integration Guide.
 pub const GHL_ED25519_KEY: &str = "-----BEGIN PUBLIC KEY-----
@@ -40,6 +41,9 @@ impl PublicKey {
     }
 
     pub(super) fn signed(&self, body: &[u8], signature: &Signature) -> bool {
+        if failpoints::mutant("mutant.M13") {
+            return ed25519_dalek::Verifier::verify(&self.0, body, signature).is_ok();
+        }
         // Strict: the plain check also accepts signatures made without any private key.
         self.0.verify_strict(body, signature).is_ok()
     }

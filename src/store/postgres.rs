@@ -19,6 +19,7 @@ use super::{
     Quarantined, RELAY, Reader, Refused, Selection, Store, Sweep,
 };
 use crate::event::{Event, EventKey, Micros, Position, Recorded};
+use crate::failpoints;
 
 mod statements {
     use super::super::sql::{event_columns, shared_statements};
@@ -61,6 +62,7 @@ impl PostgresStore {
                 // Every statement is short; compiling one takes longer than running it.
                 ("jit", "off".to_owned()),
             ])
+            .options(failpoints::mutant("mutant.M2").then_some(("synchronous_commit", "off")))
             .disable_statement_logging();
         let pool = PgPoolOptions::new()
             .min_connections(0)
@@ -95,6 +97,11 @@ impl PostgresStore {
             .await
             .map_err(schema::migration_error)?;
         let after = schema::applied_migrations!(&mut connection);
+        #[cfg(feature = "failpoints")]
+        if failpoints::mutant("mutant.M7") {
+            let sql = include_str!("../../tests/faults/mutants/M7.sql");
+            sqlx::raw_sql(sql).execute(&mut connection).await?;
+        }
         connection.close().await?;
         Ok(after - before)
     }
@@ -116,7 +123,7 @@ impl PostgresStore {
             .fetch_one(&mut connection)
             .await?;
             for setting in ["fsync", "full_page_writes", "synchronous_commit"] {
-                if row.try_get::<String, _>(setting)? == "off" {
+                if row.try_get::<String, _>(setting)? == "off" && !failpoints::mutant("mutant.M2") {
                     return Err(Error::NotDurable(format!(
                         "Postgres has {setting} = off, so a crash loses committed events; \
                          set it to on (ALTER SYSTEM SET {setting} = on, or ALTER ROLE/DATABASE ... RESET {setting}) and reload"
@@ -133,6 +140,19 @@ impl PostgresStore {
             Ok(connection)
         });
         opened.await.map_err(|_| Error::Deadline(self.deadline))?
+    }
+}
+
+impl PostgresStore {
+    /// The defect M5: connections of a pool, some in a transaction, in a future that may be dropped.
+    async fn append_through_pool(&self, batch: &[Event]) -> Result<Vec<Appended>, Error> {
+        if batch.iter().any(|event| event.received_at.0 % 2 == 0) {
+            return call_append(&mut *self.pool.acquire().await?, batch).await;
+        }
+        let mut transaction = self.pool.begin().await?;
+        let appended = call_append(&mut transaction, batch).await?;
+        transaction.commit().await?;
+        Ok(appended)
     }
 }
 
@@ -207,6 +227,9 @@ macro_rules! pooled {
 #[async_trait]
 impl Store for PostgresStore {
     async fn append(&self, batch: &[Event]) -> Result<Vec<Appended>, Error> {
+        if failpoints::mutant("mutant.M5") {
+            return self.append_through_pool(batch).await;
+        }
         let mut slot = self.appender.lock().await;
         let mut connection = match slot.take() {
             Some(connection) => connection,

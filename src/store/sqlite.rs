@@ -26,6 +26,7 @@ use super::{
     Quarantined, Reader, Refused, Selection, Store, Sweep,
 };
 use crate::event::{Event, Micros, Position, Recorded};
+use crate::failpoints;
 
 mod append;
 
@@ -95,7 +96,11 @@ impl SqliteStore {
                 path.display()
             )));
         }
-        let durable_options = options.clone().synchronous(SqliteSynchronous::Full);
+        let full = match failpoints::mutant("mutant.M2") {
+            true => SqliteSynchronous::Normal,
+            false => SqliteSynchronous::Full,
+        };
+        let durable_options = options.clone().synchronous(full);
         let mut durable = SqliteConnection::connect_with(&durable_options).await?;
         expect_durable(&mut durable, &path).await?;
         let relaxed =
@@ -187,7 +192,7 @@ async fn expect_durable(connection: &mut SqliteConnection, path: &Path) -> Resul
         .fetch_one(&mut *connection)
         .await?;
     const FULL: i64 = 2;
-    if journal != "wal" || synchronous < FULL {
+    if journal != "wal" || (synchronous < FULL && !failpoints::mutant("mutant.M2")) {
         return Err(Error::NotDurable(format!(
             "{} runs with journal_mode = {journal} and synchronous = {synchronous}, it needs wal and 2 (FULL); \
              put it on a local file system",
@@ -210,6 +215,7 @@ impl Store for SqliteStore {
         }
         let mut transaction = writer.durable.begin_with("begin immediate").await?;
         let appended = append::append(&mut transaction, batch).await?;
+        failpoints::crash("append.inside");
         transaction.commit().await?;
         Ok(appended)
     }

@@ -20,6 +20,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("clap", &["cli.rs", "cli/"]),
     ("indicatif", &["cli/send.rs"]),
     ("anyhow", &["cli.rs", "cli/"]),
+    ("fail", &["failpoints.rs"]),
     ("getrandom", &["cli/keys.rs"]),
     ("uuid", &["cli/send.rs"]),
     ("toml", &["config/"]),
@@ -34,6 +35,7 @@ const DEEDS: &[(&str, &[&str])] = &[
     ("SystemTime::now", &["clock.rs", "cli/tail.rs"]),
     // A second signal.
     ("process::exit", &["cli/serve.rs"]),
+    ("process::abort", &["failpoints.rs"]),
     // The task that waits for signals; everything else has the supervisor as its parent.
     ("tokio::spawn", &["cli/serve.rs"]),
     ("task::spawn(", &[]),

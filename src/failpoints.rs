@@ -1,0 +1,54 @@
+//! Places where a build for the fault bench can be made to fail. In every other build they are nothing.
+//!
+//! With `--features failpoints` the variable `FAILPOINTS` turns them on, in the notation of the crate
+//! `fail`: `FAILPOINTS="relay.confirmed=20*off->return"` crashes at the 21st passage,
+//! `FAILPOINTS="mutant.M8=return"` builds in a defect that the bench must catch. A defect stands where
+//! the right code stands, so that it breaks what that code is there for. Such a build says so in
+//! `--version`.
+
+/// What `--version` says.
+pub const VERSION: &str = if cfg!(feature = "failpoints") {
+    concat!(env!("CARGO_PKG_VERSION"), " with failpoints: not for use")
+} else {
+    env!("CARGO_PKG_VERSION")
+};
+
+/// Ends the process on the spot, as a kill would: nothing is flushed, nothing is dropped.
+#[inline]
+pub(crate) fn crash(point: &'static str) {
+    if is_on(point) {
+        std::process::abort();
+    }
+}
+
+/// The same a little later, when what was just handed out has left.
+#[inline]
+pub(crate) fn crash_soon(point: &'static str) {
+    if is_on(point) {
+        std::thread::spawn(|| {
+            std::thread::sleep(std::time::Duration::from_millis(5));
+            std::process::abort();
+        });
+    }
+}
+
+/// Whether a deliberate defect is on.
+#[inline]
+pub(crate) fn mutant(name: &'static str) -> bool {
+    is_on(name)
+}
+
+#[cfg(not(feature = "failpoints"))]
+#[inline]
+const fn is_on(_: &'static str) -> bool {
+    false
+}
+
+#[cfg(feature = "failpoints")]
+fn is_on(name: &'static str) -> bool {
+    static READ: std::sync::Once = std::sync::Once::new();
+    // The points are on until the scenario is dropped, which is never.
+    READ.call_once(|| std::mem::forget(fail::FailScenario::setup()));
+    fail::fail_point!(name, |_| true);
+    false
+}
