@@ -6,12 +6,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
-use tokio::sync::Notify;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 use crate::admin::{self, Readiness};
 use crate::config::{self, Config};
+use crate::feed::Feed;
 use crate::http::{self, webhook};
 use crate::ingest::{Ingest, Writer};
 use crate::metrics::Metrics;
@@ -105,13 +105,16 @@ pub async fn serve(config: Config, shutdown: CancellationToken) -> Result<Exit, 
 
     let clock = clock::system();
     let metrics = Metrics::new();
-    let grown = Arc::new(Notify::new());
     let readiness = Arc::new(Readiness::default());
+    let feed = Arc::new(Feed::new(
+        usize::try_from(config.relay.window).unwrap_or(usize::MAX),
+        usize::try_from(config.relay.window_bytes).unwrap_or(usize::MAX),
+    ));
     let (writer_handle, writer) = Writer::new(
         Arc::clone(&store),
         config.http.waiting,
         config.store.batch,
-        Arc::clone(&grown),
+        Arc::clone(&feed),
         metrics.clone(),
     );
     let (quarantine, keeper) = Keeper::new(Arc::clone(&store), config.quarantine, metrics.clone());
@@ -133,7 +136,7 @@ pub async fn serve(config: Config, shutdown: CancellationToken) -> Result<Exit, 
     let relay = Relay {
         store: Arc::clone(&store),
         settings: config.relay,
-        grown,
+        feed,
         clock: Arc::clone(&clock),
         metrics: metrics.clone(),
     };
@@ -181,6 +184,13 @@ pub async fn serve(config: Config, shutdown: CancellationToken) -> Result<Exit, 
             shutdown.clone(),
         ),
     );
+    let (kept, stop) = (Arc::clone(&store), shutdown.clone());
+    supervisor.spawn("upkeep", async move {
+        tokio::select! {
+            () = stop.cancelled() => (),
+            () = kept.upkeep() => (),
+        }
+    });
     supervisor.spawn(
         "observe",
         observe::run(Arc::clone(&store), readiness, clock, metrics, shutdown),

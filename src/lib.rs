@@ -12,6 +12,7 @@ pub mod clock;
 pub mod config;
 pub mod event;
 pub mod failpoints;
+pub mod feed;
 pub mod http;
 pub mod ingest;
 pub mod metrics;

@@ -8,7 +8,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::Notify;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
@@ -16,6 +15,7 @@ use crate::broker::{self, Outcome, Session};
 use crate::clock::Clock;
 use crate::event::{Position, Recorded};
 use crate::failpoints;
+use crate::feed::Feed;
 use crate::metrics::Metrics;
 use crate::retry::Delays;
 use crate::store::{self, Parked, Reader, Store};
@@ -79,8 +79,8 @@ pub struct Relay {
     pub store: Arc<dyn Store>,
     /// Its settings.
     pub settings: Settings,
-    /// Told when the log has grown.
-    pub grown: Arc<Notify>,
+    /// What this daemon has just committed.
+    pub feed: Arc<Feed>,
     /// The clock.
     pub clock: Clock,
     /// The metrics.
@@ -97,6 +97,7 @@ impl Relay {
             self.metrics.broker_connected.set(0);
             self.metrics.broker_blocked.set(0);
             self.metrics.relay_active.set(0);
+            self.feed.close();
             let delay = delays.next_delay();
             match ended {
                 Ended::Shutdown => return,
@@ -187,8 +188,10 @@ impl Relay {
         tracing::info!(position = cursor.0, broker = session.address(), "relaying");
         let mut retries_at = Instant::now();
         let mut ahead = Vec::new();
+        // Whether the store may hold what the feed does not.
+        let mut look = true;
         loop {
-            let mut woken = std::pin::pin!(self.grown.notified());
+            let mut woken = std::pin::pin!(self.feed.grown());
             // Registered before looking, so that no wake-up is lost.
             woken.as_mut().enable();
             if shutdown.is_cancelled() {
@@ -203,10 +206,23 @@ impl Relay {
                 retries_at = Instant::now() + RETRY_POLL;
                 session = self.take_retries(reader, session, shutdown).await?;
             }
-            let events = match std::mem::take(&mut ahead) {
-                events if !events.is_empty() => events,
-                _ => self.read(reader, cursor).await?,
-            };
+            let mut events = std::mem::take(&mut ahead);
+            if events.is_empty() {
+                match self.take_fed(cursor) {
+                    Some(fed) => events = fed,
+                    None => look = true,
+                }
+            }
+            if events.is_empty() && look {
+                let fed = self.feed.is_open();
+                events = self.read(reader, cursor).await?;
+                if fed {
+                    look = !events.is_empty();
+                } else if (events.len() as i64) < self.settings.window {
+                    // The end is near. What is committed before this moment is still to be read.
+                    self.feed.open();
+                }
+            }
             if events.is_empty() {
                 if !session.is_open() {
                     return Err(Ended::Broker(broker::Error::Closed));
@@ -214,7 +230,7 @@ impl Relay {
                 tokio::select! {
                     () = shutdown.cancelled() => (),
                     () = woken => (),
-                    () = sleep(POLL) => (),
+                    () = sleep(POLL) => look = true,
                 }
                 continue;
             }
@@ -226,7 +242,7 @@ impl Relay {
             }
             let (window, read) = tokio::join!(
                 self.publish_window(&mut session, events, shutdown, delays),
-                self.read(reader, last)
+                self.read_ahead(reader, last)
             );
             failpoints::crash("relay.confirmed");
             let settled = window.settled();
@@ -267,6 +283,28 @@ impl Relay {
         reader
             .read(after, self.settings.window, self.settings.window_bytes)
             .await
+    }
+
+    /// The next window, while this one is under way; with an open feed it will come from there.
+    async fn read_ahead(
+        &self,
+        reader: &mut dyn Reader,
+        after: Position,
+    ) -> Result<Vec<Recorded>, store::Error> {
+        match self.feed.is_open() {
+            true => Ok(Vec::new()),
+            false => self.read(reader, after).await,
+        }
+    }
+
+    fn take_fed(&self, after: Position) -> Option<Vec<Recorded>> {
+        let size = |bound: i64| usize::try_from(bound).unwrap_or(usize::MAX);
+        let Settings {
+            window,
+            window_bytes,
+            ..
+        } = self.settings;
+        self.feed.take(after, size(window), size(window_bytes))
     }
 
     /// Publishes dead letters that a person asked for again, one by one.

@@ -275,6 +275,10 @@ pub trait Store: Send + Sync {
     /// Whether an append could be made now.
     async fn check(&self) -> Result<(), Error>;
 
+    /// What the store needs done beside the appends, for as long as it is open. Never returns; may be
+    /// dropped at any moment. Without it all is correct, only slower.
+    async fn upkeep(&self);
+
     /// Ends the use of the store: on SQLite the write-ahead log goes into the database file, so that
     /// the file alone is the store. Nothing is lost without it.
     async fn close(&self);

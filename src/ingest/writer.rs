@@ -7,11 +7,12 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
-use tokio::sync::{Notify, OwnedSemaphorePermit, mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
-use crate::event::Event;
+use crate::event::{Event, Position, Recorded};
 use crate::failpoints;
+use crate::feed::Feed;
 use crate::metrics::Metrics;
 use crate::store::{Appended, Store};
 
@@ -59,8 +60,8 @@ pub struct Writer {
     queue: mpsc::Receiver<Waiting>,
     store: Arc<dyn Store>,
     batch_max: usize,
-    /// Told after each commit that the log has grown.
-    grown: Arc<Notify>,
+    /// Gets what was committed.
+    feed: Arc<Feed>,
     metrics: Metrics,
 }
 
@@ -70,7 +71,7 @@ impl Writer {
         store: Arc<dyn Store>,
         queue_max: usize,
         batch_max: usize,
-        grown: Arc<Notify>,
+        feed: Arc<Feed>,
         metrics: Metrics,
     ) -> (Handle, Self) {
         let (sender, queue) = mpsc::channel(queue_max);
@@ -84,7 +85,7 @@ impl Writer {
                 queue,
                 store,
                 batch_max,
-                grown,
+                feed,
                 metrics,
             },
         )
@@ -134,8 +135,8 @@ impl Writer {
         timer.observe_duration();
         match appended {
             Ok(appended) => {
-                self.grown.notify_one();
-                batch.answer(appended);
+                let committed = batch.answer(appended);
+                self.feed.committed(committed.into_iter());
                 failpoints::crash_soon("answered");
             }
             Err(error) => {
@@ -193,15 +194,30 @@ impl Batch {
         batch
     }
 
-    fn answer(self, appended: Vec<Appended>) {
-        for (outcome, waiting) in appended.into_iter().zip(self.waiting) {
-            let mut outcome = outcome;
+    /// Answers everybody and returns what is new in the log.
+    fn answer(self, appended: Vec<Appended>) -> Vec<Recorded> {
+        let mut committed = Vec::with_capacity(self.events.len());
+        let answered = appended.into_iter().zip(self.events).zip(self.waiting);
+        for ((mut outcome, mut event), waiting) in answered {
+            let mut record = |position: &Position, event| {
+                let position = *position;
+                committed.push(Recorded { position, event });
+            };
+            match &outcome {
+                Appended::New(position) => record(position, event),
+                Appended::Altered(position, key) => {
+                    event.key = key.clone();
+                    record(position, event);
+                }
+                Appended::Duplicate => (),
+            }
             for (reply, _memory) in waiting {
                 // Whoever has gone in the meantime is not missed: the event is durable.
                 let _ = reply.send(Some(outcome));
                 outcome = Appended::Duplicate;
             }
         }
+        committed
     }
 
     fn fail(self) {

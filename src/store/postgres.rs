@@ -340,6 +340,11 @@ impl Store for PostgresStore {
         Ok(())
     }
 
+    async fn upkeep(&self) {
+        // The server's own affair.
+        std::future::pending().await
+    }
+
     async fn close(&self) {
         drop(self.appender.lock().await.take());
         // A server that hangs is not waited for.

@@ -19,6 +19,7 @@ use sqlx::sqlite::{
 };
 use sqlx::{ConnectOptions, Connection, Sqlite};
 use tokio::sync::Mutex;
+use tokio::time::sleep;
 
 use super::schema;
 use super::{
@@ -27,8 +28,12 @@ use super::{
 };
 use crate::event::{Event, Micros, Position, Recorded};
 use crate::failpoints;
+use crate::telemetry::Chain;
+
+use checkpoint::Written;
 
 mod append;
+mod checkpoint;
 
 mod statements {
     use super::super::sql::{event_columns, shared_statements};
@@ -38,11 +43,17 @@ mod statements {
 /// How long a statement waits for another process's lock (a command of an operator, a backup).
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// How long after a failed checkpoint another one is tried.
+const AGAIN: Duration = Duration::from_secs(1);
+
 /// The log in one SQLite file.
 pub struct SqliteStore {
     writer: Arc<Mutex<Writer>>,
     readers: SqlitePool,
     path: PathBuf,
+    /// For the checkpoints: their connection's settings, and how much there is to do.
+    options: SqliteConnectOptions,
+    written: Arc<Written>,
     /// Where the sweep over the keys stands.
     sweep: Sweep,
     /// Held by a daemon for as long as it lives.
@@ -78,7 +89,8 @@ impl SqliteStore {
             .busy_timeout(BUSY_TIMEOUT)
             .foreign_keys(true)
             .journal_mode(SqliteJournalMode::Wal)
-            .pragma("wal_autocheckpoint", "1000")
+            // Only where nothing checkpoints beside the appends, as in a command.
+            .pragma("wal_autocheckpoint", "32768")
             // Rows cross from SQLite's thread in one go. What they hold is bounded by the reader.
             .row_buffer_size(1024)
             .disable_statement_logging();
@@ -109,11 +121,13 @@ impl SqliteStore {
         let readers = SqlitePoolOptions::new()
             .max_connections(3)
             .acquire_timeout(BUSY_TIMEOUT)
-            .connect_lazy_with(options.read_only(true));
+            .connect_lazy_with(options.clone().read_only(true));
         Ok(Self {
             writer: Arc::new(Mutex::new(Writer { durable, relaxed })),
             readers,
             path,
+            options: durable_options,
+            written: Arc::default(),
             sweep: Sweep::default(),
             _lock: lock,
         })
@@ -217,6 +231,7 @@ impl Store for SqliteStore {
         let appended = append::append(&mut transaction, batch).await?;
         failpoints::crash("append.inside");
         transaction.commit().await?;
+        self.written.batch(batch);
         Ok(appended)
     }
 
@@ -224,6 +239,7 @@ impl Store for SqliteStore {
         // The lock on the file is the right to read: whoever has the store open has it.
         Ok(Some(Box::new(SqliteReader {
             writer: Arc::clone(&self.writer),
+            written: Arc::clone(&self.written),
             readers: self.readers.clone(),
         })))
     }
@@ -305,6 +321,15 @@ impl Store for SqliteStore {
         expect_durable(&mut self.writer.lock().await.durable, &self.path).await
     }
 
+    async fn upkeep(&self) {
+        loop {
+            if let Err(error) = checkpoint::run(&self.options, &self.written, &self.writer).await {
+                tracing::warn!(error = %Chain(&error), "no checkpoint of the write-ahead log; it grows until there is one");
+            }
+            sleep(AGAIN).await;
+        }
+    }
+
     async fn close(&self) {
         self.readers.close().await;
         let mut writer = self.writer.lock().await;
@@ -319,6 +344,7 @@ impl Store for SqliteStore {
 
 struct SqliteReader {
     writer: Arc<Mutex<Writer>>,
+    written: Arc<Written>,
     readers: SqlitePool,
 }
 
@@ -346,6 +372,7 @@ impl Reader for SqliteReader {
         now: Micros,
     ) -> Result<(), Error> {
         let mut writer = self.writer.lock().await;
+        self.written.pages(1);
         if parked.is_empty() {
             return statements::move_cursor(&mut writer.relaxed, upto, published).await;
         }

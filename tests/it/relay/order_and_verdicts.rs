@@ -109,7 +109,7 @@ async fn the_events_of_a_tenant_keep_their_order_over_several_channels() {
             unroutable_attempts: 5,
             retry_delays: (Duration::from_millis(100), Duration::from_secs(1)),
         },
-        grown: Arc::new(Notify::new()),
+        feed: Arc::new(hookwell::feed::Feed::new(170, 1024 * 1024)),
         clock: hookwell::clock::system(),
         metrics: Metrics::new(),
     };

@@ -1,0 +1,119 @@
+//! Checkpoints beside the appends: what stands in the write-ahead log goes into the database file.
+//!
+//! Left to itself SQLite does it within a commit, every thousand pages: hundreds of scattered writes and
+//! an fsync, for which everybody behind that commit waits. Here a connection of its own copies while
+//! appends go on. Only the last few pages, after which the log can begin anew, are copied while the
+//! writer stands still.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
+use sqlx::{ConnectOptions, Row};
+use tokio::sync::Mutex;
+use tokio::time::sleep;
+
+use super::super::Error;
+use super::Writer;
+use crate::event::Event;
+
+/// Size of a page; SQLite's default.
+const PAGE: usize = 4096;
+/// How often the log's size is looked at.
+const TICK: Duration = Duration::from_millis(100);
+/// Pages from which a checkpoint is worth its fsync: pages that changed several times are copied once.
+const WORTH_IT: u64 = 8_192;
+/// Pages that may be left for the moment in which the writer stands still.
+const LITTLE: i64 = 512;
+/// Copies beside the writer before that moment comes anyway.
+const ROUNDS: usize = 4;
+/// Ticks without a write after which the log is emptied and its file cut to nothing.
+const IDLE_TICKS: u32 = 20;
+/// How long a checkpoint that wants to begin the log anew waits for readers. Theirs are short.
+const PATIENCE: Duration = Duration::from_millis(100);
+
+/// Roughly how many pages went into the log since it was empty.
+#[derive(Debug, Default)]
+pub(super) struct Written(AtomicU64);
+
+impl Written {
+    /// A committed batch: its bodies in a row, and for each key a page of its own.
+    pub(super) fn batch(&self, batch: &[Event]) {
+        let bytes: usize = batch.iter().map(|event| event.body.len() + 512).sum();
+        self.pages((batch.len() + bytes / PAGE) as u64);
+    }
+
+    /// So many pages.
+    pub(super) fn pages(&self, pages: u64) {
+        self.0.fetch_add(pages, Ordering::Relaxed);
+    }
+
+    fn now(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// Copies what no reader and no writer is in the way of.
+const PASSIVE: &str = "pragma wal_checkpoint(passive)";
+/// Copies all, so that the next page is the log's first one.
+const RESTART: &str = "pragma wal_checkpoint(restart)";
+/// The same, and cuts the log's file to nothing.
+const TRUNCATE: &str = "pragma wal_checkpoint(truncate)";
+
+/// What a checkpoint says.
+struct Said {
+    /// A reader was in the way.
+    busy: bool,
+    /// Pages in the log that the database file has not.
+    left: i64,
+}
+
+/// Checkpoints until something fails; dropped at any moment it leaves nothing half done.
+pub(super) async fn run(
+    options: &SqliteConnectOptions,
+    written: &Written,
+    writer: &Mutex<Writer>,
+) -> Result<(), Error> {
+    let mut connection = options.clone().busy_timeout(PATIENCE).connect().await?;
+    let (mut before, mut idle) = (0, 0);
+    loop {
+        sleep(TICK).await;
+        let now = written.now();
+        idle = if now == before { idle + 1 } else { 0 };
+        before = now;
+        if WORTH_IT <= now {
+            for _ in 0..ROUNDS {
+                if checkpoint(&mut connection, PASSIVE).await?.left <= LITTLE {
+                    break;
+                }
+            }
+            begin_anew(&mut connection, RESTART, written, writer).await?;
+        } else if IDLE_TICKS <= idle && now != 0 {
+            begin_anew(&mut connection, TRUNCATE, written, writer).await?;
+        }
+    }
+}
+
+/// Copies the rest while the writer stands still. With a reader in the midst of the log it does not
+/// succeed, and is tried again at the next tick.
+async fn begin_anew(
+    connection: &mut SqliteConnection,
+    how: &'static str,
+    written: &Written,
+    writer: &Mutex<Writer>,
+) -> Result<(), Error> {
+    let _still = writer.lock().await;
+    if !checkpoint(connection, how).await?.busy {
+        written.0.store(0, Ordering::Relaxed);
+    }
+    Ok(())
+}
+
+async fn checkpoint(connection: &mut SqliteConnection, how: &'static str) -> Result<Said, Error> {
+    let row = sqlx::query(how).fetch_one(connection).await?;
+    let (pages, copied): (i64, i64) = (row.try_get(1)?, row.try_get(2)?);
+    Ok(Said {
+        busy: row.try_get::<i64, _>(0)? != 0,
+        left: pages - copied,
+    })
+}
