@@ -132,3 +132,39 @@ async fn a_sqlite_file_keeps_its_wal_mode_for_the_next_one() {
         .unwrap();
     assert_eq!(mode, "wal");
 }
+
+#[tokio::test]
+async fn the_write_ahead_log_of_sqlite_stays_bounded_and_empties_when_idle() {
+    const MIB: u64 = 1024 * 1024;
+    let file = crate::harness::SqliteFile::new();
+    let store = SqliteStore::open(&file.url(), Access::Exclusive)
+        .await
+        .unwrap();
+    store.migrate().await.unwrap();
+    let database = file.url().replace("sqlite://", "");
+    let log = std::path::PathBuf::from(format!("{database}-wal"));
+    let size = || std::fs::metadata(&log).map_or(0, |file| file.len());
+    let appends = async {
+        let mut largest = 0;
+        for batch in 0..150 {
+            let events: Vec<_> = (0..256)
+                .map(|n| super::event(&format!("{batch}-{n}"), vec![b'x'; 8192]))
+                .collect();
+            store.append(&events).await.unwrap();
+            largest = largest.max(size());
+        }
+        // 300 MiB of bodies went through it.
+        assert!(largest < 96 * MIB, "{largest} bytes");
+        crate::harness::eventually(
+            "the log is empty",
+            std::time::Duration::from_secs(30),
+            async || (size() == 0).then_some(()),
+        )
+        .await;
+    };
+    tokio::select! {
+        () = store.upkeep() => (),
+        () = appends => (),
+    }
+    assert_eq!(store.ledger().await.unwrap().accepted, 150 * 256);
+}
