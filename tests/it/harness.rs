@@ -19,7 +19,9 @@ pub use daemon::{Daemon, DaemonConfig, run_cli};
 pub use eventually::eventually;
 pub use ghl::{Answer, Client, Ghl};
 pub use load::{Accepted, Load};
-pub use proxy::{Network, Proxy};
+pub use proxy::{
+    Amqp, Counters, Deed, Ending, Fault, Network, Postgres, Proxy, Record, Recorder, Side, What,
+};
 pub use services::OwnService;
 pub use store::{Backend, SqliteFile, StoreUrl, fresh_postgres_url, own_postgres, store_url};
 

@@ -1,17 +1,25 @@
 //! A TCP proxy in front of a server: the network between, with its faults at hand.
 //!
-//! Loopback only. Dropping the proxy drops its connections.
+//! Loopback only. Dropping the proxy resets its connections. [`Postgres`] and [`Amqp`] are proxies that
+//! also know what is being said. Memory is bounded: a side that does not read holds up the other one.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+pub mod amqp;
+mod line;
+pub mod postgres;
+
+use std::sync::atomic::{AtomicU16, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
-use tokio::time::sleep;
+
+pub use amqp::Amqp;
+pub use amqp::record::{Record, Recorder, What};
+pub use postgres::{Deed, Fault, Postgres};
+
+use line::{Filter, Line};
 
 /// What happens to the bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,68 +28,155 @@ pub enum Network {
     Passes,
     /// New connections are reset; those that stand go on.
     Refuses,
-    /// Connections stand and new ones are taken, but not a byte comes through.
+    /// Connections stand and new ones are taken, but not a byte comes through. What is sent meanwhile
+    /// comes late, as it does after lost packets.
     Blackhole,
+    /// The same for what one side sends; the other direction goes on.
+    BlackholeFrom(Side),
     /// So many bytes a second, on each connection and in each direction.
     BytesPerSecond(u32),
-    /// Every piece of data waits this long before it goes on.
+    /// Every piece of data comes through so much later.
     Delays(Duration),
+}
+
+impl Network {
+    fn carries(self, from: Side) -> bool {
+        self != Self::Blackhole && self != Self::BlackholeFrom(from)
+    }
+}
+
+/// The two ends of a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Side {
+    /// The end that connected to the proxy.
+    Client,
+    /// The end that the proxy stands in front of.
+    Server,
+}
+
+impl Side {
+    /// The end across.
+    pub fn other(self) -> Self {
+        match self {
+            Self::Client => Self::Server,
+            Self::Server => Self::Client,
+        }
+    }
+}
+
+/// How a connection ends that a fault hit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ending {
+    /// Both sides are told at once (RST).
+    Reset,
+    /// Nobody is told: it stands, and nothing comes through any more, until [`Proxy::cut`].
+    Silence,
+    /// Both sides see the end of the data (FIN).
+    Close,
+}
+
+/// What has come through so far.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Connections that reached the server.
+    pub opened: u64,
+    /// Bytes that clients sent and the server's side took.
+    pub from_client: u64,
+    /// Bytes of the other direction.
+    pub from_server: u64,
 }
 
 /// A running proxy.
 pub struct Proxy {
     port: u16,
-    network: watch::Sender<Network>,
-    cuts: watch::Sender<u64>,
-    /// Bytes from clients until the connection is cut in their midst; negative when that is off.
-    left: Arc<AtomicI64>,
-    open: Arc<()>,
+    shared: Arc<Shared>,
     task: JoinHandle<()>,
 }
 
 /// What every connection looks at.
-#[derive(Clone)]
-struct Weather {
-    network: watch::Receiver<Network>,
-    cuts: watch::Receiver<u64>,
-    left: Arc<AtomicI64>,
+struct Shared {
+    server: AtomicU16,
+    network: watch::Sender<Network>,
+    cuts: watch::Sender<u64>,
+    half_closes: [watch::Sender<u64>; 2],
+    /// Told to filters: something for them has changed.
+    pokes: watch::Sender<u64>,
+    mishaps: Mutex<Mishaps>,
+    standing: AtomicUsize,
+    opened: AtomicU64,
+    bytes: [AtomicU64; 2],
 }
 
-const OFF: i64 = -1;
+/// Faults that hit one connection, whichever is the first to come by.
+#[derive(Default)]
+struct Mishaps {
+    /// Bytes from each side until the connection is cut in their midst.
+    left: [Option<u64>; 2],
+    answers: u32,
+    ending: Option<Ending>,
+}
+
+impl Shared {
+    /// How many of `count` bytes from a side may pass, and what happens behind them.
+    fn allowance(&self, from: Side, count: usize) -> (usize, Option<Ending>) {
+        let mut mishaps = self.mishaps.lock().unwrap();
+        if from == Side::Server && 0 < mishaps.answers {
+            mishaps.answers -= 1;
+            return (0, mishaps.ending);
+        }
+        let left = &mut mishaps.left[from as usize];
+        match *left {
+            Some(rest) if rest <= count as u64 => {
+                *left = None;
+                (rest as usize, Some(Ending::Reset))
+            }
+            Some(rest) => {
+                *left = Some(rest - count as u64);
+                (count, None)
+            }
+            None => (count, None),
+        }
+    }
+}
 
 impl Proxy {
     /// Starts one in front of a port of this machine.
     pub async fn in_front_of(port: u16) -> Self {
+        Self::with_filter(port, |_| None).await
+    }
+
+    /// Starts one whose connections pass through a filter each; connections are counted from 1.
+    async fn with_filter<F>(port: u16, filter: F) -> Self
+    where
+        F: Fn(u64) -> Option<Box<dyn Filter>> + Send + Sync + 'static,
+    {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let own = listener.local_addr().unwrap().port();
-        let (network, seen) = watch::channel(Network::Passes);
-        let (cuts, cut) = watch::channel(0);
-        let left = Arc::new(AtomicI64::new(OFF));
-        let weather = Weather {
-            network: seen,
-            cuts: cut,
-            left: Arc::clone(&left),
-        };
-        let open = Arc::new(());
-        let each = Arc::clone(&open);
+        let shared = Arc::new(Shared {
+            server: AtomicU16::new(port),
+            network: watch::Sender::new(Network::Passes),
+            cuts: watch::Sender::new(0),
+            half_closes: [watch::Sender::new(0), watch::Sender::new(0)],
+            pokes: watch::Sender::new(0),
+            mishaps: Mutex::default(),
+            standing: AtomicUsize::new(0),
+            opened: AtomicU64::new(0),
+            bytes: [AtomicU64::new(0), AtomicU64::new(0)],
+        });
+        let each = Arc::clone(&shared);
+        let filter = Arc::new(filter);
         let task = tokio::spawn(async move {
             let mut connections = JoinSet::new();
             loop {
                 let (client, _) = listener.accept().await.unwrap();
                 while connections.try_join_next().is_some() {}
-                let (weather, counted) = (weather.clone(), Arc::clone(&each));
-                connections.spawn(async move {
-                    connection(client, port, weather).await;
-                    drop(counted);
-                });
+                let (shared, filter) = (Arc::clone(&each), Arc::clone(&filter));
+                connections.spawn(async move { connection(client, shared, &*filter).await });
             }
         });
         Self {
             port: own,
-            network,
-            cuts,
-            left,
-            open,
+            shared,
             task,
         }
     }
@@ -98,30 +193,72 @@ impl Proxy {
         replaced
     }
 
+    /// New connections lead to this port from now on; those that stand are not moved.
+    pub fn lead_to(&self, port: u16) {
+        self.shared.server.store(port, Ordering::SeqCst);
+    }
+
     /// Changes what happens to the bytes, from now on and on every connection.
     pub fn network(&self, network: Network) {
-        self.network.send_replace(network);
+        self.shared.network.send_replace(network);
     }
 
     /// Resets every connection.
     pub fn cut(&self) {
-        self.cuts.send_modify(|count| *count += 1);
+        self.shared.cuts.send_modify(|count| *count += 1);
     }
 
     /// Resets the connection on which the last of so many bytes has come from a client, once.
     pub fn cut_after(&self, bytes: u32) {
-        self.left.store(i64::from(bytes), Ordering::SeqCst);
+        self.cut_after_from(Side::Client, bytes);
     }
 
-    /// How many connections stand.
-    pub fn connections(&self) -> usize {
-        // One count is this value's own, one is the listener's.
-        Arc::strong_count(&self.open) - 2
+    /// The same for the bytes of either side: exactly so many pass, wherever that is in a message.
+    pub fn cut_after_from(&self, side: Side, bytes: u32) {
+        self.shared.mishaps.lock().unwrap().left[side as usize] = Some(u64::from(bytes));
     }
 
-    /// Whether the cut of [`Self::cut_after`] is still to come.
+    /// Whether a cut of [`Self::cut_after`] is still to come.
     pub fn cut_is_due(&self) -> bool {
-        0 <= self.left.load(Ordering::SeqCst)
+        self.shared.mishaps.lock().unwrap().left != [None, None]
+    }
+
+    /// The data of `side` ends here on every standing connection, as with a FIN of its own. What it still
+    /// sends is thrown away; the other direction goes on.
+    pub fn half_close(&self, side: Side) {
+        self.shared.half_closes[side as usize].send_modify(|count| *count += 1);
+    }
+
+    /// The requests pass, but of the next `count` answers not a byte comes through, and their
+    /// connections end so.
+    pub fn swallow_answers(&self, count: u32, ending: Ending) {
+        let mut mishaps = self.shared.mishaps.lock().unwrap();
+        (mishaps.answers, mishaps.ending) = (count, Some(ending));
+    }
+
+    /// How many answers are still to be swallowed.
+    pub fn answers_to_swallow(&self) -> u32 {
+        self.shared.mishaps.lock().unwrap().answers
+    }
+
+    /// How many connections stand, silent ones among them.
+    pub fn connections(&self) -> usize {
+        self.shared.standing.load(Ordering::SeqCst)
+    }
+
+    /// What has come through so far.
+    pub fn counters(&self) -> Counters {
+        let bytes = |side: Side| self.shared.bytes[side as usize].load(Ordering::SeqCst);
+        Counters {
+            opened: self.shared.opened.load(Ordering::SeqCst),
+            from_client: bytes(Side::Client),
+            from_server: bytes(Side::Server),
+        }
+    }
+
+    /// Lets every connection's filter look at its plan.
+    fn poke(&self) {
+        self.shared.pokes.send_modify(|count| *count += 1);
     }
 }
 
@@ -131,86 +268,38 @@ impl Drop for Proxy {
     }
 }
 
-async fn connection(client: TcpStream, port: u16, weather: Weather) {
-    let mut cuts = weather.cuts.clone();
-    cuts.mark_unchanged();
-    // From here on, every way out that does not end in a shutdown of both sides is a reset.
-    let _ = client.set_zero_linger();
-    if *weather.network.borrow() == Network::Refuses {
-        return;
-    }
-    let Ok(server) = TcpStream::connect(("127.0.0.1", port)).await else {
-        return;
-    };
-    let _ = server.set_zero_linger();
-    let _ = (client.set_nodelay(true), server.set_nodelay(true));
-    let (from_client, to_client) = client.into_split();
-    let (from_server, to_server) = server.into_split();
-    let passed = async {
-        tokio::try_join!(
-            pump(from_client, to_server, weather.clone(), true),
-            pump(from_server, to_client, weather.clone(), false),
-        )
-    };
-    tokio::select! {
-        _ = passed => (),
-        _ = cuts.changed() => (),
+/// Counts a connection as long as it lives, however it ends.
+struct Standing(Arc<Shared>);
+
+impl Standing {
+    fn new(shared: &Arc<Shared>) -> Self {
+        shared.standing.fetch_add(1, Ordering::SeqCst);
+        Self(Arc::clone(shared))
     }
 }
 
-/// The count of bytes until a cut has been used up.
-struct Cut;
-
-/// Takes what it read to the other side, until one of them ends.
-async fn pump(
-    mut from: OwnedReadHalf,
-    mut to: OwnedWriteHalf,
-    mut weather: Weather,
-    counted: bool,
-) -> Result<(), Cut> {
-    let mut buffer = vec![0; 16 * 1024];
-    loop {
-        let open = |network: &Network| *network != Network::Blackhole;
-        if weather.network.wait_for(open).await.is_err() {
-            return Ok(());
-        }
-        let network = *weather.network.borrow();
-        let most = match network {
-            Network::BytesPerSecond(rate) => (rate as usize / 50).clamp(1, buffer.len()),
-            _ => buffer.len(),
-        };
-        let count = tokio::select! {
-            read = from.read(&mut buffer[..most]) => match read {
-                Ok(0) | Err(_) => break,
-                Ok(count) => count,
-            },
-            _ = weather.network.changed() => continue,
-        };
-        match network {
-            Network::Delays(delay) => sleep(delay).await,
-            Network::BytesPerSecond(rate) => {
-                sleep(Duration::from_secs_f64(count as f64 / f64::from(rate))).await;
-            }
-            _ => (),
-        }
-        // What was read before the line went dead does not come through either.
-        if weather.network.wait_for(open).await.is_err() {
-            return Ok(());
-        }
-        let left = weather.left.load(Ordering::SeqCst);
-        let ends_here = counted && 0 <= left && left <= count as i64;
-        let passing = if ends_here { left as usize } else { count };
-        if to.write_all(&buffer[..passing]).await.is_err() {
-            break;
-        }
-        if ends_here {
-            weather.left.store(OFF, Ordering::SeqCst);
-            return Err(Cut);
-        }
-        if counted && 0 <= left {
-            weather.left.fetch_sub(passing as i64, Ordering::SeqCst);
-        }
+impl Drop for Standing {
+    fn drop(&mut self) {
+        self.0.standing.fetch_sub(1, Ordering::SeqCst);
     }
-    let _ = to.shutdown().await;
-    Ok(())
+}
+
+async fn connection(
+    client: TcpStream,
+    shared: Arc<Shared>,
+    filter: &(dyn Fn(u64) -> Option<Box<dyn Filter>> + Send + Sync),
+) {
+    let _standing = Standing::new(&shared);
+    let refuses = *shared.network.borrow() == Network::Refuses;
+    let server = shared.server.load(Ordering::SeqCst);
+    let server = match refuses {
+        true => None,
+        false => TcpStream::connect(("127.0.0.1", server)).await.ok(),
+    };
+    let Some(server) = server else {
+        let _ = client.set_zero_linger();
+        return;
+    };
+    let number = 1 + shared.opened.fetch_add(1, Ordering::SeqCst);
+    Line::new(client, server).run(&shared, filter(number)).await;
 }
