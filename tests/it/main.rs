@@ -10,5 +10,6 @@ mod hang_up;
 mod harness;
 mod http;
 mod layers;
+mod proxy;
 mod relay;
 mod store_suite;

@@ -19,7 +19,7 @@ pub use amqp::Amqp;
 pub use amqp::record::{Record, Recorder, What};
 pub use postgres::{Deed, Fault, Postgres};
 
-use line::{Filter, Line};
+use line::{Filter, Line, Signals};
 
 /// What happens to the bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -290,6 +290,7 @@ async fn connection(
     filter: &(dyn Fn(u64) -> Option<Box<dyn Filter>> + Send + Sync),
 ) {
     let _standing = Standing::new(&shared);
+    let signals = Signals::of(&shared);
     let refuses = *shared.network.borrow() == Network::Refuses;
     let server = shared.server.load(Ordering::SeqCst);
     let server = match refuses {
@@ -301,5 +302,7 @@ async fn connection(
         return;
     };
     let number = 1 + shared.opened.fetch_add(1, Ordering::SeqCst);
-    Line::new(client, server).run(&shared, filter(number)).await;
+    Line::new(client, server)
+        .run(&shared, signals, filter(number))
+        .await;
 }

@@ -56,6 +56,24 @@ enum Piece {
 const PIECES: usize = 64;
 const READ: usize = 16 * 1024;
 
+/// What hits connections that stand.
+pub(super) struct Signals {
+    cuts: watch::Receiver<u64>,
+    half_closes: [watch::Receiver<u64>; 2],
+}
+
+impl Signals {
+    /// From now on. Taken before the server is connected to: whoever sees the connection there may
+    /// already give one.
+    pub fn of(shared: &Shared) -> Self {
+        let half = |side: Side| shared.half_closes[side as usize].subscribe();
+        Self {
+            cuts: shared.cuts.subscribe(),
+            half_closes: [half(Side::Client), half(Side::Server)],
+        }
+    }
+}
+
 /// The two sockets. Whatever ends this value other than an orderly end resets both.
 pub(super) struct Line {
     client: TcpStream,
@@ -94,11 +112,11 @@ impl Line {
     }
 
     /// Carries bytes until the connection ends.
-    pub async fn run(mut self, shared: &Shared, filter: Option<Box<dyn Filter>>) {
-        let mut cuts = shared.cuts.subscribe();
-        let halves =
-            [Side::Client, Side::Server].map(|side| shared.half_closes[side as usize].subscribe());
-        let [client_half, server_half] = halves;
+    pub async fn run(mut self, shared: &Shared, signals: Signals, filter: Option<Box<dyn Filter>>) {
+        let Signals {
+            mut cuts,
+            half_closes: [client_half, server_half],
+        } = signals;
         let (to_client, for_client) = channel(PIECES);
         let (to_server, for_server) = channel(PIECES);
         let parts = Parts {
