@@ -15,6 +15,7 @@ use hookwell::store::{
 use crate::harness::{Backend, StoreUrl, eventually, store_url};
 
 mod durability;
+mod lost_answers;
 mod order;
 mod schema;
 

@@ -376,3 +376,6 @@ impl Drop for Conversation {
         self.recorder.note(self.record(What::Close));
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -350,3 +350,6 @@ impl Filter for Conversation {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
