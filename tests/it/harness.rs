@@ -20,7 +20,8 @@ pub use eventually::eventually;
 pub use ghl::{Answer, Client, Ghl};
 pub use load::{Accepted, Load};
 pub use proxy::{
-    Amqp, Counters, Deed, Ending, Fault, Network, Postgres, Proxy, Record, Recorder, Side, What,
+    Amqp, Counters, Deed, Ending, Fault, Measure, Network, Postgres, Proxy, Record, Recorder, Side,
+    What,
 };
 pub use services::OwnService;
 pub use store::{Backend, SqliteFile, StoreUrl, fresh_postgres_url, own_postgres, store_url};

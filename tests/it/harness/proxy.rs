@@ -17,7 +17,7 @@ use tokio::task::{JoinHandle, JoinSet};
 
 pub use amqp::Amqp;
 pub use amqp::record::{Record, Recorder, What};
-pub use postgres::{Deed, Fault, Postgres};
+pub use postgres::{Deed, Fault, Measure, Postgres};
 
 use line::{Filter, Line, Signals};
 

@@ -27,12 +27,14 @@ impl Talk {
     /// With one fault planned for the next insert.
     fn planning(deed: Deed) -> Self {
         let this = Self::new();
-        this.plan.lock().unwrap().faults.push(super::super::Fault {
-            on: "insert".to_owned(),
-            nth: 1,
-            deed,
-        });
+        this.plan(deed);
         this
+    }
+
+    fn plan(&self, deed: Deed) {
+        let on = "insert".to_owned();
+        let fault = super::super::Fault { on, nth: 1, deed };
+        self.plan.lock().unwrap().faults.push(fault);
     }
 
     /// Plays the script with reads of at most so many bytes.
@@ -139,6 +141,26 @@ fn an_error_takes_the_place_of_the_answer() {
         let before = &all[..all.len() - completed().len() - row];
         assert_eq!(heard.client, [before, &error, &ready].concat());
         assert_eq!(heard.end, None);
+    }
+}
+
+#[test]
+fn a_transaction_with_an_error_is_shown_as_failed() {
+    for executed in [true, false] {
+        let mut talk = Talk::new();
+        talk.play(1000);
+        talk.plan(Deed::Fail {
+            sqlstate: "40P01",
+            executed,
+            fatal: false,
+        });
+        let mut out = Out::default();
+        talk.conversation.take(Side::Client, &execute(), &mut out);
+        let mut answers = message(b'2', b"");
+        answers.extend(message(b'C', b"INSERT 0 1\0"));
+        answers.extend(message(b'Z', b"T"));
+        talk.conversation.take(Side::Server, &answers, &mut out);
+        assert!(out.to_client.ends_with(&message(b'Z', b"E")));
     }
 }
 
