@@ -185,9 +185,13 @@ impl Client {
         headers: &[(String, String)],
         body: &[u8],
     ) -> io::Result<Answer> {
-        let written = self
-            .write(&request_bytes(method, path, headers, body))
-            .await;
+        self.exchange(&request_bytes(method, path, headers, body))
+            .await
+    }
+
+    /// Sends the bytes of a request and reads its answer.
+    pub async fn exchange(&mut self, request: &[u8]) -> io::Result<Answer> {
+        let written = self.write(request).await;
         // A server may answer and close before it has read everything.
         match self.answer().await {
             Ok(answer) => Ok(answer),

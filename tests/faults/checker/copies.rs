@@ -1,0 +1,252 @@
+//! I5, and what of I17 is about copies: how often an event was published, and whether that was inevitable.
+//!
+//! The bound holds with and without a record of the broker's connections. With one, each repeated publish
+//! has to be explained: on one connection by a nack or a return, on a later one by lying within a window
+//! of the highest position published when that connection was opened. A position further back had been
+//! settled, because the next window is read only when the one before is settled.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::io;
+use std::path::Path;
+
+use super::super::records::{self, BROKER, Ended, FaultKind, Life, Seen};
+use super::load::{Index, Run};
+use super::{Counts, Findings, Invariant};
+
+pub fn judge(
+    folder: &Path,
+    run: &Run,
+    counts: &mut Counts,
+    findings: &mut Findings,
+) -> io::Result<()> {
+    let mut wire = Wire::default();
+    records::each(&folder.join(BROKER), |seen: Seen| {
+        wire.take(run, seen, findings);
+    })?;
+    let recorded = !wire.connections.is_empty();
+    let losses = match recorded {
+        true => wire.losses(run),
+        false => losses(run),
+    };
+    let window = usize::try_from(run.plan.window).unwrap();
+    let each = window * losses + wire.refused;
+    counts.allowed = each * run.queues.len();
+    for queue in &run.queues {
+        let surplus = queue.surplus();
+        counts.duplicated += surplus;
+        if run.plan.replays {
+            continue;
+        }
+        if each < surplus {
+            findings.violated(Invariant::OnlyInevitableCopies, || {
+                format!(
+                    "{surplus} surplus copies in {}, at most {each} are explained",
+                    queue.name
+                )
+            });
+        }
+        for (index, copies) in queue.copies.iter().filter(|_| recorded) {
+            let tries = wire.tries.get(index).copied().unwrap_or(0);
+            if tries < *copies {
+                findings.violated(Invariant::OnlyInevitableCopies, || {
+                    format!(
+                        "{copies} copies of {} in {} from {tries} publishes",
+                        run.name(*index),
+                        queue.name
+                    )
+                });
+            }
+        }
+    }
+    only_stops(run, counts, findings);
+    if run.plan.replays {
+        findings.undecided(
+            Invariant::OnlyInevitableCopies,
+            "events were published again on request",
+        );
+    }
+    Ok(())
+}
+
+/// Where nothing but stops in order happened, there is no copy at all.
+fn only_stops(run: &Run, counts: &Counts, findings: &mut Findings) {
+    let stops = run
+        .faults
+        .iter()
+        .all(|fault| fault.kind == FaultKind::DaemonStop);
+    let stopped = run
+        .end
+        .lives
+        .iter()
+        .any(|life| life.ended == Ended::Stopped);
+    if stops && stopped && counts.duplicated > 0 && !run.plan.replays {
+        findings.violated(Invariant::CleanStop, || {
+            format!(
+                "{} copies though every stop was in order",
+                counts.duplicated
+            )
+        });
+    }
+}
+
+/// Connection losses and kills, as the daemons' counters and the log of faults know them.
+fn losses(run: &Run) -> usize {
+    let refusals = run.end.dead_letters.iter();
+    let refusals = refusals.filter(|letter| letter.reason == "refused_by_broker");
+    let counted: usize = run.end.lives.iter().map(losses_of).sum();
+    let known = run
+        .faults_of(&[
+            FaultKind::Broker,
+            FaultKind::DaemonKill,
+            FaultKind::PowerCut,
+        ])
+        .count();
+    // A scrape before a kill can be older than the last connection.
+    counted.max(known) + refusals.count()
+}
+
+fn losses_of(life: &Life) -> usize {
+    let opened = "hookwell_broker_connects_total{result=\"ok\"}";
+    let opened = life.metrics.get(opened).copied().unwrap_or(0.0) as usize;
+    match life.ended {
+        Ended::Running | Ended::Stopped => opened.saturating_sub(1),
+        Ended::Killed | Ended::Itself => opened.max(1),
+    }
+}
+
+/// What the proxy saw, as far as it matters.
+#[derive(Default)]
+struct Wire {
+    connections: BTreeMap<u64, Connection>,
+    /// Forwarded publishes of each event.
+    tries: HashMap<Index, u32>,
+    /// Publishes that were nacked or returned: each may be in a queue all the same.
+    refused: usize,
+    highest: i64,
+    cuts: usize,
+}
+
+#[derive(Default)]
+struct Connection {
+    /// The highest position published when it was opened.
+    highest_before: i64,
+    /// Published on it, and neither nacked nor returned.
+    published: HashSet<Index>,
+    channels: HashMap<u16, Channel>,
+    closed: Option<u64>,
+}
+
+#[derive(Default)]
+struct Channel {
+    tags: u64,
+    /// Without an outcome so far.
+    open: BTreeMap<u64, Index>,
+}
+
+impl Wire {
+    fn take(&mut self, run: &Run, seen: Seen, findings: &mut Findings) {
+        self.forget_at_power_cuts(run, seen.t);
+        let highest = self.highest;
+        let connection = self
+            .connections
+            .entry(seen.conn)
+            .or_insert_with(|| Connection {
+                highest_before: highest,
+                ..Connection::default()
+            });
+        let index = seen.id.as_deref().and_then(|id| run.by_id.get(id).copied());
+        match (seen.what.as_str(), index) {
+            ("publish", Some(index)) => {
+                let channel = connection.channels.entry(seen.channel).or_default();
+                channel.tags += 1;
+                channel.open.insert(seen.tag.unwrap_or(channel.tags), index);
+                if seen.forwarded {
+                    *self.tries.entry(index).or_default() += 1;
+                }
+                let position = run.event(index).position;
+                self.highest = self.highest.max(position);
+                if run.plan.replays {
+                    return;
+                }
+                if !connection.published.insert(index) {
+                    findings.violated(Invariant::OnlyInevitableCopies, || {
+                        format!(
+                            "{} was published twice on connection {}",
+                            run.name(index),
+                            seen.conn
+                        )
+                    });
+                }
+                let window = i64::try_from(run.plan.window).unwrap();
+                if position != 0 && position <= connection.highest_before - window {
+                    findings.violated(Invariant::OnlyInevitableCopies, || {
+                        format!(
+                            "{} at position {position} was published on connection {}, which was opened when \
+                             position {} had been published",
+                            run.name(index),
+                            seen.conn,
+                            connection.highest_before
+                        )
+                    });
+                }
+            }
+            ("publish", None) => {
+                connection.channels.entry(seen.channel).or_default().tags += 1;
+            }
+            ("return", Some(index)) => {
+                self.refused += usize::from(connection.published.remove(&index));
+            }
+            ("ack" | "nack", _) => {
+                let channel = connection.channels.entry(seen.channel).or_default();
+                let tag = seen.tag.unwrap_or(0);
+                let settled: Vec<u64> = match (seen.multiple, tag) {
+                    (true, 0) => channel.open.keys().copied().collect(),
+                    (true, upto) => channel.open.range(..=upto).map(|(tag, _)| *tag).collect(),
+                    (false, one) => vec![one],
+                };
+                for tag in settled {
+                    let Some(index) = channel.open.remove(&tag) else {
+                        continue;
+                    };
+                    if seen.what == "nack" {
+                        self.refused += usize::from(connection.published.remove(&index));
+                    }
+                }
+            }
+            ("close", _) => {
+                connection.closed.get_or_insert(seen.t);
+                connection.channels.clear();
+            }
+            _ => (),
+        }
+    }
+
+    /// SQLite's cursor may go back at a power cut: it becomes durable with the next append only.
+    fn forget_at_power_cuts(&mut self, run: &Run, now: u64) {
+        if run.plan.store != "sqlite" {
+            return;
+        }
+        let cuts = run.faults_of(&[FaultKind::PowerCut]);
+        let cuts = cuts.filter(|fault| fault.from <= now).count();
+        if self.cuts < cuts {
+            self.cuts = cuts;
+            self.highest = 0;
+        }
+    }
+
+    /// Connections that published, and ended otherwise than by a stop in order or not at all.
+    fn losses(&self, run: &Run) -> usize {
+        let in_order = |closed: u64| {
+            run.end.lives.iter().any(|life| {
+                life.ended == Ended::Stopped
+                    && life.exit == Some(0)
+                    && (life.t_asked..=life.t_ended).contains(&closed)
+            })
+        };
+        let lost = |connection: &&Connection| {
+            !connection.published.is_empty()
+                && connection.closed.is_some_and(|closed| !in_order(closed))
+        };
+        self.connections.values().filter(lost).count()
+    }
+}

@@ -1,0 +1,106 @@
+//! I6 and I7: the order of first copies, against real time and against the log.
+
+use std::collections::HashMap;
+
+use super::load::{First, Index, NEVER, Queue, Run};
+use super::{Findings, Invariant};
+
+pub fn judge(run: &Run, findings: &mut Findings) {
+    for queue in &run.queues {
+        let mut by_key: HashMap<u32, Vec<u32>> = HashMap::new();
+        for (place, first) in (0..).zip(&queue.firsts) {
+            let key = run.event(first.event).key;
+            by_key.entry(key).or_default().push(place);
+        }
+        for places in by_key.values() {
+            real_time(run, queue, places, findings);
+            rising(run, queue, places, findings);
+        }
+    }
+    if run.dumped {
+        gaps(run, findings);
+    }
+}
+
+/// If the 2xx of `a` was read before `b` was first sent, then `a` comes first. Goes over the `b`s in the
+/// order of their sending, with the latest arrival among all `a`s that were answered by then.
+fn real_time(run: &Run, queue: &Queue, places: &[u32], findings: &mut Findings) {
+    let event_at = |place: u32| run.event(queue.firsts[place as usize].event);
+    let mut answered: Vec<u32> = places
+        .iter()
+        .copied()
+        .filter(|place| event_at(*place).first_ok != NEVER && !first(queue, *place).redelivered)
+        .collect();
+    answered.sort_unstable_by_key(|place| event_at(*place).first_ok);
+    let mut sent = places.to_vec();
+    sent.sort_unstable_by_key(|place| event_at(*place).first_send);
+    let mut answered = answered.into_iter().peekable();
+    let mut latest = None;
+    for b in sent {
+        while let Some(a) = answered.next_if(|a| event_at(*a).first_ok < event_at(b).first_send) {
+            latest = latest.max(Some(a));
+        }
+        if let Some(a) = latest.filter(|a| b < *a) {
+            findings.violated(Invariant::RealTimeOrder, || {
+                format!(
+                    "{} came after {} in {}",
+                    run.name(first(queue, a).event),
+                    run.name(first(queue, b).event),
+                    queue.name
+                )
+            });
+        }
+    }
+}
+
+fn first(queue: &Queue, place: u32) -> &First {
+    &queue.firsts[place as usize]
+}
+
+/// `places` rise with arrival.
+fn rising(run: &Run, queue: &Queue, places: &[u32], findings: &mut Findings) {
+    let mut highest: Option<&First> = None;
+    for place in places {
+        let this = first(queue, *place);
+        if let Some(before) = highest.filter(|before| this.position <= before.position) {
+            if !this.redelivered {
+                findings.violated(Invariant::LogOrder, || {
+                    format!(
+                        "{} at position {} came after position {} in {}",
+                        run.name(this.event),
+                        this.position,
+                        before.position,
+                        queue.name
+                    )
+                });
+            }
+            continue;
+        }
+        highest = Some(this);
+    }
+}
+
+/// Whatever is in the log and not parked came, answered or not.
+fn gaps(run: &Run, findings: &mut Findings) {
+    let skipped = |index: Index, wanted: u32| {
+        (0..run.plan.wanted.len())
+            .filter(|number| wanted & (1_u32 << *number) != 0)
+            .any(|number| !run.came(index, number))
+    };
+    for (index, event) in run.all() {
+        if event.signed
+            && event.position != 0
+            && event.position <= run.end.cursor
+            && !run.parked.contains_key(&event.position)
+            && skipped(index, event.wanted)
+        {
+            findings.violated(Invariant::LogOrder, || {
+                format!(
+                    "{} at position {} was skipped",
+                    run.name(index),
+                    event.position
+                )
+            });
+        }
+    }
+}
