@@ -134,7 +134,7 @@ pub struct Seen {
     pub conn: u64,
     /// When.
     pub t: u64,
-    /// `open`, `publish`, `ack`, `nack`, `return`, `close`, or another event that is not judged.
+    /// `open`, `channel-open`, `publish`, `ack`, `nack`, `return`, `close`, or what is not judged.
     pub what: String,
     /// The channel; delivery tags count by channel.
     #[serde(default)]

@@ -1,1 +1,28 @@
+//! The fault bench's judge: it sees what is broken, and does not cry at what is not.
 
+mod broken;
+mod log;
+mod sound;
+
+use crate::bench::checker::Invariant;
+use log::Log;
+
+/// What is done to a good log, and what has to be found broken after it.
+type Case = (&'static str, fn(&mut Log), &'static [Invariant]);
+
+fn check(cases: &[Case]) {
+    for (name, change, expected) in cases {
+        let mut log = Log::good();
+        change(&mut log);
+        let verdict = log.judge();
+        assert_eq!(verdict.violated(), *expected, "{name}: {}", verdict.line());
+        assert_eq!(verdict.holds(), expected.is_empty(), "{name}");
+        let ending = if expected.is_empty() { " ok" } else { ";" };
+        assert!(
+            verdict.line().ends_with(ending),
+            "{name}: {}",
+            verdict.line()
+        );
+        assert!(!verdict.line().contains('\n'), "{name}");
+    }
+}

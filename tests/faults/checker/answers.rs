@@ -23,7 +23,7 @@ pub fn judge(
             None => run.unanswered += 1,
         }
         if attempt.class == Class::Signed {
-            signed(run, &attempt, findings);
+            signed(&attempt, findings);
         } else {
             refused(&attempt, findings);
         }
@@ -38,7 +38,7 @@ pub fn judge(
     Ok(())
 }
 
-fn signed(run: &Run, attempt: &Attempt, findings: &mut Findings) {
+fn signed(attempt: &Attempt, findings: &mut Findings) {
     if let Some(status @ 400..=499) = attempt.status
         && status != 429
     {

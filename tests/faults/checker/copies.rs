@@ -213,6 +213,9 @@ impl Wire {
                     }
                 }
             }
+            ("channel-open", _) => {
+                connection.channels.remove(&seen.channel);
+            }
             ("close", _) => {
                 connection.closed.get_or_insert(seen.t);
                 connection.channels.clear();
