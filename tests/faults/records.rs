@@ -431,7 +431,7 @@ impl Writer {
 /// Reads records one by one; memory does not grow with the file. A file that is not there has none.
 pub fn each<T: DeserializeOwned>(path: &Path, mut take: impl FnMut(T)) -> io::Result<()> {
     each_line(path, |_, line| {
-        take(serde_json::from_slice(line)?);
+        take(serde_json::from_str(line)?);
         Ok(())
     })
 }
@@ -441,8 +441,8 @@ pub fn each_row(path: &Path, mut take: impl FnMut(Row)) -> io::Result<Option<Tak
     let mut taken = None;
     each_line(path, |number, line| {
         match number {
-            1 => taken = Some(serde_json::from_slice(line)?),
-            _ => take(serde_json::from_slice(line)?),
+            1 => taken = Some(serde_json::from_str(line)?),
+            _ => take(serde_json::from_str(line)?),
         }
         Ok(())
     })?;
@@ -451,7 +451,7 @@ pub fn each_row(path: &Path, mut take: impl FnMut(Row)) -> io::Result<Option<Tak
 
 fn each_line(
     path: &Path,
-    mut take: impl FnMut(usize, &[u8]) -> serde_json::Result<()>,
+    mut take: impl FnMut(usize, &str) -> serde_json::Result<()>,
 ) -> io::Result<()> {
     let file = match File::open(path) {
         Ok(file) => file,
@@ -459,10 +459,10 @@ fn each_line(
         Err(error) => return Err(at(path, 0, error)),
     };
     let mut reader = BufReader::with_capacity(256 * 1024, file);
-    let mut line = Vec::new();
+    let mut line = String::new();
     for number in 1.. {
         line.clear();
-        if reader.read_until(b'\n', &mut line)? == 0 {
+        if reader.read_line(&mut line)? == 0 {
             break;
         }
         take(number, &line).map_err(|error| at(path, number, error))?;

@@ -117,11 +117,15 @@ def consume():
             connection.close()
 
 
+trouble = ""
 while not ending:
     try:
         consume()
     except (pika.exceptions.AMQPError, OSError) as error:
-        print(f"sink: {type(error).__name__}: {error}", file=sys.stderr, flush=True)
+        # The same one comes five times a second while a broker is away.
+        if trouble != repr(error):
+            trouble = repr(error)
+            print(f"sink: {trouble}", file=sys.stderr, flush=True)
     flush()
     if not ending:
         time.sleep(0.2)

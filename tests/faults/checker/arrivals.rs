@@ -6,7 +6,7 @@ use std::io;
 use std::path::Path;
 
 use super::super::records::{self, Delivered, SINK};
-use super::load::{First, Index, NEVER, Queue, Run, unhex};
+use super::load::{First, Index, NEVER, Queue, Quick, Run, unhex};
 use super::{Counts, Findings, Invariant};
 
 pub fn judge(
@@ -17,7 +17,7 @@ pub fn judge(
 ) -> io::Result<()> {
     let mut queues: HashMap<String, usize> = HashMap::new();
     // Copies not marked as redelivered, by queue and event.
-    let mut unmarked: Vec<HashMap<Index, u32>> = Vec::new();
+    let mut unmarked: Vec<HashMap<Index, u32, Quick>> = Vec::new();
     records::each(&folder.join(SINK), |delivered: Delivered| {
         let Some(index) = identify(run, &delivered, findings) else {
             counts.unexpected += 1;
@@ -31,7 +31,7 @@ pub fn judge(
                     name: delivered.queue.clone(),
                     ..Queue::default()
                 });
-                unmarked.push(HashMap::new());
+                unmarked.push(HashMap::default());
                 run.queues.len() - 1
             }
         };

@@ -10,7 +10,7 @@ use std::io;
 use std::path::Path;
 
 use super::super::records::{self, BROKER, Ended, FaultKind, Life, Seen};
-use super::load::{Index, Run};
+use super::load::{Index, Quick, Run};
 use super::{Counts, Findings, Invariant};
 
 pub fn judge(
@@ -25,7 +25,7 @@ pub fn judge(
     })?;
     let recorded = !wire.connections.is_empty();
     let losses = match recorded {
-        true => wire.losses(run),
+        true => wire.losses(),
         false => losses(run),
     };
     let window = usize::try_from(run.plan.window).unwrap();
@@ -119,7 +119,7 @@ fn losses_of(life: &Life) -> usize {
 struct Wire {
     connections: BTreeMap<u64, Connection>,
     /// Forwarded publishes of each event.
-    tries: HashMap<Index, u32>,
+    tries: HashMap<Index, u32, Quick>,
     /// Publishes that were nacked or returned: each may be in a queue all the same.
     refused: usize,
     highest: i64,
@@ -131,10 +131,16 @@ struct Connection {
     /// The highest position published when it was opened.
     highest_before: i64,
     /// Published on it, and neither nacked nor returned.
-    published: HashSet<Index>,
+    published: HashSet<Index, Quick>,
     channels: HashMap<u16, Channel>,
-    closed: Option<u64>,
+    /// Closed otherwise than by a stop in order.
+    lost: bool,
+    /// Closed by a stop that nothing disturbed: whatever was published on it is settled.
+    stopped: bool,
 }
+
+/// How long after a process its connections may seem to be there, in microseconds.
+const NOTICE: u64 = 1_000_000;
 
 #[derive(Default)]
 struct Channel {
@@ -165,10 +171,11 @@ impl Wire {
                 }
                 let position = run.event(index).position;
                 self.highest = self.highest.max(position);
+                let again = !connection.published.insert(index);
                 if run.plan.replays {
                     return;
                 }
-                if !connection.published.insert(index) {
+                if again {
                     findings.violated(Invariant::OnlyInevitableCopies, || {
                         format!(
                             "{} was published twice on connection {}",
@@ -189,6 +196,7 @@ impl Wire {
                         )
                     });
                 }
+                self.after_stops(run, index, findings);
             }
             ("publish", None) => {
                 connection.channels.entry(seen.channel).or_default().tags += 1;
@@ -217,7 +225,9 @@ impl Wire {
                 connection.channels.remove(&seen.channel);
             }
             ("close", _) => {
-                connection.closed.get_or_insert(seen.t);
+                let how = how_closed(run, seen.t);
+                connection.lost = how == Closed::Lost;
+                connection.stopped = how == Closed::Stopped;
                 connection.channels.clear();
             }
             _ => (),
@@ -237,19 +247,46 @@ impl Wire {
         }
     }
 
-    /// Connections that published, and ended otherwise than by a stop in order or not at all.
-    fn losses(&self, run: &Run) -> usize {
-        let in_order = |closed: u64| {
-            run.end.lives.iter().any(|life| {
-                life.ended == Ended::Stopped
-                    && life.exit == Some(0)
-                    && (life.t_asked..=life.t_ended).contains(&closed)
-            })
-        };
-        let lost = |connection: &&Connection| {
-            !connection.published.is_empty()
-                && connection.closed.is_some_and(|closed| !in_order(closed))
-        };
+    /// Connections that published and were lost.
+    fn losses(&self) -> usize {
+        let lost = |connection: &&Connection| connection.lost && !connection.published.is_empty();
         self.connections.values().filter(lost).count()
+    }
+
+    /// What a daemon published before a stop in order is not published again by anybody.
+    fn after_stops(&self, run: &Run, index: Index, findings: &mut Findings) {
+        let before = self.connections.values();
+        let mut before = before.filter(|connection| connection.stopped);
+        if before.any(|connection| connection.published.contains(&index)) {
+            findings.violated(Invariant::CleanStop, || {
+                format!("{} was published again after a stop", run.name(index))
+            });
+        }
+    }
+}
+
+#[derive(PartialEq, Eq)]
+enum Closed {
+    Stopped,
+    /// By a stop, while the broker was disturbed: confirms may be missing.
+    Disturbed,
+    Lost,
+}
+
+fn how_closed(run: &Run, at: u64) -> Closed {
+    let stop = run.end.lives.iter().find(|life| {
+        life.ended == Ended::Stopped
+            && life.exit == Some(0)
+            && (life.t_asked..=life.t_ended + NOTICE).contains(&at)
+    });
+    let Some(life) = stop else {
+        return Closed::Lost;
+    };
+    let disturbed = run
+        .faults_of(&[FaultKind::Broker, FaultKind::BrokerAlarm, FaultKind::Store])
+        .any(|fault| fault.from <= life.t_ended + NOTICE && life.t_asked <= fault.to);
+    match disturbed {
+        true => Closed::Disturbed,
+        false => Closed::Stopped,
     }
 }

@@ -1,6 +1,7 @@
 //! A run in memory: every event by its bytes, with what is known of it. About 200 bytes an event.
 
 use std::collections::{BTreeMap, HashMap};
+use std::hash::{BuildHasherDefault, Hasher};
 use std::io;
 use std::path::Path;
 
@@ -10,6 +11,30 @@ use super::super::records::{self, END, End, FAULTS, Fault, FaultKind, PLAN, Plan
 pub type Index = u32;
 
 pub type Hash = [u8; 32];
+
+/// For what is a hash already, or a small number.
+pub type Quick = BuildHasherDefault<First8>;
+
+/// Takes the first bytes as they are.
+#[derive(Default)]
+pub struct First8(u64);
+
+impl Hasher for First8 {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        let mut first = [0; 8];
+        let length = bytes.len().min(8);
+        first[..length].copy_from_slice(&bytes[..length]);
+        self.0 ^= u64::from_le_bytes(first).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    }
+
+    fn write_usize(&mut self, _: usize) {
+        // The length of an array, which is the same for all.
+    }
+}
 
 /// Never.
 pub const NEVER: u64 = u64::MAX;
@@ -52,9 +77,9 @@ pub struct Queue {
     /// First copies in the order of their arrival.
     pub firsts: Vec<First>,
     /// The place of an event in `firsts`.
-    pub place: HashMap<Index, u32>,
+    pub place: HashMap<Index, u32, Quick>,
     /// Copies that are not marked as redelivered, where there is more than one.
-    pub copies: HashMap<Index, u32>,
+    pub copies: HashMap<Index, u32, Quick>,
 }
 
 impl Queue {
@@ -75,7 +100,7 @@ pub struct Run {
     /// Posts without an answer.
     pub unanswered: usize,
     pub keys: Vec<String>,
-    pub by_hash: HashMap<Hash, Index>,
+    pub by_hash: HashMap<Hash, Index, Quick>,
     /// By the event key that the log gave it, and by the expected one where it is not in the log.
     pub by_id: HashMap<Box<str>, Index>,
     /// Whether there is a dump of the log at the end.
@@ -103,7 +128,7 @@ impl Run {
             answers: BTreeMap::new(),
             unanswered: 0,
             keys: Vec::new(),
-            by_hash: HashMap::new(),
+            by_hash: HashMap::default(),
             by_id: HashMap::new(),
             dumped: false,
             parked,
@@ -164,23 +189,15 @@ impl Run {
 
 /// 64 hex digits; other text has no hash that anything else has.
 pub fn unhex(text: &str) -> Option<Hash> {
-    let digits = text.as_bytes();
-    let mut hash = [0; 32];
-    if digits.len() != 64 {
+    if text.len() != 64 || !text.is_ascii() {
         return None;
     }
-    for (byte, pair) in hash.iter_mut().zip(digits.chunks_exact(2)) {
-        *byte = (digit(pair[0])? << 4) | digit(pair[1])?;
+    let mut hash = [0; 32];
+    for (part, bytes) in hash.chunks_exact_mut(16).enumerate() {
+        let digits = &text[32 * part..32 * (part + 1)];
+        bytes.copy_from_slice(&u128::from_str_radix(digits, 16).ok()?.to_be_bytes());
     }
     Some(hash)
-}
-
-fn digit(letter: u8) -> Option<u8> {
-    match letter {
-        b'0'..=b'9' => Some(letter - b'0'),
-        b'a'..=b'f' => Some(letter - b'a' + 10),
-        _ => None,
-    }
 }
 
 fn hex(hash: &Hash) -> String {

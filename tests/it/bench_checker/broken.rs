@@ -206,6 +206,18 @@ fn copies_that_could_be_avoided_are_found() {
             &[OnlyInevitableCopies],
         ),
         (
+            "published again after a clean stop",
+            |log| {
+                log.faults
+                    .push(fault(FaultKind::DaemonStop, STEP, 2 * STEP));
+                let mut close = seen(1, "close", None, None);
+                close.t = 31 * STEP;
+                log.broker.push(close);
+                log.publish(2, 7);
+            },
+            &[CleanStop],
+        ),
+        (
             "a copy after a clean stop",
             |log| {
                 log.faults

@@ -170,6 +170,18 @@ fn copies_that_a_loss_explains_are_not_broken() {
             &[],
         ),
         (
+            "published again after a stop while the broker took nothing",
+            |log| {
+                log.faults
+                    .push(fault(FaultKind::BrokerAlarm, STEP, 40 * STEP));
+                let mut close = seen(1, "close", None, None);
+                close.t = 31 * STEP;
+                log.broker.push(close);
+                log.publish(2, 7);
+            },
+            &[],
+        ),
+        (
             "dead letters published again on request",
             |log| {
                 log.plan.replays = true;
