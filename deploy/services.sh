@@ -11,12 +11,14 @@
 #   bash deploy/services.sh stop DIR       end it; the data stays
 #   bash deploy/services.sh remove DIR     end it at once and delete DIR
 #   bash deploy/services.sh install NAME...  rabbitmq postgres openssl pika cc
+#                                          xfs strace faketime iptables iproute
 #
 # DIR/env then holds KEY=VALUE lines: KIND and
 #   rabbitmq: AMQP_URL AMQP_PORT DIST_PORT BEAM_PID EPMD_PID EPMD_PORT NODE RABBITMQCTL LOG
 #   postgres: PG_URL PG_PORT PG_PID PG_DATA PG_BIN PG_SOCKETS LOG
-# HOOKWELL_MAX_MESSAGE_SIZE (bytes), read when an instance is made, limits what
-# RabbitMQ takes in one message.
+# Read when an instance is made: HOOKWELL_MAX_MESSAGE_SIZE (bytes) limits what
+# RabbitMQ takes in one message; HOOKWELL_POSTGRES_DATA (an empty directory, not
+# deleted with DIR) is where Postgres keeps its data, on another disk for example.
 #
 # Or source this file and call start_rabbitmq, start_postgres, service_value,
 # restart_service, stop_service, remove_service and install_missing.
@@ -84,6 +86,9 @@ postgres_bin() {
   [[ -n $newest ]] && printf '%s\n' "$newest"
 }
 
+# Some tools are in folders that are not on everybody's PATH.
+has_command() { PATH=$PATH:/usr/sbin:/sbin command -v "$1" >/dev/null; }
+
 tool_is_there() {
   case $1 in
     rabbitmq) rabbitmq_bin >/dev/null ;;
@@ -91,6 +96,9 @@ tool_is_there() {
     openssl) command -v openssl >/dev/null ;;
     pika) python_with_pika >/dev/null ;;
     cc) command -v cc >/dev/null && command -v pkg-config >/dev/null ;;
+    xfs) has_command mkfs.xfs && has_command xfs_io ;;
+    strace | faketime | iptables) has_command "$1" ;;
+    iproute) has_command ip ;;
     *) complain "unknown tool '$1'"; return 2 ;;
   esac
 }
@@ -102,6 +110,9 @@ packages_of() {
     openssl) echo openssl ;;
     pika) echo python3 python3-pika ;;
     cc) echo build-essential pkg-config ;;
+    xfs) echo xfsprogs ;;
+    iproute) echo iproute2 ;;
+    strace | faketime | iptables) echo "$1" ;;
   esac
 }
 
@@ -472,9 +483,11 @@ start_postgres() {
   prepare_dir "$1" || return 1
   choose_postgres_user
   mkdir -p "$dir/postgres" "$dir/log"
+  [[ -z ${HOOKWELL_POSTGRES_DATA-} ]] || ln -s "$HOOKWELL_POSTGRES_DATA" "$dir/postgres/data"
   if ((EUID == 0)); then
     let_through "$dir"
     chown "$postgres_user" "$dir/postgres"
+    [[ ! -L $dir/postgres/data ]] || chown "$postgres_user" "$HOOKWELL_POSTGRES_DATA"
     if ! as_postgres_user test -x "$dir/postgres"; then
       complain "user '$postgres_user', as whom root runs Postgres, cannot reach $dir: choose a directory under /tmp"
       return 1

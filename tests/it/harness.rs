@@ -14,7 +14,7 @@ pub mod proxy;
 pub mod services;
 pub mod store;
 
-pub use broker::{Broker, Delivery, Sink, fresh_vhost, own_broker};
+pub use broker::{Broker, Delivery, Sink, fresh_vhost, fresh_vhost_on, own_broker};
 pub use daemon::{Daemon, DaemonConfig, run_cli};
 pub use eventually::eventually;
 pub use ghl::{Answer, Client, Ghl};

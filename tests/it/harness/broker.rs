@@ -35,7 +35,7 @@ pub async fn fresh_vhost() -> Broker {
     let vhost = tokio::task::spawn_blocking(move || {
         let mut spare = SPARE.lock().unwrap();
         if spare.is_empty() {
-            *spare = make_vhosts(&control);
+            *spare = make_vhosts(&control, AT_ONCE);
         }
         spare.pop().unwrap()
     })
@@ -48,8 +48,20 @@ pub async fn fresh_vhost() -> Broker {
     }
 }
 
-fn make_vhosts(control: &str) -> Vec<String> {
-    let names: Vec<_> = (0..AT_ONCE)
+/// A virtual host on a broker of the caller's.
+pub async fn fresh_vhost_on(server: &OwnService) -> Broker {
+    let (url, control) = (server.value("AMQP_URL"), server.value("RABBITMQCTL"));
+    let made = tokio::task::spawn_blocking(move || make_vhosts(&control, 1)).await;
+    let vhost = made.unwrap().remove(0);
+    let (address, _) = url.rsplit_once('/').unwrap();
+    Broker {
+        url: format!("{address}/{vhost}"),
+        vhost,
+    }
+}
+
+fn make_vhosts(control: &str, count: usize) -> Vec<String> {
+    let names: Vec<_> = (0..count)
         .map(|_| format!("hookwell-test-{}", uuid::Uuid::new_v4().simple()))
         .collect();
     let list: Vec<_> = names.iter().map(|name| format!("<<\"{name}\">>")).collect();

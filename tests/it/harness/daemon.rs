@@ -19,6 +19,9 @@ use super::services::send_signal;
 /// How long a start or an end may take.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// So many lines of a log are shown after a failure.
+const LOG_LINES: usize = 100;
+
 /// The queue that gets everything, unless a test says otherwise.
 pub const ALL: &str = "hookwell.all";
 
@@ -43,6 +46,11 @@ pub struct DaemonConfig {
     pub variables: Vec<(String, String)>,
     /// Lines at the end of the file, such as more tables.
     pub tail: String,
+    /// Another build of the binary than the one under test.
+    pub binary: Option<PathBuf>,
+    /// A program, with its arguments, that runs the daemon. It has to become the daemon by exec, so
+    /// that signals reach it.
+    pub wrapper: Vec<String>,
 }
 
 impl DaemonConfig {
@@ -64,6 +72,8 @@ impl DaemonConfig {
             sections: BTreeMap::new(),
             variables: Vec::new(),
             tail: String::new(),
+            binary: None,
+            wrapper: Vec::new(),
         }
     }
 
@@ -126,7 +136,16 @@ impl DaemonConfig {
 }
 
 fn hookwell(config: &DaemonConfig) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_hookwell"));
+    let tested = || PathBuf::from(env!("CARGO_BIN_EXE_hookwell"));
+    let binary = config.binary.clone().unwrap_or_else(tested);
+    let mut command = match config.wrapper.split_first() {
+        Some((program, arguments)) => {
+            let mut command = Command::new(program);
+            command.args(arguments).arg(binary);
+            command
+        }
+        None => Command::new(binary),
+    };
     for (name, _) in std::env::vars_os() {
         // The machine's own settings must not reach into a test.
         if name.to_string_lossy().starts_with("HOOKWELL_") {
@@ -329,7 +348,10 @@ impl Daemon {
 impl Drop for Daemon {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            eprintln!("--- log of the daemon\n{}---", self.log());
+            let log = self.log();
+            let lines: Vec<_> = log.lines().collect();
+            let end = lines[lines.len().saturating_sub(LOG_LINES)..].join("\n");
+            eprintln!("--- log of the daemon, its end\n{end}\n---");
         }
         let _ = self.child.kill();
         let _ = self.child.wait();

@@ -18,7 +18,7 @@ impl OwnService {
     }
 
     /// The same with variables that `deploy/services.sh` reads.
-    pub async fn start_with(kind: &'static str, variables: &'static [(&str, &str)]) -> Self {
+    pub async fn start_with(kind: &'static str, variables: &[(&str, &str)]) -> Self {
         let dir = tempfile::Builder::new()
             .prefix("hookwell-own-")
             .tempdir()
@@ -73,6 +73,12 @@ impl OwnService {
         self.signal(self.main_pid_key(), "KILL");
     }
 
+    /// Kills its main process alone; children find out by themselves, as after an OOM kill.
+    pub fn kill9_parent(&self) {
+        let pid: u32 = self.value(self.main_pid_key()).parse().unwrap();
+        send_signal("KILL", &[pid]);
+    }
+
     /// Ends it in order; the data stays.
     pub async fn stop(&self) {
         self.services("stop", &[]).await;
@@ -83,27 +89,31 @@ impl OwnService {
         self.services("restart", &[]).await;
     }
 
-    async fn services(&self, verb: &'static str, variables: &'static [(&str, &str)]) {
+    async fn services(&self, verb: &'static str, variables: &[(&str, &str)]) {
         let dir = self.dir();
+        let variables: Vec<_> = variables
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+            .collect();
         // Starting takes seconds: other tasks of the test go on meanwhile.
-        tokio::task::spawn_blocking(move || services(verb, &dir, variables))
+        tokio::task::spawn_blocking(move || services(verb, &dir, &variables))
             .await
             .unwrap();
     }
 }
 
-fn services(verb: &str, dir: &Path, variables: &[(&str, &str)]) {
+fn services(verb: &str, dir: &Path, variables: &[(String, String)]) {
     if let Err(said) = try_services(verb, dir, variables) {
         panic!("{said}");
     }
 }
 
-fn try_services(verb: &str, dir: &Path, variables: &[(&str, &str)]) -> Result<(), String> {
+fn try_services(verb: &str, dir: &Path, variables: &[(String, String)]) -> Result<(), String> {
     let output = Command::new("bash")
         .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/services.sh"))
         .arg(verb)
         .arg(dir)
-        .envs(variables.iter().copied())
+        .envs(variables.iter().cloned())
         .stdin(Stdio::null())
         .output()
         .unwrap();

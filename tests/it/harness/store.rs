@@ -19,6 +19,15 @@ impl Backend {
     pub const ALL: [Self; 2] = [Self::Sqlite, Self::Postgres];
 }
 
+impl std::fmt::Display for Backend {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(match self {
+            Self::Sqlite => "sqlite",
+            Self::Postgres => "postgres",
+        })
+    }
+}
+
 /// A SQLite file that is removed with its folder.
 pub struct SqliteFile {
     dir: TempDir,
