@@ -1,0 +1,137 @@
+//! The lab: what a row is given, and what it comes back with.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::checker::{self, Counts, Invariant, Verdict};
+use crate::harness::Backend;
+use crate::random::Random;
+
+mod dump;
+mod finish;
+pub mod power;
+mod run;
+mod samples;
+mod scrapes;
+pub mod servers;
+mod setup;
+
+pub use run::Run;
+pub use setup::Setup;
+
+use servers::Servers;
+
+/// What a row is given.
+pub struct Lab {
+    /// The row's name.
+    pub row: &'static str,
+    /// The store it runs on.
+    pub store: Backend,
+    /// What chance starts from.
+    pub seed: u64,
+    /// Every cycle, or a slice.
+    pub whole: bool,
+    /// A place for its run, not there yet.
+    pub folder: PathBuf,
+    /// The shared servers.
+    pub servers: Arc<Servers>,
+}
+
+impl Lab {
+    /// What a run needs, to be completed and started.
+    pub fn setup(&self) -> Setup<'_> {
+        Setup::new(self)
+    }
+
+    /// So many cycles in a slice, so many in the whole row.
+    pub fn times(&self, slice: usize, whole: usize) -> usize {
+        if self.whole { whole } else { slice }
+    }
+
+    /// The row's own chance.
+    pub fn random(&self) -> Random {
+        Random::new(self.seed)
+    }
+}
+
+/// What came of a row.
+#[derive(Debug)]
+pub struct Outcome {
+    /// The verdict line.
+    pub line: String,
+    /// The same in a word or two.
+    pub word: String,
+    /// Whether it is as it should be.
+    pub passed: bool,
+    /// The figures, of a row that was carried through.
+    pub counts: Option<Counts>,
+    /// The invariants that do not hold.
+    violated: Vec<Invariant>,
+}
+
+impl Outcome {
+    /// A row that could not be carried through.
+    pub fn broken(line: String) -> Self {
+        Self {
+            line,
+            word: "could not be carried through".to_owned(),
+            passed: false,
+            counts: None,
+            violated: Vec::new(),
+        }
+    }
+
+    fn judged(verdict: &Verdict) -> Self {
+        let violated = verdict.violated();
+        Self {
+            line: verdict.line(),
+            word: match verdict.holds() {
+                true => "ok".to_owned(),
+                false => format!("FAILED {}", names(&violated)),
+            },
+            passed: verdict.holds(),
+            counts: Some(verdict.counts.clone()),
+            violated,
+        }
+    }
+
+    /// The same with what a row expected and did not find.
+    fn with_unmet(mut self, unmet: &[String]) -> Self {
+        if !unmet.is_empty() {
+            let line = self.line.trim_end_matches(" ok");
+            self.line = format!("{line} FAILED expected: {};", unmet.join(", "));
+            self.word = format!("FAILED {}", unmet.join(", "));
+            self.passed = false;
+        }
+        self
+    }
+
+    /// A control: it passes if this invariant was violated, and fails if nothing was noticed.
+    pub fn must_violate(mut self, invariant: Invariant) -> Self {
+        self.passed = self.violated.contains(&invariant);
+        let verdict = if self.passed { "ok" } else { "FAILED" };
+        // The examples of what is meant to be so are of no interest.
+        let figures = self.line.split(" FAILED").next().unwrap_or_default();
+        let broken = names(&self.violated);
+        self.line = format!("{figures} violated: {broken} (must: {invariant}) {verdict}");
+        self.word = match self.passed {
+            true => format!("{invariant} violated, as it must be"),
+            false => format!("FAILED: {invariant} not violated"),
+        };
+        self
+    }
+}
+
+fn names(invariants: &[Invariant]) -> String {
+    let names: Vec<_> = invariants.iter().map(ToString::to_string).collect();
+    names.join(" ")
+}
+
+/// Judges the folder of a run.
+///
+/// # Errors
+/// When it cannot be read.
+pub fn check(folder: &Path) -> Result<Outcome, String> {
+    let verdict = checker::judge(folder).map_err(|error| error.to_string())?;
+    Ok(Outcome::judged(&verdict))
+}

@@ -1,0 +1,124 @@
+//! Reads a store behind the daemon's back: the rows of the log, and the figures of its end state.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use futures_util::TryStreamExt;
+use sha2::{Digest, Sha256};
+use sqlx::sqlite::SqliteConnectOptions;
+use sqlx::{ConnectOptions, Connection, PgConnection, Row as _, SqliteConnection};
+
+use crate::records::{Clock, DeadLetter, Row, Taken, Writer};
+
+/// What a store says besides its rows.
+#[derive(Debug, Clone, Default)]
+pub struct Figures {
+    /// `log_head`.
+    pub head: i64,
+    /// The relay's cursor.
+    pub cursor: i64,
+    /// What its row says was published.
+    pub published: i64,
+    /// Entries of the quarantine.
+    pub quarantined: i64,
+    /// What is parked.
+    pub dead_letters: Vec<DeadLetter>,
+}
+
+const EVENTS: &str = "select position, event_key, app_id, body from events order by position";
+const FIGURES: &str = "select h.position as head, c.position as cursor, c.published as published, \
+     (select count(*) from quarantine) as quarantined \
+     from log_head h cross join cursors c where c.reader = 'relay'";
+const DEAD: &str = "select position, reason, state from dead_letters order by position";
+
+/// Both kinds of connection take the same statements.
+macro_rules! reading {
+    ($rows:ident, $figures:ident, $connection:ty) => {
+        async fn $rows(connection: &mut $connection, into: &Writer) -> sqlx::Result<()> {
+            let mut rows = sqlx::query(EVENTS).fetch(connection);
+            while let Some(row) = rows.try_next().await? {
+                into.write(&Row {
+                    position: row.try_get("position")?,
+                    id: row.try_get("event_key")?,
+                    app: row.try_get("app_id")?,
+                    sha256: hex(&Sha256::digest(row.try_get::<Vec<u8>, _>("body")?)),
+                });
+            }
+            Ok(())
+        }
+
+        async fn $figures(connection: &mut $connection) -> sqlx::Result<Figures> {
+            let row = sqlx::query(FIGURES).fetch_one(&mut *connection).await?;
+            let dead = sqlx::query(DEAD).fetch_all(connection).await?;
+            let letter = |row: &_| -> sqlx::Result<DeadLetter> {
+                let row: &<<$connection as Connection>::Database as sqlx::Database>::Row = row;
+                Ok(DeadLetter {
+                    position: row.try_get("position")?,
+                    reason: row.try_get("reason")?,
+                    state: row.try_get("state")?,
+                })
+            };
+            Ok(Figures {
+                head: row.try_get("head")?,
+                cursor: row.try_get("cursor")?,
+                published: row.try_get("published")?,
+                quarantined: row.try_get("quarantined")?,
+                dead_letters: dead.iter().map(letter).collect::<sqlx::Result<_>>()?,
+            })
+        }
+    };
+}
+
+reading!(postgres_rows, postgres_figures, PgConnection);
+reading!(sqlite_rows, sqlite_figures, SqliteConnection);
+
+/// Writes every row of the store at `url` into a file of a run. A store without a schema has none.
+pub async fn rows(url: &str, clock: &Clock, folder: &Path, name: &str) -> io::Result<()> {
+    let into = Writer::open(folder, name)?;
+    into.write(&Taken {
+        taken: clock.micros(),
+    });
+    let read = match url.starts_with("sqlite:") {
+        // Killed before it made the file, it has acknowledged nothing.
+        true if !file_of(url).exists() => Ok(()),
+        true => match sqlite(url).await {
+            Ok(mut connection) => sqlite_rows(&mut connection, &into).await,
+            Err(error) => Err(error),
+        },
+        false => match PgConnection::connect(url).await {
+            Ok(mut connection) => postgres_rows(&mut connection, &into).await,
+            Err(error) => Err(error),
+        },
+    };
+    into.finish();
+    match read {
+        // Or before its first migration.
+        Err(error) if error.to_string().contains("no such table") => Ok(()),
+        other => other.map_err(io::Error::other),
+    }
+}
+
+/// The figures of the store at `url`.
+pub async fn figures(url: &str) -> sqlx::Result<Figures> {
+    match url.starts_with("sqlite:") {
+        true => sqlite_figures(&mut sqlite(url).await?).await,
+        false => postgres_figures(&mut PgConnection::connect(url).await?).await,
+    }
+}
+
+async fn sqlite(url: &str) -> sqlx::Result<SqliteConnection> {
+    // Not read-only: the first one after a crash has to be able to recover the log.
+    let options = SqliteConnectOptions::from_str(url)?;
+    options.disable_statement_logging().connect().await
+}
+
+/// The file of a `sqlite://` URL.
+pub fn file_of(url: &str) -> PathBuf {
+    PathBuf::from(url.strip_prefix("sqlite://").unwrap_or(url))
+}
+
+/// Lower-case hex digits.
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}

@@ -1,0 +1,369 @@
+//! A run under way: load flows, things break, daemons die and start again. Everything is noted.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::ExitStatus;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::dump;
+use super::power::Disk;
+use super::samples::Sampler;
+use super::scrapes::Scraper;
+use super::servers::{Postgres, Rabbit, port};
+use crate::generator::{Generator, Settings};
+use crate::harness::{Daemon, DaemonConfig, Proxy, eventually, proxy};
+use crate::records::{
+    AFTER_CRASH, BROKER, Clock, Ended, FAULTS, Fault, FaultKind, Life, Resources, Writer, series,
+};
+use crate::sink::Sink;
+
+/// How long anything may take that is not under judgement.
+pub const WITHIN: Duration = Duration::from_secs(90);
+
+/// Where the log is.
+pub struct Store {
+    /// Its URL, straight to it.
+    pub url: String,
+    /// The server, where it has one.
+    pub postgres: Option<Postgres>,
+    /// What stands between it and the daemon.
+    pub proxy: Option<proxy::Postgres>,
+}
+
+impl Store {
+    pub(super) async fn sqlite(folder: &Path) -> Self {
+        std::fs::create_dir_all(folder).unwrap();
+        Self {
+            url: format!("sqlite://{}/hookwell.db", folder.display()),
+            postgres: None,
+            proxy: None,
+        }
+    }
+
+    pub(super) async fn behind_a_proxy(postgres: Postgres) -> Self {
+        Self {
+            url: postgres.url.clone(),
+            proxy: Some(proxy::Postgres::in_front_of(port(&postgres.url)).await),
+            postgres: Some(postgres),
+        }
+    }
+
+    pub(super) fn url_for_daemon(&self) -> String {
+        match &self.proxy {
+            Some(proxy) => proxy.line.url(&self.url, port(&self.url)),
+            None => self.url.clone(),
+        }
+    }
+
+    /// The network between a daemon and its Postgres, and what is said on it.
+    pub fn proxy(&self) -> &proxy::Postgres {
+        self.proxy.as_ref().expect("a row of Postgres")
+    }
+
+    /// The server that a row of Postgres harms.
+    pub fn server(&self) -> &Postgres {
+        self.postgres.as_ref().expect("a row of Postgres")
+    }
+
+    pub(super) fn wal(&self) -> Option<PathBuf> {
+        let file = self.postgres.is_none().then(|| dump::file_of(&self.url));
+        file.map(|file| PathBuf::from(format!("{}-wal", file.display())))
+    }
+}
+
+/// Where messages go.
+pub struct Broker {
+    /// The server and the virtual host.
+    pub rabbit: Rabbit,
+    /// What stands between it and the daemon, and writes down what it sees.
+    pub proxy: proxy::Amqp,
+}
+
+impl Broker {
+    pub(super) async fn behind_a_proxy(rabbit: Rabbit, clock: Clock, folder: &Path) -> Self {
+        let file = File::create(folder.join(BROKER)).unwrap();
+        let recorder = proxy::Recorder::new(clock.started(), file);
+        let proxy = proxy::Amqp::in_front_of(port(&rabbit.url), recorder).await;
+        Self { rabbit, proxy }
+    }
+
+    pub(super) fn url_for_daemon(&self) -> String {
+        self.proxy
+            .line
+            .url(&self.rabbit.url, port(&self.rabbit.url))
+    }
+}
+
+/// Copies the daemons' logs into the run's folder when it ends, however that is.
+pub(super) struct Logs {
+    pub from: DaemonConfig,
+    pub to: PathBuf,
+}
+
+impl Drop for Logs {
+    fn drop(&mut self) {
+        for entry in std::fs::read_dir(self.from.dir())
+            .into_iter()
+            .flatten()
+            .flatten()
+        {
+            let name = entry.file_name();
+            if name.to_string_lossy().ends_with(".log") {
+                let _ = std::fs::copy(entry.path(), self.to.join(name));
+            }
+        }
+    }
+}
+
+/// What a run is put together from.
+pub(super) struct Parts {
+    pub folder: PathBuf,
+    pub clock: Clock,
+    pub store: Store,
+    pub broker: Broker,
+    pub config: DaemonConfig,
+    pub settings: Settings,
+    pub sink: Sink,
+    pub sampler: Sampler,
+    pub scraper: Scraper,
+    /// Between the load and the daemon, where a row wants one. It stays when daemons come and go.
+    pub front: Option<Proxy>,
+    pub logs: Logs,
+    /// Last, so that it is unmounted when nothing uses it any more.
+    pub disk: Option<Disk>,
+}
+
+/// A run under way.
+pub struct Run {
+    /// Of the generator; none until the first daemon listens.
+    pub(super) load: Option<Generator>,
+    pub(super) daemon: Option<Daemon>,
+    pub(super) faults: Writer,
+    pub(super) lives: Vec<Life>,
+    pub(super) before: Option<Resources>,
+    pub(super) unmet: Vec<String>,
+    begun: usize,
+    crashes: usize,
+    pub(super) parts: Parts,
+}
+
+impl Run {
+    pub(super) fn new(parts: Parts) -> Self {
+        Self {
+            load: None,
+            daemon: None,
+            faults: Writer::open(&parts.folder, FAULTS).unwrap(),
+            lives: Vec::new(),
+            before: None,
+            unmet: Vec::new(),
+            begun: 0,
+            crashes: 0,
+            parts,
+        }
+    }
+
+    /// The store.
+    pub fn store(&self) -> &Store {
+        &self.parts.store
+    }
+
+    /// The broker.
+    pub fn broker(&self) -> &Broker {
+        &self.parts.broker
+    }
+
+    /// The network between the load and the daemon.
+    pub fn front(&self) -> &Proxy {
+        let front = self.parts.front.as_ref();
+        front.expect("set up behind a proxy")
+    }
+
+    /// The disk whose power can be cut.
+    pub fn disk(&self) -> &Disk {
+        self.parts.disk.as_ref().expect("set up on a disk")
+    }
+
+    /// What daemons are started with, from the next one on.
+    pub fn config(&mut self) -> &mut DaemonConfig {
+        &mut self.parts.config
+    }
+
+    /// The load.
+    pub fn load(&self) -> &Generator {
+        self.load.as_ref().expect("it starts with the first daemon")
+    }
+
+    /// The daemon.
+    pub fn daemon(&self) -> &Daemon {
+        self.daemon.as_ref().expect("a daemon that runs")
+    }
+
+    /// Waits until so many more events were answered 200.
+    pub async fn more(&self, count: usize) {
+        self.load().more(count, WITHIN).await;
+    }
+
+    /// Waits until so many more messages arrived.
+    pub async fn arrived(&self, count: usize) {
+        let goal = self.parts.sink.seen() + count;
+        self.parts.sink.wait_for(goal, WITHIN).await;
+    }
+
+    /// Waits until a value of `/metrics` is this one.
+    pub async fn becomes(&self, metric: &str, wanted: f64) {
+        eventually(&format!("{metric} is {wanted}"), WITHIN, async || {
+            (self.daemon().metric(metric).await == Some(wanted)).then_some(())
+        })
+        .await;
+    }
+
+    /// Something that must hold here and that no invariant says; goes into the verdict.
+    pub fn expect(&mut self, what: &str, holds: bool) {
+        if !holds {
+            self.unmet.push(what.to_owned());
+        }
+    }
+
+    /// Breaks something and heals it, noted from the one to the other.
+    pub async fn fault<T>(
+        &mut self,
+        kind: FaultKind,
+        what: &str,
+        deed: impl AsyncFnOnce(&mut Self) -> T,
+    ) -> T {
+        // Catching up with a first backlog takes memory that is kept for the next one: where there are
+        // several faults, what is held before the second counts.
+        if self.begun < 2 && self.daemon.is_some() {
+            self.before = Some(self.parts.sampler.now());
+        }
+        self.begun += 1;
+        let from = self.parts.clock.micros();
+        let result = deed(self).await;
+        self.faults.write(&Fault {
+            kind,
+            what: what.to_owned(),
+            from,
+            to: self.parts.clock.micros(),
+        });
+        self.faults.finish();
+        result
+    }
+
+    /// Starts a daemon and sends the load there.
+    pub async fn start_daemon(&mut self) {
+        let started = self.launch_daemon().await;
+        if let Err(said) = started {
+            panic!("the daemon ended: {said}");
+        }
+        let daemon = self.daemon();
+        eventually("the daemon is ready", WITHIN, async || {
+            (daemon.ready().await == Some(200)).then_some(())
+        })
+        .await;
+    }
+
+    /// Starts a daemon and waits only until it listens; says what it said if it ended before.
+    pub async fn launch_daemon(&mut self) -> Result<(), String> {
+        assert!(self.daemon.is_none(), "one daemon at a time");
+        let daemon = match Daemon::launch(&self.parts.config).await {
+            Ok(daemon) => daemon,
+            Err((code, log)) => {
+                self.died(Ended::Itself, code);
+                return Err(format!("{code:?}: {log}"));
+            }
+        };
+        self.parts.sampler.look_at(daemon.pid());
+        self.parts.scraper.follow(daemon.admin(), self.lives.len());
+        let mut address = daemon.address();
+        if let Some(front) = &self.parts.front {
+            front.lead_to(address.port());
+            address.set_port(front.port());
+        }
+        self.daemon = Some(daemon);
+        match &self.load {
+            Some(load) => load.point_at(&[address]),
+            None => {
+                let mut settings = self.parts.settings.clone();
+                settings.addresses = vec![address];
+                let (folder, clock) = (&self.parts.folder, self.parts.clock);
+                self.load = Some(Generator::start(folder, clock, settings));
+            }
+        }
+        Ok(())
+    }
+
+    /// Kills the daemon. The next one starts with [`Self::start_daemon`].
+    pub async fn kill_daemon(&mut self) {
+        let mut daemon = self.daemon.take().expect("a daemon that runs");
+        daemon.kill9();
+        self.died(Ended::Killed, None);
+    }
+
+    /// Waits for the end of a daemon that something else kills.
+    pub async fn daemon_dies(&mut self) {
+        let mut daemon = self.daemon.take().expect("a daemon that runs");
+        let status = daemon.wait(WITHIN).await;
+        let ended = match status.code() {
+            None => Ended::Killed,
+            Some(_) => Ended::Itself,
+        };
+        self.died(ended, status.code());
+    }
+
+    /// Notes that the last start came to nothing because something killed it.
+    pub fn start_was_killed(&mut self) {
+        if let Some(life) = self.lives.last_mut() {
+            life.ended = Ended::Killed;
+        }
+    }
+
+    /// Asks the daemon to end and waits; how it ended, and how long it took.
+    pub async fn stop_daemon(&mut self) -> (ExitStatus, Duration) {
+        let mut daemon = self.daemon.take().expect("a daemon that runs");
+        let metrics = series(&daemon.metrics().await);
+        let (t_asked, asked) = (self.parts.clock.micros(), Instant::now());
+        daemon.signal("TERM");
+        let status = daemon.wait(WITHIN).await;
+        self.parts.scraper.ended();
+        self.lives.push(Life {
+            ended: Ended::Stopped,
+            t_asked,
+            t_ended: self.parts.clock.micros(),
+            exit: status.code(),
+            metrics,
+            at_rest: false,
+        });
+        (status, asked.elapsed())
+    }
+
+    fn died(&mut self, ended: Ended, exit: Option<i32>) {
+        self.lives.push(Life {
+            ended,
+            t_asked: 0,
+            t_ended: self.parts.clock.micros(),
+            exit,
+            metrics: self.parts.scraper.ended(),
+            at_rest: false,
+        });
+    }
+
+    /// Writes down the rows that a recovery left, while nobody can post.
+    pub async fn look_after_crash(&mut self) {
+        self.crashes += 1;
+        let name = format!("{AFTER_CRASH}-{:03}.jsonl", self.crashes);
+        let Parts {
+            store,
+            clock,
+            folder,
+            ..
+        } = &self.parts;
+        dump::rows(&store.url, clock, folder, &name).await.unwrap();
+    }
+
+    /// The folder.
+    pub fn folder(&self) -> &Path {
+        &self.parts.folder
+    }
+}

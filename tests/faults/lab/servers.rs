@@ -1,0 +1,98 @@
+//! The servers of a bench: one Postgres and one RabbitMQ that rows share, started when the first row
+//! wants them, and those that a row has for itself because it harms them.
+
+use std::sync::Arc;
+
+use sqlx::{Connection, PgConnection};
+use tokio::sync::OnceCell;
+
+use crate::harness::store::fresh_database;
+use crate::harness::{OwnService, fresh_vhost_on};
+
+/// The shared ones.
+#[derive(Default)]
+pub struct Servers {
+    postgres: OnceCell<Arc<OwnService>>,
+    rabbitmq: OnceCell<Arc<OwnService>>,
+}
+
+/// A Postgres, and a database on it.
+#[derive(Clone)]
+pub struct Postgres {
+    /// The server.
+    pub server: Arc<OwnService>,
+    /// The database's URL, straight to the server.
+    pub url: String,
+}
+
+/// A RabbitMQ, and a virtual host on it.
+#[derive(Clone)]
+pub struct Rabbit {
+    /// The server.
+    pub server: Arc<OwnService>,
+    /// The virtual host's URL, straight to the server.
+    pub url: String,
+    /// Its name.
+    pub vhost: String,
+}
+
+impl Servers {
+    /// A fresh database on the shared Postgres.
+    pub async fn postgres(&self) -> Postgres {
+        let start = async || Arc::new(OwnService::start("postgres").await);
+        let server = Arc::clone(self.postgres.get_or_init(start).await);
+        let url = fresh_database(&server.value("PG_URL")).await;
+        Postgres { server, url }
+    }
+
+    /// The version of Postgres, where one ran.
+    pub async fn postgres_version(&self) -> Option<String> {
+        let url = self.postgres.get()?.value("PG_URL");
+        let mut connection = PgConnection::connect(&url).await.ok()?;
+        let version = sqlx::query_scalar("show server_version");
+        version.fetch_one(&mut connection).await.ok()
+    }
+
+    /// A fresh virtual host on the shared RabbitMQ.
+    pub async fn rabbit(&self) -> Rabbit {
+        let start = async || Arc::new(OwnService::start("rabbitmq").await);
+        let server = Arc::clone(self.rabbitmq.get_or_init(start).await);
+        let fresh = fresh_vhost_on(&server).await;
+        Rabbit {
+            server,
+            url: fresh.url,
+            vhost: fresh.vhost,
+        }
+    }
+}
+
+/// A Postgres that a row may harm, with its data on `disk` if one is given.
+pub async fn own_postgres(data: Option<&str>) -> Postgres {
+    let variables: Vec<_> = data
+        .map(|data| ("HOOKWELL_POSTGRES_DATA", data))
+        .into_iter()
+        .collect();
+    let server = OwnService::start_with("postgres", &variables).await;
+    let url = server.value("PG_URL");
+    Postgres {
+        server: Arc::new(server),
+        url,
+    }
+}
+
+/// A RabbitMQ that a row may harm.
+pub async fn own_rabbit() -> Rabbit {
+    let server = OwnService::start("rabbitmq").await;
+    Rabbit {
+        url: server.value("AMQP_URL"),
+        vhost: "/".to_owned(),
+        server: Arc::new(server),
+    }
+}
+
+/// The port in a URL.
+pub fn port(url: &str) -> u16 {
+    let (_, rest) = url.rsplit_once(':').expect("a URL with a port");
+    let port = rest.split('/').next().and_then(|port| port.parse().ok());
+    port.expect("a port is a number")
+}

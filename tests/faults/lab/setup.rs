@@ -1,0 +1,179 @@
+//! What a run stands on: servers, a store, a broker, a daemon, load and a sink; and their start.
+
+use std::net::{Ipv4Addr, SocketAddr};
+
+use super::Lab;
+use super::power::Disk;
+use super::run::{Broker, Logs, Parts, Run, Store};
+use super::samples::Sampler;
+use super::scrapes::Scraper;
+use super::servers;
+use crate::generator::Settings;
+use crate::harness::daemon::ALL;
+use crate::harness::{Backend, DaemonConfig, Proxy};
+use crate::records::{self, Clock, Plan};
+use crate::sink::Sink;
+
+/// Events a second, unless a row says otherwise: what two cores carry beside two servers.
+const RATE: f64 = 200.0;
+
+/// A run to be started.
+pub struct Setup<'a> {
+    lab: &'a Lab,
+    own_broker: bool,
+    own_postgres: bool,
+    disk: bool,
+    daemon: Box<dyn FnOnce(DaemonConfig) -> DaemonConfig>,
+    load: Settings,
+    plan: Plan,
+    later: bool,
+    front: bool,
+}
+
+impl<'a> Setup<'a> {
+    pub(super) fn new(lab: &'a Lab) -> Self {
+        Self {
+            lab,
+            own_broker: false,
+            own_postgres: false,
+            disk: false,
+            daemon: Box::new(|config| config),
+            // The address is known when the first daemon listens.
+            load: Settings::new(SocketAddr::from((Ipv4Addr::LOCALHOST, 1)), RATE, lab.seed),
+            plan: Plan {
+                row: lab.row.to_owned(),
+                store: lab.store.to_string(),
+                seed: lab.seed,
+                ..Plan::default()
+            },
+            later: false,
+            front: false,
+        }
+    }
+
+    /// With a RabbitMQ that the row may harm.
+    pub fn own_broker(mut self) -> Self {
+        self.own_broker = true;
+        self
+    }
+
+    /// With a Postgres that the row may harm, where the store is one.
+    pub fn own_postgres(mut self) -> Self {
+        self.own_postgres = true;
+        self
+    }
+
+    /// With the store on a disk whose power can be cut.
+    pub fn on_a_disk(mut self) -> Self {
+        self.disk = true;
+        self.own_postgres()
+    }
+
+    /// With a proxy between the load and the daemon.
+    pub fn behind_a_proxy(mut self) -> Self {
+        self.front = true;
+        self
+    }
+
+    /// With other settings of the daemon; without, it runs as it ships.
+    pub fn daemon(mut self, change: impl FnOnce(DaemonConfig) -> DaemonConfig + 'static) -> Self {
+        self.daemon = Box::new(change);
+        self
+    }
+
+    /// With the build that has failpoints, and these of them on.
+    pub fn failpoints(self, points: &'static str) -> Self {
+        self.daemon(move |mut config| {
+            let binary = std::env::var_os(crate::abilities::FAILPOINTS_BINARY);
+            config.binary = binary.map(Into::into);
+            config
+                .variables
+                .push(("FAILPOINTS".to_owned(), points.to_owned()));
+            config
+        })
+    }
+
+    /// With other load.
+    pub fn load(mut self, change: impl FnOnce(&mut Settings)) -> Self {
+        change(&mut self.load);
+        self
+    }
+
+    /// With other allowances of the checker.
+    pub fn plan(mut self, change: impl FnOnce(&mut Plan)) -> Self {
+        change(&mut self.plan);
+        self
+    }
+
+    /// Without a daemon at first; the load starts with the first one.
+    pub fn without_daemon(mut self) -> Self {
+        self.later = true;
+        self
+    }
+
+    /// Starts everything.
+    pub async fn start(self) -> Run {
+        let folder = self.lab.folder.clone();
+        std::fs::create_dir_all(&folder).unwrap();
+        let clock = Clock::start();
+        records::save(&folder, records::PLAN, &self.plan).unwrap();
+        let disk = self.disk.then(|| Disk::new(&folder));
+        let store = self.store(disk.as_ref()).await;
+        let rabbit = match self.own_broker {
+            true => servers::own_rabbit().await,
+            false => self.lab.servers.rabbit().await,
+        };
+        let broker = Broker::behind_a_proxy(rabbit, clock, &folder).await;
+        let config = DaemonConfig::new(&store.url_for_daemon()).broker(&broker.url_for_daemon());
+        let config = (self.daemon)(config);
+        let sink = Sink::start(&folder, clock, &broker.rabbit.url, &[ALL]);
+        let sampler = Sampler::start(store.wal());
+        let scraper = Scraper::start(&folder, clock);
+        let front = match self.front {
+            // It leads somewhere when the first daemon listens.
+            true => Some(Proxy::in_front_of(1).await),
+            false => None,
+        };
+        let logs = Logs {
+            from: config.clone(),
+            to: folder.clone(),
+        };
+        let mut run = Run::new(Parts {
+            logs,
+            folder,
+            clock,
+            disk,
+            store,
+            broker,
+            config,
+            settings: self.load,
+            sink,
+            sampler,
+            scraper,
+            front,
+        });
+        if !self.later {
+            run.start_daemon().await;
+        }
+        run
+    }
+
+    async fn store(&self, disk: Option<&Disk>) -> Store {
+        let root = disk.map_or(self.lab.folder.as_path(), Disk::path);
+        match self.lab.store {
+            Backend::Sqlite => Store::sqlite(&root.join("store")).await,
+            Backend::Postgres => {
+                let postgres = if self.own_postgres {
+                    let data = disk.map(|disk| disk.path().join("data"));
+                    if let Some(data) = &data {
+                        std::fs::create_dir(data).unwrap();
+                    }
+                    servers::own_postgres(data.as_ref().and_then(|data| data.to_str())).await
+                } else {
+                    self.lab.servers.postgres().await
+                };
+                Store::behind_a_proxy(postgres).await
+            }
+        }
+    }
+}

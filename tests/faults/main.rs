@@ -1,0 +1,247 @@
+//! The fault bench: breaks one thing at a time under load, and judges from logs alone whether
+//! everything answered 200 arrived, in order, without copies that could be avoided.
+//!
+//!     cargo test --test faults -- list
+//!     cargo test --test faults -- run first --store sqlite --results results.md
+//!     cargo test --test faults -- check FOLDER
+//!
+//! `bash tests/faults/run.sh` installs what is missing, builds, and runs it.
+// A piece that no row uses yet is not dead.
+#![allow(clippy::unwrap_used, dead_code)]
+
+mod abilities;
+mod checker;
+mod generator;
+mod lab;
+mod random;
+mod records;
+mod report;
+mod rows;
+mod sink;
+
+/// What the integration tests stand on. Named in this way so that its own rooms are found.
+#[path = "../it"]
+mod it {
+    pub mod harness;
+}
+use it::harness;
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Instant;
+
+use clap::{Parser, Subcommand, ValueEnum};
+use futures_util::FutureExt;
+
+use abilities::Abilities;
+use harness::Backend;
+use lab::servers::Servers;
+use lab::{Lab, Outcome};
+use report::{Report, Result as RowResult};
+use rows::Row;
+
+/// Break things under load and judge what came out.
+#[derive(Parser)]
+#[command(name = "faults", disable_version_flag = true)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Show the rows: what breaks, on which stores, what they need.
+    List,
+    /// Run rows: ids (F-01), groups (F), `first` (the slice of every change) or `all`.
+    Run(RunArguments),
+    /// Judge the kept folder of a run again.
+    Check {
+        /// The folder.
+        folder: PathBuf,
+    },
+}
+
+#[derive(clap::Args)]
+struct RunArguments {
+    /// Rows, groups, `first` or `all`.
+    #[arg(required = true)]
+    rows: Vec<String>,
+    /// Only on this store.
+    #[arg(long)]
+    store: Option<Store>,
+    /// What chance starts from; the same seed makes the same load and the same moments.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Every cycle of a row; otherwise, with `first` or a row's name, a slice of them.
+    #[arg(long)]
+    whole: bool,
+    /// Write a table in Markdown here.
+    #[arg(long)]
+    results: Option<PathBuf>,
+    /// Keep the folders of the runs, good ones too; so does the variable HOOKWELL_TEST_KEEP.
+    #[arg(long)]
+    keep: bool,
+    /// A row that cannot run here is a failure.
+    #[arg(long)]
+    strict: bool,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Store {
+    Sqlite,
+    Postgres,
+}
+
+impl Store {
+    fn is(self, backend: Backend) -> bool {
+        match self {
+            Self::Sqlite => backend == Backend::Sqlite,
+            Self::Postgres => backend == Backend::Postgres,
+        }
+    }
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let outcome = match Arguments::parse().command {
+        Command::List => list(),
+        Command::Check { folder } => lab::check(&folder).map(|outcome| {
+            println!("{}", outcome.line);
+            outcome.passed
+        }),
+        Command::Run(arguments) => run(arguments).await,
+    };
+    match outcome {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(said) => {
+            eprintln!("error: {said}");
+            ExitCode::from(64)
+        }
+    }
+}
+
+fn list() -> Result<bool, String> {
+    println!(
+        "{:<13} {:<16} {:<5} {:<62} needs",
+        "row", "stores", "first", "what breaks"
+    );
+    for row in rows::ROWS {
+        let stores: Vec<_> = row.stores.iter().map(|store| store.to_string()).collect();
+        let needs: Vec<_> = row.needs.iter().map(ToString::to_string).collect();
+        let first = if row.first { "yes" } else { "" };
+        println!(
+            "{:<13} {:<16} {first:<5} {:<62} {}",
+            row.id,
+            stores.join(" "),
+            row.title,
+            needs.join(", ")
+        );
+    }
+    Ok(true)
+}
+
+async fn run(arguments: RunArguments) -> Result<bool, String> {
+    let rows =
+        rows::chosen(&arguments.rows).map_err(|name| format!("no row is called '{name}'"))?;
+    let whole = arguments.whole || arguments.rows.iter().any(|name| name == "all");
+    let folder = tempfile::Builder::new()
+        .prefix("hookwell-faults-")
+        .tempdir()
+        .map_err(|error| error.to_string())?;
+    // A Postgres of another user has to pass through to a disk below.
+    let passable = std::fs::Permissions::from_mode(0o711);
+    std::fs::set_permissions(folder.path(), passable).map_err(|error| error.to_string())?;
+    let abilities = Abilities::probe();
+    println!("this machine: {abilities}");
+    // A row that breaks says so in its verdict; where it broke is enough beside that.
+    std::panic::set_hook(Box::new(|panic| eprintln!("{panic}")));
+
+    let servers = Arc::new(Servers::default());
+    let mut report = Report::new(arguments.seed, whole, &abilities);
+    let only = |store: &Backend| arguments.store.is_none_or(|wanted| wanted.is(*store));
+    let keep = arguments.keep || std::env::var_os("HOOKWELL_TEST_KEEP").is_some();
+    let (mut kept, mut was_interrupted) = (keep, false);
+    let rows = rows
+        .iter()
+        .flat_map(|row| row.stores.iter().copied().map(move |store| (*row, store)));
+    for (row, store) in rows.filter(|(_, store)| only(store)) {
+        let missing = abilities.missing(row.needs);
+        let began = Instant::now();
+        let result = if missing.is_empty() {
+            let lab = Lab {
+                row: row.id,
+                store,
+                seed: arguments.seed,
+                whole,
+                folder: folder.path().join(format!("{}-{store}", row.id)),
+                servers: Arc::clone(&servers),
+            };
+            let folder = lab.folder.clone();
+            tokio::select! {
+                outcome = guarded(row, lab) => {
+                    if !outcome.passed {
+                        kept = true;
+                    } else if !keep {
+                        let _ = std::fs::remove_dir_all(folder);
+                    }
+                    RowResult::Ran(outcome)
+                }
+                // Everything that was started ends with what is dropped here.
+                () = interrupted() => {
+                    was_interrupted = true;
+                    break;
+                }
+            }
+        } else {
+            let names: Vec<_> = missing.iter().map(ToString::to_string).collect();
+            RowResult::NotRun(format!("needs {}", names.join(", ")))
+        };
+        report.add(row, store, began.elapsed(), result);
+    }
+    if kept {
+        println!("kept: {}", folder.keep().display());
+    }
+    report.print_sum();
+    if let Some(path) = &arguments.results {
+        write(path, &report.markdown(&servers).await)?;
+    }
+    if was_interrupted {
+        return Err("interrupted".to_owned());
+    }
+    Ok(report.passed(arguments.strict))
+}
+
+/// A row that panics has not shown anything: that is a failure of its own kind.
+async fn guarded(row: &Row, lab: Lab) -> Outcome {
+    let head = format!("{} {} seed={}", lab.row, lab.store, lab.seed);
+    let ran = std::panic::AssertUnwindSafe((row.run)(lab))
+        .catch_unwind()
+        .await;
+    ran.unwrap_or_else(|panic| {
+        let said = panic
+            .downcast_ref::<String>()
+            .map(String::as_str)
+            .or_else(|| panic.downcast_ref::<&str>().copied())
+            .unwrap_or("panicked");
+        Outcome::broken(format!(
+            "{head} broken: {}",
+            said.lines().next().unwrap_or_default()
+        ))
+    })
+}
+
+async fn interrupted() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut terminate = signal(SignalKind::terminate()).unwrap();
+    tokio::select! {
+        _ = tokio::signal::ctrl_c() => (),
+        _ = terminate.recv() => (),
+    }
+}
+
+fn write(path: &Path, text: &str) -> Result<(), String> {
+    std::fs::write(path, text).map_err(|error| format!("{}: {error}", path.display()))
+}

@@ -1,0 +1,159 @@
+//! The verdict lines of a bench as they come, its sum, and the table in Markdown.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use crate::abilities::{Abilities, said};
+use crate::checker::Counts;
+use crate::harness::Backend;
+use crate::lab::Outcome;
+use crate::lab::servers::Servers;
+use crate::rows::Row;
+
+/// What came of a row on a store.
+pub enum Result {
+    /// It was carried through, or broke.
+    Ran(Outcome),
+    /// It could not run here, with the reason.
+    NotRun(String),
+}
+
+/// What came of all of them.
+pub struct Report {
+    head: String,
+    lines: Vec<Line>,
+}
+
+struct Line {
+    row: &'static str,
+    title: &'static str,
+    store: Backend,
+    seconds: u64,
+    result: Result,
+}
+
+impl Report {
+    /// One without rows.
+    pub fn new(seed: u64, whole: bool, abilities: &Abilities) -> Self {
+        let cycles = if whole {
+            "every cycle"
+        } else {
+            "a slice of the cycles"
+        };
+        Self {
+            head: format!("Seed {seed}, {cycles}. This machine: {abilities}."),
+            lines: Vec::new(),
+        }
+    }
+
+    /// Prints the verdict of a row and keeps it.
+    pub fn add(&mut self, row: &'static Row, store: Backend, took: Duration, result: Result) {
+        match &result {
+            Result::Ran(outcome) => println!("{} ({} s)", outcome.line, took.as_secs()),
+            Result::NotRun(reason) => println!("{} {store} not run: {reason}", row.id),
+        }
+        self.lines.push(Line {
+            row: row.id,
+            title: row.title,
+            store,
+            seconds: took.as_secs(),
+            result,
+        });
+    }
+
+    fn count(&self, is: impl Fn(&Result) -> bool) -> usize {
+        self.lines.iter().filter(|line| is(&line.result)).count()
+    }
+
+    fn failed(&self) -> usize {
+        self.count(|result| matches!(result, Result::Ran(outcome) if !outcome.passed))
+    }
+
+    fn not_run(&self) -> usize {
+        self.count(|result| matches!(result, Result::NotRun(_)))
+    }
+
+    /// Whether nothing failed; when `strict`, whether everything ran, too.
+    pub fn passed(&self, strict: bool) -> bool {
+        self.failed() == 0 && !(strict && self.not_run() > 0)
+    }
+
+    fn sum(&self) -> String {
+        let passed = self.count(|result| matches!(result, Result::Ran(outcome) if outcome.passed));
+        format!(
+            "{passed} passed, {} failed, {} not run",
+            self.failed(),
+            self.not_run()
+        )
+    }
+
+    /// The last line.
+    pub fn print_sum(&self) {
+        println!("{}", self.sum());
+    }
+
+    /// A table for people, with what it was measured on.
+    pub async fn markdown(&self, servers: &Servers) -> String {
+        let mut text = String::from("# Faults\n\n");
+        writeln!(text, "{}: {}.\n\n{}\n", today(), self.sum(), self.head).unwrap();
+        writeln!(text, "{}\n", versions(servers).await).unwrap();
+        text.push_str(
+            "| Row | What breaks | Store | Verdict | Answered 200 | Rows | Arrived | Lost | Copies (allowed) | Out of order | Seconds |\n\
+             |---|---|---|---|--:|--:|--:|--:|--:|--:|--:|\n",
+        );
+        for line in &self.lines {
+            let Line {
+                row,
+                title,
+                store,
+                seconds,
+                result,
+            } = line;
+            let (word, counts) = match result {
+                Result::Ran(outcome) => (outcome.word.clone(), outcome.counts.as_ref()),
+                Result::NotRun(reason) => (format!("not run: {reason}"), None),
+            };
+            let figures = counts.map_or_else(
+                || " | | | | | ".to_owned(),
+                |counts| {
+                    let Counts { acked, rows, seen, lost, duplicated, allowed, order_violations, .. } = counts;
+                    format!("{acked} | {rows} | {seen} | {lost} | {duplicated} ({allowed}) | {order_violations}")
+                },
+            );
+            writeln!(
+                text,
+                "| {row} | {title} | {store} | {word} | {figures} | {seconds} |"
+            )
+            .unwrap();
+        }
+        text
+    }
+}
+
+fn today() -> String {
+    said("date", &["-u", "+%Y-%m-%d"]).unwrap_or_default()
+}
+
+async fn versions(servers: &Servers) -> String {
+    let postgres = servers.postgres_version().await;
+    let rabbit = said("dpkg-query", &["-W", "-f", "${Version}", "rabbitmq-server"]);
+    let unknown = || "unknown".to_owned();
+    format!(
+        "Linux {}, {} processors; Postgres {}, RabbitMQ {}, SQLite {}; {}.",
+        said("uname", &["-r"]).unwrap_or_else(unknown),
+        std::thread::available_parallelism().map_or(0, usize::from),
+        postgres.unwrap_or_else(unknown),
+        rabbit.unwrap_or_else(unknown),
+        sqlite_version().await.unwrap_or_else(unknown),
+        said("rustc", &["--version"]).unwrap_or_else(unknown),
+    )
+}
+
+async fn sqlite_version() -> Option<String> {
+    use sqlx::Connection;
+    let mut connection = sqlx::SqliteConnection::connect("sqlite::memory:")
+        .await
+        .ok()?;
+    let version = sqlx::query_scalar("select sqlite_version()");
+    version.fetch_one(&mut connection).await.ok()
+}

@@ -1,0 +1,117 @@
+//! The registry of rows: what can go wrong, one at a time, and what it needs.
+//!
+//! To add a row: write one short `async fn(Lab) -> Outcome` in the room of the part that fails
+//! (`rows/broker.rs` and so on), and name it in [`ROWS`]. It reads like the table it comes from:
+//!
+//! ```ignore
+//! /// F-01: the broker is killed under load and comes back.
+//! pub async fn killed(lab: Lab) -> Outcome {
+//!     let mut run = lab.setup().own_broker().start().await;        // servers, daemon, load, sink
+//!     for _ in 0..lab.times(3, 20) {                               // the slice, the whole row
+//!         run.more(200).await;                                     // load flows
+//!         run.fault("broker kill -9", async |run| {                // what breaks: noted with its times
+//!             run.broker.server.kill9();
+//!             run.more(200).await;                                 // ingest does not feel it
+//!             run.broker.server.restart().await;
+//!         })
+//!         .await;
+//!     }
+//!     run.judge().await                                            // heal, drain, dump, verdict
+//! }
+//! ```
+//!
+//! A row asserts nothing that an invariant of the checker says already. What only this row can know (an
+//! answer, an exit code, a gauge) it states with [`Run::expect`](crate::lab::Run::expect), which goes
+//! into the verdict. What cannot happen at all panics; the row is then `broken`, and fails.
+
+use std::pin::Pin;
+
+use crate::abilities::Ability;
+use crate::harness::Backend;
+use crate::lab::{Lab, Outcome};
+
+mod broker;
+mod postgres;
+mod process;
+mod sqlite;
+
+/// A row of the table of faults.
+pub struct Row {
+    /// Its name there.
+    pub id: &'static str,
+    /// What breaks.
+    pub title: &'static str,
+    /// Where it makes sense.
+    pub stores: &'static [Backend],
+    /// What the machine must be able to do.
+    pub needs: &'static [Ability],
+    /// Whether it belongs to the first slice.
+    pub first: bool,
+    /// What it does.
+    pub run: fn(Lab) -> Pin<Box<dyn Future<Output = Outcome>>>,
+}
+
+impl Row {
+    /// The letter of its group.
+    pub fn group(&self) -> &'static str {
+        self.id.split('-').next().unwrap_or(self.id)
+    }
+}
+
+const BOTH: &[Backend] = &Backend::ALL;
+const SQLITE: &[Backend] = &[Backend::Sqlite];
+const POSTGRES: &[Backend] = &[Backend::Postgres];
+const POWER: &[Ability] = &[Ability::Root, Ability::PowerCut];
+const POWER_CONTROL: &[Ability] = &[Ability::Root, Ability::PowerCut, Ability::Failpoints];
+
+macro_rules! row {
+    ($id:literal, $title:literal, $stores:expr, $needs:expr, first: $first:literal, $run:path) => {
+        Row {
+            id: $id,
+            title: $title,
+            stores: $stores,
+            needs: $needs,
+            first: $first,
+            run: |lab| Box::pin($run(lab)),
+        }
+    };
+}
+
+/// Every row there is.
+#[rustfmt::skip]
+pub const ROWS: &[Row] = &[
+    row!("P-02", "kill -9 of the postmaster under load", POSTGRES, &[], first: true, postgres::killed),
+    row!("P-03", "power cut of Postgres", POSTGRES, POWER, first: true, postgres::power_cut),
+    row!("P-03-commit", "the same with synchronous_commit off: must lose", POSTGRES, POWER_CONTROL, first: true, postgres::power_cut_without_synchronous_commit),
+    row!("P-03-fsync", "the same with fsync off: must lose", POSTGRES, POWER_CONTROL, first: true, postgres::power_cut_without_fsync),
+    row!("L-01", "kill -9 at the N-th fsync", SQLITE, &[Ability::Strace], first: true, sqlite::killed_at_fsync),
+    row!("L-02", "power cut under SQLite", SQLITE, POWER, first: true, sqlite::power_cut),
+    row!("L-02-normal", "the same with synchronous NORMAL: must lose", SQLITE, POWER_CONTROL, first: true, sqlite::power_cut_without_full),
+    row!("F-01", "kill -9 of the broker under load", BOTH, &[], first: true, broker::killed),
+    row!("F-08", "disk alarm of the broker", BOTH, &[], first: true, broker::disk_alarm),
+    row!("D-01", "kill -9 of the daemon at random times", BOTH, &[], first: true, process::killed),
+    row!("D-03", "SIGTERM under load, with a slow client", BOTH, &[], first: true, process::terminated),
+];
+
+/// The rows that arguments name: ids, groups, `first` or `all`.
+///
+/// # Errors
+/// The argument that names nothing.
+pub fn chosen(arguments: &[String]) -> Result<Vec<&'static Row>, String> {
+    let mut rows: Vec<&Row> = Vec::new();
+    for argument in arguments {
+        let wanted = |row: &&Row| match argument.as_str() {
+            "all" => true,
+            "first" => row.first,
+            name => row.id.eq_ignore_ascii_case(name) || row.group().eq_ignore_ascii_case(name),
+        };
+        let named: Vec<_> = ROWS.iter().filter(wanted).collect();
+        if named.is_empty() {
+            return Err(argument.clone());
+        }
+        rows.extend(named);
+    }
+    // In the table's order, each once.
+    let is_chosen = |row: &&Row| rows.iter().any(|chosen| chosen.id == row.id);
+    Ok(ROWS.iter().filter(is_chosen).collect())
+}

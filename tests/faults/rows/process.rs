@@ -1,0 +1,57 @@
+//! The daemon's process (rows D).
+
+use std::time::Duration;
+
+use tokio::time::sleep;
+
+use crate::harness::Client;
+use crate::lab::{Lab, Outcome};
+use crate::records::FaultKind;
+
+/// D-01: the daemon is killed at random times.
+pub async fn killed(lab: Lab) -> Outcome {
+    let mut random = lab.random();
+    let mut run = lab.setup().start().await;
+    run.more(200).await;
+    for _ in 0..lab.times(10, 100) {
+        sleep(random.duration(Duration::ZERO, Duration::from_millis(1500))).await;
+        run.fault(
+            FaultKind::DaemonKill,
+            "kill -9 of the daemon",
+            async |run| {
+                run.kill_daemon().await;
+                run.look_after_crash().await;
+                run.start_daemon().await;
+            },
+        )
+        .await;
+    }
+    run.more(200).await;
+    run.judge().await
+}
+
+/// D-03: the daemon is asked to end under load, while a client sends its head a byte at a time.
+pub async fn terminated(lab: Lab) -> Outcome {
+    let mut run = lab
+        .setup()
+        .plan(|plan| plan.other_clients = true)
+        .start()
+        .await;
+    for _ in 0..lab.times(3, 50) {
+        run.more(200).await;
+        let mut slow = Client::connect(run.daemon().address()).await.unwrap();
+        slow.write(b"POST /webhooks/ghl HTTP/1.1\r\nhost: hook")
+            .await
+            .unwrap();
+        run.fault(FaultKind::DaemonStop, "SIGTERM", async |run| {
+            let (status, _) = run.stop_daemon().await;
+            run.expect("it ends with 0", status.code() == Some(0));
+            let closed = slow.is_closed(Duration::from_secs(1)).await;
+            run.expect("the slow client is not left hanging", closed);
+            run.look_after_crash().await;
+            run.start_daemon().await;
+        })
+        .await;
+    }
+    run.judge().await
+}
