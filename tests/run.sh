@@ -83,7 +83,7 @@ start_services() {
 
 documentation() { RUSTDOCFLAGS='-D warnings' cargo doc --no-deps --locked; }
 
-shell_scripts() { shellcheck -x deploy/*.sh tests/*.sh .ci/run; }
+shell_scripts() { shellcheck -x deploy/*.sh tests/*.sh tests/faults/*.sh .ci/run; }
 
 # Everything runs even after a failure; what it prints is kept for the sums.
 rust_tests() {
@@ -150,7 +150,7 @@ if (($#)); then
   step "cargo test $*" rust_tests --lib --bins --tests -- "$@"
 else
   step 'cargo fmt' cargo fmt --check
-  step 'cargo clippy' cargo clippy --all-targets --locked -- -D warnings
+  step 'cargo clippy' cargo clippy --all-targets --test faults --locked -- -D warnings
   step 'cargo doc' documentation
   step 'cargo test' rust_tests
   step 'example consumers' consumers
