@@ -26,3 +26,4 @@ mod layers;
 mod proxy;
 mod relay;
 mod store_suite;
+mod supply_chain;
