@@ -2,6 +2,7 @@
 //! licences and doubles. Nothing in the policy may outlive its cause.
 
 mod advisories;
+mod materials;
 mod policy;
 
 use std::collections::{BTreeMap, BTreeSet};
