@@ -79,7 +79,14 @@ fn the_bill_of_materials_has_what_is_linked_and_nothing_else() {
     for linked in ["ring", "lapin", "sqlx-postgres", "libsqlite3-sys", "sqlite"] {
         assert!(has(linked), "{linked} is missing");
     }
-    for other in ["tempfile", "cc", "serde_derive", "syn", "sqlx-mysql"] {
+    for other in [
+        "fail",
+        "tempfile",
+        "cc",
+        "serde_derive",
+        "syn",
+        "sqlx-mysql",
+    ] {
         assert!(!has(other), "{other} is not in the binary");
     }
 
