@@ -16,12 +16,13 @@ root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 work=$(mktemp -d "${TMPDIR:-/var/tmp}/hookwell-reproduce.XXXXXX")
 trap 'rm -rf "$work"' EXIT
 cargo_home=${CARGO_HOME-$HOME/.cargo}
+commit=$(git -C "$root" rev-parse HEAD)
 
-# build DIRECTORY: the last commit, built in there; prints where the binary is.
+# build DIRECTORY: the commit, built in there; prints where the binary is.
 build() {
   local place=$1 maps
   mkdir -p "$place/source"
-  git -C "$root" archive HEAD | tar -x -C "$place/source"
+  git -C "$root" archive "$commit" | tar -x -C "$place/source"
   # For rustc, and for the C of SQLite and ring.
   maps=("$place=/build" "$cargo_home=/cargo" "$(rustc --print sysroot)=/rust")
   (
@@ -30,7 +31,7 @@ build() {
     # The separator lets a path have spaces.
     CARGO_ENCODED_RUSTFLAGS=$(IFS=$'\x1f'; printf '%s' "${maps[*]/#/--remap-path-prefix=}")
     CFLAGS=$(printf -- '-ffile-prefix-map=%s ' "${maps[@]}")
-    SOURCE_DATE_EPOCH=$(git -C "$root" log -1 --format=%ct)
+    SOURCE_DATE_EPOCH=$(git -C "$root" log -1 --format=%ct "$commit")
     export CARGO_ENCODED_RUSTFLAGS CFLAGS SOURCE_DATE_EPOCH
     export CARGO_TARGET_DIR=$place/target CARGO_INCREMENTAL=0 LC_ALL=C TZ=UTC
     cargo build --release --locked --bin hookwell >&2
