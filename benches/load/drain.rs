@@ -7,14 +7,14 @@ use tokio::time::Instant;
 
 use crate::machine::{Watch, Watched};
 use crate::post::wait_for_confirms;
-use crate::wire::confirmed;
+use crate::scrape::Scrape;
 
 pub async fn run(admin: SocketAddr, count: u64, watched: &[Watched]) -> Result<()> {
     // Until the first confirm the daemon may still be waiting to connect.
-    let begun_at = confirmed(admin).await? + 1;
+    let begun_at = Scrape::of(admin).await?.confirmed()? + 1;
     wait_for_confirms(admin, begun_at).await?;
     let watch = Watch::start(watched);
-    let (begun, already) = (Instant::now(), confirmed(admin).await?);
+    let (begun, already) = (Instant::now(), Scrape::of(admin).await?.confirmed()?);
     let ended = wait_for_confirms(admin, count).await?;
     let events = count.saturating_sub(already);
     let seconds = (ended - begun).as_secs_f64().max(0.001);

@@ -1,5 +1,6 @@
-//! The tool behind `benches/pipeline.sh`: posts signed webhooks and measures the answers, serves the
-//! baseline that only verifies, and fills a log in advance.
+//! The tool behind `benches/pipeline.sh`: posts signed webhooks and measures the answers, fills a log in
+//! advance, and is each of the yardsticks: a server that only verifies, a publisher that only publishes,
+//! inserts without anything around them.
 //!
 //! Every command prints `name=value` lines for the script. It measures from outside, through HTTP,
 //! `/metrics` and `/proc`, so what it drives is the real binary; it decides nothing about good or bad.
@@ -15,11 +16,16 @@ use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
 use hookwell::config::Config;
 
+mod bare_publisher;
 mod bodies;
+mod disk;
 mod drain;
+mod events;
+mod inserts;
 mod machine;
 mod post;
 mod preload;
+mod scrape;
 mod verify_only;
 mod wire;
 
@@ -52,6 +58,50 @@ enum Command {
         #[arg(long)]
         count: usize,
     },
+    /// Publishes what the relay would, with nothing behind it
+    BarePublisher(BarePublisher),
+    /// Puts events into the store of the configuration; it must be new
+    Inserts(Inserts),
+    /// Measures how long a durable write takes
+    Fsync {
+        /// On the file system in question
+        #[arg(long)]
+        folder: PathBuf,
+    },
+}
+
+#[derive(Debug, clap::Args)]
+struct BarePublisher {
+    /// The daemon's own configuration: queues, channels and app are taken from it
+    #[arg(long)]
+    config: PathBuf,
+    /// The broker; the configuration does not show its password
+    #[arg(long)]
+    url: String,
+    #[arg(long, default_value_t = 10.0)]
+    seconds: f64,
+    /// Messages without a confirm at most
+    #[arg(long, default_value_t = 1000)]
+    outstanding: usize,
+    /// Processes whose CPU time is wanted, with their children
+    #[arg(long = "watch", value_name = "NAME=PID")]
+    watched: Vec<Watched>,
+}
+
+#[derive(Debug, clap::Args)]
+struct Inserts {
+    /// Which store, and for which app
+    #[arg(long)]
+    config: PathBuf,
+    /// How many events
+    #[arg(long)]
+    count: usize,
+    /// Into a bare table by plain SQL, instead of through the daemon's append
+    #[arg(long)]
+    raw: bool,
+    /// Processes whose CPU time is wanted, with their children
+    #[arg(long = "watch", value_name = "NAME=PID")]
+    watched: Vec<Watched>,
 }
 
 #[derive(Debug, clap::Args)]
@@ -83,6 +133,9 @@ struct Post {
     /// Then wait until the daemon has counted as many positive confirms as there were answers
     #[arg(long)]
     confirmed: bool,
+    /// Say how many events wait for the relay when posting ends
+    #[arg(long)]
+    backlog: bool,
     /// Processes whose CPU time is wanted, with their children
     #[arg(long = "watch", value_name = "NAME=PID")]
     watched: Vec<Watched>,
@@ -125,17 +178,33 @@ fn run(cli: Cli) -> Result<()> {
             let admin = config(&args.config)?.admin_listen;
             alone()?.block_on(drain::run(admin, args.count, &args.watched))
         }
-        // As many threads as the daemon has.
-        Command::VerifyOnly { config: file } => tokio::runtime::Runtime::new()
-            .context("cannot start threads")?
-            .block_on(verify_only::run(config(&file)?)),
+        Command::VerifyOnly { config: file } => {
+            threads()?.block_on(verify_only::run(config(&file)?))
+        }
         Command::Preload {
             config: file,
             count,
-        } => tokio::runtime::Runtime::new()
-            .context("cannot start threads")?
-            .block_on(preload::run(&config(&file)?, count)),
+        } => threads()?.block_on(preload::run(&config(&file)?, count)),
+        Command::BarePublisher(args) => {
+            let config = config(&args.config)?;
+            let load = bare_publisher::Load {
+                url: args.url,
+                seconds: args.seconds,
+                outstanding: args.outstanding,
+            };
+            threads()?.block_on(bare_publisher::run(&config, load, &args.watched))
+        }
+        Command::Inserts(args) => {
+            let config = config(&args.config)?;
+            threads()?.block_on(inserts::run(&config, args.count, args.raw, &args.watched))
+        }
+        Command::Fsync { folder } => disk::run(&folder),
     }
+}
+
+/// As many threads as the daemon has.
+fn threads() -> Result<tokio::runtime::Runtime> {
+    tokio::runtime::Runtime::new().context("cannot start threads")
 }
 
 /// One thread: what the generator takes of the machine is taken from what is measured.

@@ -15,7 +15,8 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::machine::Watch;
-use crate::wire::{Wire, confirmed};
+use crate::scrape::{Scrape, quantile};
+use crate::wire::Wire;
 use crate::{STALLED, bodies, config, target};
 
 /// What all connections share.
@@ -48,8 +49,8 @@ pub async fn run(args: crate::Post) -> Result<()> {
     let key = SigningKey::from_pkcs8_pem(&pem)?;
     let requests = bodies::requests(&app.id, &app.path, &key, args.bodies);
     let before = match args.confirmed {
-        true => confirmed(config.admin_listen).await?,
-        false => 0,
+        true => Some(Scrape::of(config.admin_listen).await?),
+        false => None,
     };
 
     let watch = Watch::start(&args.watched);
@@ -83,13 +84,23 @@ pub async fn run(args: crate::Post) -> Result<()> {
         );
     }
     tally.print(seconds);
-    if args.confirmed {
-        let upto = before + tally.accepted;
+    if args.backlog {
+        let now = Scrape::of(config.admin_listen).await?;
+        println!("backlog_left={}", now.value("hookwell_backlog_events")?);
+    }
+    if let Some(before) = before {
+        let upto = before.confirmed()? + tally.accepted;
         let last = wait_for_confirms(config.admin_listen, upto).await?;
         let whole = (last - started).as_secs_f64();
         println!("confirmed={}", tally.accepted);
         println!("confirmed_seconds={whole:.3}");
         println!("confirmed_rate={:.0}", tally.accepted as f64 / whole);
+        let after = Scrape::of(config.admin_listen).await?.end_to_end();
+        for (name, part) in [("p50", 0.5), ("p99", 0.99)] {
+            let seconds = quantile(&before.end_to_end(), &after, part);
+            let seconds = seconds.context("no hookwell_end_to_end_seconds in /metrics")?;
+            println!("end_to_end_{name}_ms={:.1}", seconds * 1000.0);
+        }
     }
     watch.print(tally.accepted);
     Ok(())
@@ -99,7 +110,7 @@ pub async fn run(args: crate::Post) -> Result<()> {
 pub async fn wait_for_confirms(admin: SocketAddr, upto: u64) -> Result<Instant> {
     let mut seen = (0, Instant::now());
     loop {
-        let count = confirmed(admin).await?;
+        let count = Scrape::of(admin).await?.confirmed()?;
         let now = Instant::now();
         if upto <= count {
             return Ok(now);
@@ -109,7 +120,7 @@ pub async fn wait_for_confirms(admin: SocketAddr, upto: u64) -> Result<Instant> 
         } else if STALLED < now - seen.1 {
             bail!("{count} of {upto} events were confirmed, and no more came for {STALLED:?}");
         }
-        sleep(Duration::from_millis(50)).await;
+        sleep(Duration::from_millis(20)).await;
     }
 }
 

@@ -56,24 +56,9 @@ impl Wire {
         Ok(Some((status, head + 4 + length)))
     }
 
-    fn body(&self) -> &[u8] {
+    /// Of the last answer.
+    pub fn body(&self) -> &[u8] {
         let head = self.buffer.windows(4).position(|four| four == b"\r\n\r\n");
         &self.buffer[head.map_or(0, |head| head + 4)..]
     }
-}
-
-/// Positive confirms since the daemon started, from its `/metrics`.
-pub async fn confirmed(admin: SocketAddr) -> Result<u64> {
-    let mut wire = Wire::connect(admin).await?;
-    let status = wire
-        .exchange(b"GET /metrics HTTP/1.1\r\nhost: localhost\r\n\r\n")
-        .await?;
-    let text = std::str::from_utf8(wire.body())?;
-    text.lines()
-        .find_map(|line| {
-            line.strip_prefix("hookwell_publish_outcomes_total{outcome=\"confirmed\"} ")
-        })
-        .with_context(|| format!("no count of confirms in /metrics (status {status})"))?
-        .parse()
-        .context("the count of confirms is no number")
 }

@@ -1,0 +1,234 @@
+# shellcheck shell=bash disable=SC2154  # the variables of benches/pipeline.sh
+# From results/RUN to figures, and from figures to verdicts. What was not measured is not mentioned.
+
+ACCEPT_BAR=0.70 WAY_BAR=0.38 DRAIN_BAR=0.80
+P99_BAR_MS=25 DRAINING_BAR=2 END_TO_END_BAR_MS=15
+# How far rate and CPU time may differ between few and many waiting events.
+EVEN_FROM=0.90 EVEN_TO=1.10
+REST_BAR_MIB=64 WAITING_BAR_MIB=200
+# Between the runs of verify-only, in percent.
+NOISE_BAR=15
+
+missed=0 verdict=''
+# judge OPERATOR VALUE BAR: sets $verdict, and counts.
+judge() {
+  if awk "BEGIN { exit !($2 $1 $3) }"; then
+    verdict=pass
+  else
+    verdict=MISSED missed=$((missed + 1))
+  fi
+}
+# row NAME FIGURE BAR REMARK
+row() { printf '%s\t%s\t%s\t%s\n' "$@" >>"$work/table"; }
+# judged NAME FIGURE OPERATOR BAR REMARK
+judged() {
+  judge "$3" "$2" "$4"
+  row "$1" "$2" "$3 $4" "$verdict${5:+ ($5)}"
+}
+ratio() { reckon %.3f "$1 / ($2 > 0 ? $2 : 1)"; }
+latencies() {
+  printf 'p50 %s, p90 %s, p99 %s, p99.9 %s, max %s' "$(value "$1" p50_ms)" "$(value "$1" p90_ms)" \
+    "$(value "$1" p99_ms)" "$(value "$1" p999_ms)" "$(value "$1" max_ms)"
+}
+# median NUMBER...
+median() {
+  printf '%s\n' "$@" | sort -g | awk '{ v[NR] = $1 }
+    END { printf "%.0f", NR % 2 ? v[(NR + 1) / 2] : (v[NR / 2] + v[NR / 2 + 1]) / 2 }'
+}
+# spread NUMBER...: largest minus smallest, in percent of the median.
+spread() {
+  printf '%s\n' "$@" | sort -g | awk -v m="$(median "$@")" '{ v[NR] = $1 } END { printf "%.1f", 100 * (v[NR] - v[1]) / m }'
+}
+# cpu_per_event RUN: microseconds of daemon, database and broker. (ms per 1000 are µs per event.)
+cpu_per_event() {
+  reckon %.1f "$(value "$1" cpu_hookwell 0) + $(value "$1" cpu_rabbitmq 0) + $(value "$1" cpu_postgres 0)"
+}
+
+base=''
+baseline_rows() {
+  local n rates=()
+  ((baselines > 0)) || return 0
+  for ((n = 1; n <= baselines; n++)); do rates+=("$(value "verify$n" rate)"); done
+  base=$(median "${rates[@]}")
+  row 'verify only (median), events/s' "$base" '' "runs: ${rates[*]}; noise $(spread "${rates[@]}") %"
+  if awk "BEGIN { exit !($(spread "${rates[@]}") > $NOISE_BAR) }"; then
+    row "  noise above $NOISE_BAR %: the verdicts say little" '' '' ''
+  fi
+}
+publisher_rows() {
+  has publisher || return 0
+  row 'bare publisher, events/s' "$(value publisher confirmed_rate)" '' \
+    "$(value publisher confirmed) events in $(value publisher confirmed_seconds) s"
+}
+peak_rows() {
+  local store=$1 rate kind name
+  if has "$store.accept"; then
+    rate=$(value "$store.accept" rate)
+    row "$store: accepted, broker down, events/s" "$rate" '' "ms: $(latencies "$store.accept")"
+    [[ -z $base ]] || judged '  of verify only' "$(ratio "$rate" "$base")" '>=' "$ACCEPT_BAR" "of $base"
+  fi
+  for kind in raw append; do
+    has "$store.$kind" || continue
+    name='plain inserts'
+    [[ $kind == raw ]] || name="the daemon's append"
+    row "$store: $name, 256 rows a commit, events/s" "$(value "$store.$kind" inserted_rate)" '' ''
+    has "$store.accept" || continue
+    row "  accepted, of $name" "$(ratio "$(value "$store.accept" rate)" "$(value "$store.$kind" inserted_rate)")" '' ''
+  done
+  if has "$store.way"; then
+    rate=$(value "$store.way" confirmed_rate)
+    row "$store: into quorum queues, events/s" "$rate" '' \
+      "$(value "$store.way" confirmed) events in $(value "$store.way" confirmed_seconds) s; answered $(value "$store.way" rate)/s"
+    [[ -z $base ]] || judged '  of verify only' "$(ratio "$rate" "$base")" '>=' "$WAY_BAR" "of $base"
+    ! has publisher || row '  of the bare publisher' "$(ratio "$rate" "$(value publisher confirmed_rate)")" '' ''
+  fi
+}
+latency_rows() {
+  local store=$1 level run alone left
+  for level in $LEVELS; do
+    run=$store.at$level
+    has "$run" || return 0
+    if ((level == 50)); then
+      judged "$store: p99 of the answer at $level % of the peak, ms" "$(value "$run" p99_ms)" '<=' "$P99_BAR_MS" \
+        "$(value "$run" rate)/s; $(latencies "$run")$(unaccepted "$run")"
+    else
+      row "$store: p99 of the answer at $level % of the peak, ms" "$(value "$run" p99_ms)" '' \
+        "$(value "$run" rate)/s; $(latencies "$run")$(unaccepted "$run")"
+    fi
+  done
+  run=$store.end_to_end
+  judged "$store: end to end at $END_TO_END_RATE/s, p50, ms" "$(value "$run" end_to_end_p50_ms)" '<=' "$END_TO_END_BAR_MS" \
+    "p99 $(value "$run" end_to_end_p99_ms); request read to confirm, from the daemon's histogram$(unaccepted "$run")"
+  run=$store.draining
+  has "$run" || return 0
+  alone=$(value "$store.at50" p99_ms) left=$(value "$run" backlog_left)
+  row "$store: p99 at 50 % while a backlog drains, ms" "$(value "$run" p99_ms)" '' \
+    "$(value "$run" rate)/s; $(latencies "$run"); $million waiting at first, $left at the end$(unaccepted "$run")"
+  if ((left > 0)); then
+    judged '  of that alone' "$(ratio "$(value "$run" p99_ms)" "$alone")" '<=' "$DRAINING_BAR"
+  else
+    row '  of that alone' "$(ratio "$(value "$run" p99_ms)" "$alone")" "<= $DRAINING_BAR" \
+      'not judged: the backlog was gone first; more --million or fewer --seconds'
+  fi
+}
+unaccepted() {
+  local count=$(($(value "$1" not_accepted 0) + $(value "$1" broken 0)))
+  ((count == 0)) || printf '; %s NOT ACCEPTED' "$count"
+}
+drain_rows() {
+  local store=$1 round rates=() few_rate few_cpu events=0 cpu=0 many
+  has "$store.many" || return 0
+  for ((round = 1; round <= ROUNDS; round++)); do
+    many=$(value "$store.few$round" drained)
+    rates+=("$(value "$store.few$round" drained_rate)")
+    events=$((events + many))
+    cpu=$(reckon %.1f "$cpu + $(cpu_per_event "$store.few$round") * $many")
+  done
+  few_rate=$(median "${rates[@]}") few_cpu=$(reckon %.1f "$cpu / $events")
+  many=$(value "$store.many" drained_rate)
+  row "$store: draining $FEW, events/s" "$few_rate" '' "median; runs: ${rates[*]}; noise $(spread "${rates[@]}") %"
+  row "$store: draining $waiting, events/s" "$many" '' "$(value "$store.many" drained) events in $(value "$store.many" drained_seconds) s"
+  even '  of the rate with few' "$(ratio "$many" "$few_rate")"
+  even '  of the CPU time with few' "$(ratio "$(cpu_per_event "$store.many")" "$few_cpu")" \
+    "µs an event, daemon, database and broker: $few_cpu with few, $(cpu_per_event "$store.many") with many"
+  judged '  of the bare publisher' "$(ratio "$many" "$(value publisher confirmed_rate)")" '>=' "$DRAIN_BAR"
+}
+# even NAME RATIO REMARK
+even() {
+  judge '>=' "$2" "$EVEN_FROM"
+  [[ $verdict == MISSED ]] || judge '<=' "$2" "$EVEN_TO"
+  row "$1" "$2" "$EVEN_FROM to $EVEN_TO" "$verdict${3:+ ($3)}"
+}
+memory_rows() {
+  local store=$1
+  has "$store.drain" || return 0
+  judged "$store: memory at rest, MiB" "$(value "$store.memory" rest_mib)" '<=' "$REST_BAR_MIB"
+  judged "  peak, $million waiting, under load, MiB" "$(value "$store.memory" waiting_mib)" '<=' "$WAITING_BAR_MIB" \
+    "answered $(value "$store.waiting" rate)/s; preloaded straight into the store"
+  judged '  peak while these drain, MiB' "$(value "$store.memory" draining_mib)" '<=' "$WAITING_BAR_MIB" \
+    "$(value "$store.drain" drained) events at $(value "$store.drain" drained_rate)/s"
+  row '  3 s later, MiB' "$(value "$store.memory" after_mib)" '' ''
+}
+
+# CPU time of every run, by process.
+cpu_table() {
+  local out run part
+  printf '\nCPU time, µs an event (other: the kernel, and whatever else runs here)\n'
+  printf '%-24s %10s %10s %10s %10s %10s\n' run hookwell rabbitmq postgres generator other
+  for out in "$work"/results/*; do
+    run=${out##*/}
+    grep -qs '^cpu_' "$out" || continue
+    [[ $run != *.first ]] || continue
+    printf '%-24s' "$run"
+    for part in hookwell rabbitmq postgres generator other; do
+      printf ' %10s' "$(value "$run" "cpu_$part" -)"
+    done
+    echo
+  done
+}
+
+# Where the daemon's CPU time went, and the symbols that took most of it.
+profile_tables() {
+  local perf run cpu
+  for perf in "$work"/results/*.perf; do
+    [[ -e $perf ]] || return 0
+    run=$(basename "$perf" .perf) cpu=$(value "$(basename "$perf" .perf)" cpu_hookwell 0)
+    printf '\nThe daemon in the run %s: %s µs an event\n' "$run" "$cpu"
+    perf script -i "$perf" -F comm,ip,sym,dso 2>/dev/null | awk -v cpu="$cpu" -f benches/pipeline/components.awk
+  done
+}
+
+conditions() {
+  printf 'Machine: %s cores, %s, Linux %s, %s GiB; load before: %s\n' "$(nproc)" \
+    "$(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -n 1)" "$(uname -r)" \
+    "$(awk '/^MemTotal/ { printf "%.0f", $2 / 1048576 }' /proc/meminfo)" "$load_before"
+  printf 'Disk: file system %s, 4 KiB made durable in %s ms (p50), %s ms (p99)\n' "$(stat -f -c %T "$work")" \
+    "$(value disk fsync_p50_ms)" "$(value disk fsync_p99_ms)"
+  printf 'Servers: RabbitMQ %s, %s\n' "$rabbitmq_version" "$postgres_version"
+  printf 'Build: %s, %s\n' "$("$hookwell" --version)" "$(rustc --version)"
+  printf 'Command: %s\n' "$command_line"
+  printf 'Runs: %s s each, %s connections, everything on this machine\n' "$seconds" "$connections"
+}
+
+make_table() {
+  local store
+  : >"$work/table"
+  baseline_rows
+  publisher_rows
+  for store in $stores; do
+    peak_rows "$store"
+    latency_rows "$store"
+    drain_rows "$store"
+    memory_rows "$store"
+  done
+}
+report() {
+  printf '\n'
+  conditions
+  printf '\n'
+  awk -F '\t' '{ printf "%-58s %10s  %-14s %s\n", $1, $2, $3, $4 }' "$work/table"
+  cpu_table
+  profile_tables
+  if ((missed > 0)); then
+    printf '\n%s of the bars missed\n' "$missed"
+  else
+    printf '\nNo bar missed\n'
+  fi
+}
+
+# Adds one run to $results_file.
+append_results() {
+  {
+    printf '\n## %s\n\n' "$(date -u '+%Y-%m-%d %H:%M UTC')"
+    conditions | sed 's/^/- /'
+    if [[ -s $work/table ]]; then
+      printf '\n| | figure | bar | |\n|---|---|---|---|\n'
+      awk -F '\t' '{ sub(/^  /, "— ", $1); printf "| %s | %s | %s | %s |\n", $1, $2, $3, $4 }' "$work/table"
+    fi
+    printf '\n```text'
+    cpu_table
+    profile_tables
+    printf '```\n'
+  } >>"$results_file"
+  note "Added to $results_file"
+}
