@@ -6,10 +6,10 @@ P99_BAR_MS=25 DRAINING_BAR=2 END_TO_END_BAR_MS=15
 # How far rate and CPU time may differ between few and many waiting events.
 EVEN_FROM=0.90 EVEN_TO=1.10
 REST_BAR_MIB=64 WAITING_BAR_MIB=200
-# Between the runs of verify-only, in percent.
+# Between the runs of a yardstick, in percent.
 NOISE_BAR=15
 
-missed=0 verdict=''
+missed=0 verdict='' measured='' base='' publisher=''
 # judge OPERATOR VALUE BAR: sets $verdict, and counts.
 judge() {
   if awk "BEGIN { exit !($2 $1 $3) }"; then
@@ -44,21 +44,17 @@ cpu_per_event() {
   reckon %.1f "$(value "$1" cpu_hookwell 0) + $(value "$1" cpu_rabbitmq 0) + $(value "$1" cpu_postgres 0)"
 }
 
-base=''
-baseline_rows() {
-  local n rates=()
-  ((baselines > 0)) || return 0
-  for ((n = 1; n <= baselines; n++)); do rates+=("$(value "verify$n" rate)"); done
-  base=$(median "${rates[@]}")
-  row 'verify only (median), events/s' "$base" '' "runs: ${rates[*]}; noise $(spread "${rates[@]}") %"
-  if awk "BEGIN { exit !($(spread "${rates[@]}") > $NOISE_BAR) }"; then
+# yardstick NAME RUN KEY COUNT: the median of RUN1 to RUNn, in $measured; empty when there is none.
+yardstick() {
+  local n rates=() noise
+  measured=''
+  (($4 > 0)) || return 0
+  for ((n = 1; n <= $4; n++)); do rates+=("$(value "$2$n" "$3")"); done
+  measured=$(median "${rates[@]}") noise=$(spread "${rates[@]}")
+  row "$1 (median), events/s" "$measured" '' "runs: ${rates[*]}; noise $noise %"
+  if awk "BEGIN { exit !($noise > $NOISE_BAR) }"; then
     row "  noise above $NOISE_BAR %: the verdicts say little" '' '' ''
   fi
-}
-publisher_rows() {
-  has publisher || return 0
-  row 'bare publisher, events/s' "$(value publisher confirmed_rate)" '' \
-    "$(value publisher confirmed) events in $(value publisher confirmed_seconds) s"
 }
 peak_rows() {
   local store=$1 rate kind name
@@ -80,7 +76,7 @@ peak_rows() {
     row "$store: into quorum queues, events/s" "$rate" '' \
       "$(value "$store.way" confirmed) events in $(value "$store.way" confirmed_seconds) s; answered $(value "$store.way" rate)/s"
     [[ -z $base ]] || judged '  of verify only' "$(ratio "$rate" "$base")" '>=' "$WAY_BAR" "of $base"
-    ! has publisher || row '  of the bare publisher' "$(ratio "$rate" "$(value publisher confirmed_rate)")" '' ''
+    [[ -z $publisher ]] || row '  of the bare publisher' "$(ratio "$rate" "$publisher")" '' ''
   fi
 }
 latency_rows() {
@@ -131,7 +127,7 @@ drain_rows() {
   even '  of the rate with few' "$(ratio "$many" "$few_rate")"
   even '  of the CPU time with few' "$(ratio "$(cpu_per_event "$store.many")" "$few_cpu")" \
     "µs an event, daemon, database and broker: $few_cpu with few, $(cpu_per_event "$store.many") with many"
-  judged '  of the bare publisher' "$(ratio "$many" "$(value publisher confirmed_rate)")" '>=' "$DRAIN_BAR"
+  judged '  of the bare publisher' "$(ratio "$many" "$publisher")" '>=' "$DRAIN_BAR" "of $publisher"
 }
 # even NAME RATIO REMARK
 even() {
@@ -193,8 +189,10 @@ conditions() {
 make_table() {
   local store
   : >"$work/table"
-  baseline_rows
-  publisher_rows
+  yardstick 'verify only' verify rate "$baselines"
+  base=$measured
+  yardstick 'bare publisher' publisher confirmed_rate "$publishers"
+  publisher=$measured
   for store in $stores; do
     peak_rows "$store"
     latency_rows "$store"

@@ -12,7 +12,7 @@ start_servers() {
   amqp=amqp://guest:guest@127.0.0.1:$(service_value "$work/rabbitmq" AMQP_PORT)
   rabbitmq_version=$("$ctl" -q version)
   watch=(--watch "rabbitmq=$(service_value "$work/rabbitmq" BEAM_PID)")
-  postgres_version='not used'
+  postgres_version='no Postgres'
   if [[ $stores == *postgres* ]]; then
     start_postgres "$work/postgres"
     pg_bin=$(service_value "$work/postgres" PG_BIN)
