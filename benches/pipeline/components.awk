@@ -15,11 +15,11 @@ function component(thread, symbol, dso) {
   if (symbol ~ /malloc|calloc|realloc|cfree|^_int_free|^free$|unlink_chunk|tcache|systrim|__rust_(de)?alloc|raw_vec/) return "allocator"
   if (symbol ~ /memmove|memcpy|memset|memcmp|memchr|strlen/) return "copying"
   # Ed25519 hashes with SHA-512, bodies with SHA-256.
-  if (symbol ~ /curve25519|ed25519|sha512|hookwell::signature|base64|subtle|ring_core|ring::/) return "crypto"
+  if (symbol ~ /curve25519|ed25519|sha512|hookwell::signature|base64|subtle|ring_core|(^|[^A-Za-z_])ring::/) return "crypto"
   if (symbol ~ /sha2|digest|block_buffer/) return "sha2"
   if (symbol ~ /serde_json|serde_core|hookwell::event|hookwell::routing/) return "json+identify"
   if (symbol ~ /sqlx|libsqlite3|hookwell::store|flume/) return "sqlx+postgres"
-  if (symbol ~ /lapin|amq_protocol|amq_parser|async_rs|cookie_factory|nom::|hookwell::(broker|relay)/) return "lapin"
+  if (symbol ~ /lapin|amq_protocol|amq_parser|async_rs|cookie_factory|event_listener|nom::|hookwell::(broker|relay)/) return "lapin"
   if (symbol ~ /hyper|axum|httparse|http::|http_body|tower|matchit|hookwell::ingest/) return "http"
   if (symbol ~ /tokio|mio::|parking_lot|futures|std::(sync|sys|thread)|core::task/) return "tokio"
   # The only C in the binary, but for ring's.
