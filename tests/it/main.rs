@@ -19,6 +19,7 @@ mod cli;
 mod contract;
 mod docs;
 mod faults;
+mod fuzz;
 mod hang_up;
 mod harness;
 mod http;

@@ -1,0 +1,9 @@
+//! A configuration, from libFuzzer.
+#![no_main]
+
+#[path = "../targets.rs"]
+mod targets;
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| {
+    targets::config::run(data);
+});

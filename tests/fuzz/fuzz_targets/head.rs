@@ -1,0 +1,9 @@
+//! A connection's bytes, from libFuzzer.
+#![no_main]
+
+#[path = "../targets.rs"]
+mod targets;
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| {
+    targets::head::run(data);
+});

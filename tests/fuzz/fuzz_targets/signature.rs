@@ -1,0 +1,9 @@
+//! Signature headers, from libFuzzer.
+#![no_main]
+
+#[path = "../targets.rs"]
+mod targets;
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| {
+    targets::signature::run(data);
+});
