@@ -90,8 +90,10 @@ impl Keeper {
 
     /// Stores what comes, at most `rate` a second, until shutdown.
     pub async fn run(mut self, shutdown: CancellationToken) {
-        const PERIOD: Duration = Duration::from_millis(200);
-        let share = (self.settings.rate as usize).div_ceil(5).max(1);
+        let rate = self.settings.rate.max(1);
+        // About five times a second, so that each transaction has a few.
+        let share = rate.div_ceil(5);
+        let period = Duration::from_secs(1) * share / rate;
         loop {
             let mut taken = Vec::new();
             tokio::select! {
@@ -103,9 +105,9 @@ impl Keeper {
                     self.keep(taken).await;
                     return;
                 }
-                count = self.queue.recv_many(&mut taken, share) => if count == 0 { return },
+                count = self.queue.recv_many(&mut taken, share as usize) => if count == 0 { return },
             }
-            let next = Instant::now() + PERIOD;
+            let next = Instant::now() + period;
             self.keep(taken).await;
             tokio::select! {
                 () = sleep_until(next) => (),

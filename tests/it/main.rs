@@ -24,6 +24,7 @@ mod hang_up;
 mod harness;
 mod http;
 mod layers;
+mod properties;
 mod proxy;
 mod relay;
 mod store_suite;
