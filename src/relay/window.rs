@@ -161,6 +161,9 @@ mod tests {
     use super::*;
     use crate::event::{BodyHash, Event, EventKey, Micros, Origin, Tenant};
     use Outcome::{Confirmed, Nacked};
+    use proptest::collection::vec;
+    use proptest::prelude::{Just, ProptestConfig as Config, Strategy, prop_oneof, proptest};
+    use proptest::{prop_assert, prop_assert_eq};
 
     const ATTEMPTS: u32 = 3;
 
@@ -188,7 +191,7 @@ mod tests {
         Outcome::Returned("312 NO_ROUTE".to_owned())
     }
 
-    fn parked(position: i64, reason: &'static str, detail: &str) -> Parked {
+    fn parked_at(position: i64, reason: &'static str, detail: &str) -> Parked {
         Parked {
             position: Position(position),
             reason,
@@ -253,7 +256,7 @@ mod tests {
         assert!(!window.note(&[0], vec![returned()]));
         assert!(window.round().is_empty());
         assert_eq!(window.problem(), "312 NO_ROUTE");
-        let expected = settled(Some(12), 1, vec![parked(11, UNROUTABLE, "312 NO_ROUTE")]);
+        let expected = settled(Some(12), 1, vec![parked_at(11, UNROUTABLE, "312 NO_ROUTE")]);
         assert_eq!(window.settled(), expected);
     }
 
@@ -288,7 +291,7 @@ mod tests {
         assert_eq!(window.round(), [3]);
         assert!(window.note(&[3], vec![Confirmed]));
         assert!(window.round().is_empty());
-        let expected = settled(Some(14), 3, vec![parked(13, REFUSED, "406 too large")]);
+        let expected = settled(Some(14), 3, vec![parked_at(13, REFUSED, "406 too large")]);
         assert_eq!(window.settled(), expected);
     }
 
@@ -308,7 +311,7 @@ mod tests {
         let mut window = window(1);
         window.note_refusal(&[0], "406 too large");
         assert!(window.round().is_empty());
-        let expected = settled(Some(11), 0, vec![parked(11, REFUSED, "406 too large")]);
+        let expected = settled(Some(11), 0, vec![parked_at(11, REFUSED, "406 too large")]);
         assert_eq!(window.settled(), expected);
     }
 
@@ -351,5 +354,86 @@ mod tests {
         let window = window(0);
         assert!(window.round().is_empty());
         assert_eq!(window.settled(), settled(None, 0, vec![]));
+    }
+
+    /// What the broker says to a round.
+    #[derive(Debug, Clone)]
+    enum Answer {
+        Outcomes(Vec<Outcome>),
+        Refusal,
+    }
+
+    fn answers() -> impl Strategy<Value = Vec<Answer>> {
+        let outcome = prop_oneof![Just(Confirmed), Just(Nacked), Just(returned())];
+        let answer = prop_oneof![
+            4 => vec(outcome, 8).prop_map(Answer::Outcomes),
+            1 => Just(Answer::Refusal),
+        ];
+        vec(answer, 0..24)
+    }
+
+    proptest! {
+        #![proptest_config(Config { cases: 2_000, failure_persistence: None, ..Config::default() })]
+
+        #[test]
+        fn whatever_the_broker_says_each_event_has_one_fate_and_the_cursor_leaves_nothing_behind(
+            count in 0..8_usize,
+            answers in answers(),
+        ) {
+            let mut window = window(count as i64);
+            let mut returns = vec![0; count];
+            // `Some("")` for published.
+            let mut fates = vec![None; count];
+            for answer in answers {
+                let open: Vec<_> = (0..count).filter(|n| fates[*n].is_none()).collect();
+                let round = window.round();
+                prop_assert!(round == open || round == open[..1], "{round:?} of {open:?}");
+                if round.is_empty() {
+                    break;
+                }
+                match (answer, &*round) {
+                    (Answer::Refusal, [only]) => fates[*only] = Some(REFUSED),
+                    (Answer::Refusal, _) => (),
+                    (Answer::Outcomes(outcomes), _) => {
+                        for (index, outcome) in round.iter().zip(&outcomes) {
+                            returns[*index] += u32::from(*outcome == returned());
+                            if *outcome == Confirmed {
+                                fates[*index] = Some("");
+                            } else if returns[*index] == ATTEMPTS {
+                                fates[*index] = Some(UNROUTABLE);
+                            }
+                        }
+                        let outcomes = outcomes[..round.len()].to_vec();
+                        let clean = outcomes.iter().all(|outcome| *outcome == Confirmed);
+                        prop_assert_eq!(window.note(&round, outcomes), clean);
+                        prop_assert_eq!(window.settled(), expected(&fates));
+                        continue;
+                    }
+                }
+                window.note_refusal(&round, "406");
+                prop_assert_eq!(window.settled(), expected(&fates));
+            }
+            prop_assert_eq!(window.unsettled(), fates.iter().filter(|fate| fate.is_none()).count());
+            // A broker that confirms ends it, however it began.
+            for _ in 0..count {
+                let round = window.round();
+                window.note(&round, vec![Confirmed; round.len()]);
+            }
+            let rest = fates.into_iter().map(|fate| Some(fate.unwrap_or("")));
+            prop_assert_eq!(window.settled(), expected(&rest.collect::<Vec<_>>()));
+        }
+    }
+
+    /// The settled prefix of these fates, and no more.
+    fn expected(fates: &[Option<&'static str>]) -> Settled {
+        let prefix: Vec<_> = fates.iter().map_while(|fate| *fate).collect();
+        let upto = (!prefix.is_empty()).then_some(10 + prefix.len() as i64);
+        let published = prefix.iter().filter(|fate| fate.is_empty()).count();
+        let parked = (11..).zip(&prefix).filter(|(_, fate)| !fate.is_empty());
+        let parked = parked.map(|(position, fate)| match *fate {
+            REFUSED => parked_at(position, fate, "406"),
+            _ => parked_at(position, fate, "312 NO_ROUTE"),
+        });
+        settled(upto, published as i64, parked.collect())
     }
 }
