@@ -1,7 +1,7 @@
 //! How long to wait before trying again: reconnects and repeated publishes.
 //!
 //! The only home of the `backoff` crate. Delays grow by 2 from `first` to `cap`, each with ±50 % of
-//! jitter, and never give up: whoever waits decides when to stop.
+//! jitter but never above `cap`, and never give up: whoever waits decides when to stop.
 
 use std::time::Duration;
 
@@ -28,7 +28,8 @@ impl Delays {
 
     /// The next delay.
     pub fn next_delay(&mut self) -> Duration {
-        self.0.next_backoff().unwrap_or(self.0.max_interval)
+        let cap = self.0.max_interval;
+        self.0.next_backoff().map_or(cap, |delay| delay.min(cap))
     }
 
     /// Starts again from `first`, after a success.
@@ -51,7 +52,7 @@ mod tests {
             "the first delay is {:?}",
             taken[0]
         );
-        assert!(taken.iter().all(|delay| *delay <= cap * 3 / 2));
+        assert!(taken.iter().all(|delay| *delay <= cap));
         assert!(taken[49] >= cap / 2, "the last delay is {:?}", taken[49]);
         delays.reset();
         assert!(delays.next_delay() <= first * 3 / 2);
