@@ -4,6 +4,10 @@
 //! identifies, [`ingest`] hands over to the writer, [`store`] keeps, [`relay`] publishes through
 //! [`broker`]. ARCHITECTURE.md has the map.
 
+/// A third of the daemon's time away from signatures went into the system's allocator; see benches/RESULTS.md.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 pub mod admin;
 pub mod app;
 pub mod broker;

@@ -21,6 +21,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("indicatif", &["cli/send.rs"]),
     ("anyhow", &["cli.rs", "cli/"]),
     ("fail", &["failpoints.rs"]),
+    ("mimalloc", &["lib.rs"]),
     ("getrandom", &["cli/keys.rs"]),
     ("uuid", &["cli/send.rs"]),
     ("toml", &["config/"]),
