@@ -122,22 +122,12 @@ impl Relay {
         // Opening is bounded by its own timeouts; nothing is in flight yet.
         let opened = tokio::select! {
             () = shutdown.cancelled() => return Ended::Shutdown,
-            opened = Session::open(&self.settings.broker) => opened,
+            opened = self.open_session() => opened,
         };
         let session = match opened {
             Ok(session) => session,
-            Err(error) => {
-                self.metrics
-                    .broker_connects
-                    .with_label_values(&["error"])
-                    .inc();
-                return Ended::Broker(error);
-            }
+            Err(error) => return Ended::Broker(error),
         };
-        self.metrics
-            .broker_connects
-            .with_label_values(&["ok"])
-            .inc();
         self.metrics.broker_connected.set(1);
         tracing::info!(broker = session.address(), "connected to RabbitMQ");
         let mut reader = match self.stand_by(shutdown, &session).await {
@@ -150,6 +140,17 @@ impl Relay {
             Ok(()) => Ended::Shutdown,
             Err(ended) => ended,
         }
+    }
+
+    /// Opens a session and counts the attempt.
+    async fn open_session(&self) -> Result<Session, broker::Error> {
+        let opened = Session::open(&self.settings.broker).await;
+        let outcome = if opened.is_ok() { "ok" } else { "error" };
+        self.metrics
+            .broker_connects
+            .with_label_values(&[outcome])
+            .inc();
+        opened
     }
 
     /// Waits for the reader: another daemon may hold it.
@@ -333,7 +334,7 @@ impl Relay {
                 },
                 Err(broker::Error::Refused { code, text }) => {
                     session.close().await;
-                    session = Session::open(&self.settings.broker).await?;
+                    session = self.open_session().await?;
                     Some(parked(REFUSED, format!("{code} {text}")))
                 }
                 Err(error) => return Err(error.into()),

@@ -101,7 +101,7 @@ impl Relay {
                     window.note_refusal(&round, &format!("{code} {text}"));
                     // The refusal closed the channel, so the session is of no use any more.
                     session.close().await;
-                    match Session::open(&self.settings.broker).await {
+                    match self.open_session().await {
                         Ok(opened) => *session = opened,
                         Err(error) => {
                             window.broken = Some(error);
