@@ -31,6 +31,9 @@ async fn what_is_over_the_brokers_size_limit_is_parked_and_can_be_published_once
     let sink = Sink::open(&url, &[ALL]).await;
     sink.wait_for(40, WITHIN).await;
     ledger_is(&daemon, 40, 1).await;
+    // One for the start, one after the window was refused, one after the large event was alone.
+    let sessions = daemon.metric("hookwell_broker_connects_total{result=\"ok\"}");
+    assert_eq!(sessions.await, Some(3.0));
     let mut first_copies: Vec<Vec<u8>> = Vec::new();
     for delivery in sink.all() {
         if !first_copies.contains(&delivery.body) {
