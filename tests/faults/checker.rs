@@ -259,7 +259,7 @@ pub fn judge(folder: &Path) -> io::Result<Verdict> {
     answers::judge(folder, &mut run, &mut counts, &mut findings)?;
     rows::judge(folder, &mut run, &mut counts, &mut findings)?;
     arrivals::judge(folder, &mut run, &mut counts, &mut findings)?;
-    copies::judge(folder, &run, &mut counts, &mut findings)?;
+    copies::judge(folder, &mut run, &mut counts, &mut findings)?;
     order::judge(&run, &mut findings);
     ledger::judge(folder, &run, &counts, &mut findings)?;
     bounds::judge(&run, &mut findings);

@@ -31,6 +31,7 @@ use crate::harness::Backend;
 use crate::lab::{Lab, Outcome};
 
 mod broker;
+mod poison;
 mod postgres;
 mod process;
 mod sqlite;
@@ -89,6 +90,8 @@ pub const ROWS: &[Row] = &[
     row!("L-02-normal", "the same with synchronous NORMAL: must lose", SQLITE, POWER_CONTROL, first: true, sqlite::power_cut_without_full),
     row!("F-01", "kill -9 of the broker under load", BOTH, &[], first: true, broker::killed),
     row!("F-08", "disk alarm of the broker", BOTH, &[], first: true, broker::disk_alarm),
+    row!("F-18", "one tenant's events are nacked for ever", BOTH, &[], first: true, poison::nacked),
+    row!("F-18-unroutable", "one tenant's events are unroutable for ever", BOTH, &[], first: false, poison::unroutable),
     row!("D-01", "kill -9 of the daemon at random times", BOTH, &[], first: true, process::killed),
     row!("D-03", "SIGTERM under load, with a slow client", BOTH, &[], first: true, process::terminated),
 ];

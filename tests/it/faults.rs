@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::harness::daemon::ALL;
 use crate::harness::{
-    Accepted, Backend, Daemon, DaemonConfig, Load, Network, Proxy, Sink, eventually, fresh_vhost,
+    Accepted, Backend, Daemon, DaemonConfig, Load, Network, Operator, Proxy, Sink, eventually, fresh_vhost,
     own_broker, own_postgres, store_url,
 };
 
@@ -220,18 +220,10 @@ async fn an_exchange_that_is_deleted_under_load_is_made_again() {
     let sink = Sink::open(&broker.url, &[ALL]).await;
     let load = Load::start(&daemon, TENANTS, PAUSE);
     sink.wait_for(50, WITHIN).await;
-    let properties = lapin::ConnectionProperties::default();
-    let connection = lapin::Connection::connect(&broker.url, properties)
-        .await
-        .unwrap();
-    let channel = connection.create_channel().await.unwrap();
+    let operator = Operator::at(&broker.url).await;
     for _ in 0..3 {
         let before = value(&daemon, CONNECTS).await;
-        let options = lapin::options::ExchangeDeleteOptions::default();
-        channel
-            .exchange_delete("hookwell.events".into(), options)
-            .await
-            .unwrap();
+        operator.delete_exchange().await;
         eventually("it connects again", WITHIN, async || {
             (before < value(&daemon, CONNECTS).await).then_some(())
         })

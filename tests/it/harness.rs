@@ -10,6 +10,7 @@ pub mod daemon;
 pub mod eventually;
 pub mod ghl;
 pub mod load;
+pub mod operator;
 pub mod proxy;
 pub mod services;
 pub mod store;
@@ -19,6 +20,7 @@ pub use daemon::{Daemon, DaemonConfig, run_cli};
 pub use eventually::eventually;
 pub use ghl::{Answer, Client, Ghl};
 pub use load::{Accepted, Load};
+pub use operator::Operator;
 pub use proxy::{
     Amqp, Counters, Deed, Ending, Fault, Measure, Network, Postgres, Proxy, Record, Recorder, Side,
     What,

@@ -9,6 +9,9 @@ use super::super::records::{self, Delivered, SINK};
 use super::load::{First, Index, NEVER, Queue, Quick, Run, unhex};
 use super::{Counts, Findings, Invariant};
 
+/// What the daemon calls it.
+const UNROUTABLE: &str = "unroutable";
+
 pub fn judge(
     folder: &Path,
     run: &mut Run,
@@ -141,6 +144,7 @@ fn losses(run: &Run, counts: &mut Counts, findings: &mut Findings) {
             });
         }
     }
+    misattributed(run, findings);
     for (index, event) in run.all() {
         if !event.signed || event.first_ok == NEVER || run.parked.contains_key(&event.position) {
             continue;
@@ -153,6 +157,31 @@ fn losses(run: &Run, counts: &mut Counts, findings: &mut Findings) {
             findings.violated(Invariant::NoLoss, || {
                 let queues = run.plan.wanted[number].queues.join("|");
                 format!("{} never came to {queues}", run.name(index))
+            });
+        }
+    }
+}
+
+/// Where events without a queue are parked: those and no others are.
+fn misattributed(run: &Run, findings: &mut Findings) {
+    if !run.dumped || !run.plan.parked.iter().any(|reason| reason == UNROUTABLE) {
+        return;
+    }
+    let came = |index| (run.queues.iter()).any(|queue| queue.place.contains_key(&index));
+    for (index, event) in run.all() {
+        let reason = run.parked.get(&event.position);
+        let parked = reason.is_some_and(|reason| reason == UNROUTABLE);
+        if event.position == 0 {
+            continue;
+        }
+        if parked && came(index) && !run.plan.replays {
+            findings.violated(Invariant::NoLoss, || {
+                format!("{} is parked as unroutable, and came", run.name(index))
+            });
+        }
+        if event.wanted == 0 && !parked && event.position <= run.end.cursor && !came(index) {
+            findings.violated(Invariant::NoLoss, || {
+                format!("{} counts as published, and is nowhere", run.name(index))
             });
         }
     }

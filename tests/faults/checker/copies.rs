@@ -15,7 +15,7 @@ use super::{Counts, Findings, Invariant};
 
 pub fn judge(
     folder: &Path,
-    run: &Run,
+    run: &mut Run,
     counts: &mut Counts,
     findings: &mut Findings,
 ) -> io::Result<()> {
@@ -23,6 +23,7 @@ pub fn judge(
     records::each(&folder.join(BROKER), |seen: Seen| {
         wire.take(run, seen, findings);
     })?;
+    run.rejected = std::mem::take(&mut wire.rejected);
     let recorded = !wire.connections.is_empty();
     let losses = match recorded {
         true => wire.losses(),
@@ -122,6 +123,8 @@ struct Wire {
     tries: HashMap<Index, u32, Quick>,
     /// Publishes that were nacked or returned: each may be in a queue all the same.
     refused: usize,
+    /// The events of these publishes.
+    rejected: HashSet<Index, Quick>,
     highest: i64,
     cuts: usize,
 }
@@ -202,6 +205,7 @@ impl Wire {
                 connection.channels.entry(seen.channel).or_default().tags += 1;
             }
             ("return", Some(index)) => {
+                self.rejected.insert(index);
                 self.refused += usize::from(connection.published.remove(&index));
             }
             ("ack" | "nack", _) => {
@@ -217,6 +221,7 @@ impl Wire {
                         continue;
                     };
                     if seen.what == "nack" {
+                        self.rejected.insert(index);
                         self.refused += usize::from(connection.published.remove(&index));
                     }
                 }

@@ -1,6 +1,6 @@
 //! A run in memory: every event by its bytes, with what is known of it. About 200 bytes an event.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::hash::{BuildHasherDefault, Hasher};
 use std::io;
 use std::path::Path;
@@ -107,6 +107,8 @@ pub struct Run {
     pub dumped: bool,
     /// Positions that are parked at the end.
     pub parked: HashMap<i64, String>,
+    /// Events that the broker nacked or returned at least once.
+    pub rejected: HashSet<Index, Quick>,
     pub queues: Vec<Queue>,
 }
 
@@ -132,6 +134,7 @@ impl Run {
             by_id: HashMap::new(),
             dumped: false,
             parked,
+            rejected: HashSet::default(),
             queues: Vec::new(),
         })
     }

@@ -1,4 +1,7 @@
 //! I6 and I7: the order of first copies, against real time and against the log.
+//!
+//! One exception is part of the promise: what the broker rejected (nacked, or returned) may come behind
+//! what it took of the same window.
 
 use std::collections::HashMap;
 
@@ -35,12 +38,18 @@ fn real_time(run: &Run, queue: &Queue, places: &[u32], findings: &mut Findings) 
     let mut sent = places.to_vec();
     sent.sort_unstable_by_key(|place| event_at(*place).first_send);
     let mut answered = answered.into_iter().peekable();
-    let mut latest = None;
+    // What was never rejected has no excuse, and must not hide behind what has.
+    let mut latest = [None; 2];
     for b in sent {
         while let Some(a) = answered.next_if(|a| event_at(*a).first_ok < event_at(b).first_send) {
-            latest = latest.max(Some(a));
+            let rejected = run.rejected.contains(&first(queue, a).event);
+            let latest = &mut latest[usize::from(rejected)];
+            *latest = (*latest).max(Some(a));
         }
-        if let Some(a) = latest.filter(|a| b < *a) {
+        for a in latest.into_iter().flatten().filter(|a| b < *a) {
+            if excused(run, first(queue, a), first(queue, b)) {
+                continue;
+            }
             findings.violated(Invariant::RealTimeOrder, || {
                 format!(
                     "{} came after {} in {}",
@@ -53,6 +62,12 @@ fn real_time(run: &Run, queue: &Queue, places: &[u32], findings: &mut Findings) 
     }
 }
 
+/// Whether `late` may have come behind `early`, which is younger in the log.
+fn excused(run: &Run, late: &First, early: &First) -> bool {
+    let window = i64::try_from(run.plan.window).unwrap();
+    run.rejected.contains(&late.event) && early.position - late.position < window
+}
+
 fn first(queue: &Queue, place: u32) -> &First {
     &queue.firsts[place as usize]
 }
@@ -63,7 +78,7 @@ fn rising(run: &Run, queue: &Queue, places: &[u32], findings: &mut Findings) {
     for place in places {
         let this = first(queue, *place);
         if let Some(before) = highest.filter(|before| this.position <= before.position) {
-            if !this.redelivered {
+            if !this.redelivered && !excused(run, this, before) {
                 findings.violated(Invariant::LogOrder, || {
                     format!(
                         "{} at position {} came after position {} in {}",

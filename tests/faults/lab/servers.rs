@@ -1,11 +1,13 @@
 //! The servers of a bench: one Postgres and one RabbitMQ that rows share, started when the first row
 //! wants them, and those that a row has for itself because it harms them.
 
+use std::process::Stdio;
 use std::sync::Arc;
 
 use sqlx::{Connection, PgConnection};
 use tokio::sync::OnceCell;
 
+use crate::abilities::command;
 use crate::harness::store::fresh_database;
 use crate::harness::{OwnService, fresh_vhost_on};
 
@@ -34,6 +36,33 @@ pub struct Rabbit {
     pub url: String,
     /// Its name.
     pub vhost: String,
+}
+
+impl Rabbit {
+    /// Runs `rabbitmqctl`, which takes a second, whatever it does.
+    pub async fn control(&self, arguments: &[&str]) {
+        let mut command = command(&self.server.value("RABBITMQCTL"));
+        command.arg("-q").args(arguments).stdin(Stdio::null());
+        let output = tokio::task::spawn_blocking(move || command.output().unwrap());
+        let output = output.await.unwrap();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success(), "rabbitmqctl {arguments:?}: {said}");
+    }
+
+    /// Queues of this name keep to a policy from now on, such as `{"max-length":5}`.
+    pub async fn policy(&self, queue: &str, definition: &str) {
+        let pattern = format!("^{}$", queue.replace('.', "\\."));
+        let vhost = self.vhost.as_str();
+        let set = ["set_policy", "-p", vhost, queue, &pattern, definition];
+        self.control(&[&set[..], &["--apply-to", "queues"]].concat())
+            .await;
+    }
+
+    /// They keep to none.
+    pub async fn no_policy(&self, queue: &str) {
+        self.control(&["clear_policy", "-p", &self.vhost, queue])
+            .await;
+    }
 }
 
 impl Servers {

@@ -28,6 +28,7 @@ pub struct Setup<'a> {
     plan: Plan,
     later: bool,
     front: bool,
+    queues: Vec<&'static str>,
 }
 
 impl<'a> Setup<'a> {
@@ -48,6 +49,7 @@ impl<'a> Setup<'a> {
             },
             later: false,
             front: false,
+            queues: vec![ALL],
         }
     }
 
@@ -105,6 +107,12 @@ impl<'a> Setup<'a> {
         self
     }
 
+    /// With a sink on these queues.
+    pub fn sink_of(mut self, queues: &[&'static str]) -> Self {
+        self.queues = queues.to_vec();
+        self
+    }
+
     /// Without a daemon at first; the load starts with the first one.
     pub fn without_daemon(mut self) -> Self {
         self.later = true;
@@ -126,7 +134,7 @@ impl<'a> Setup<'a> {
         let broker = Broker::behind_a_proxy(rabbit, clock, &folder).await;
         let config = DaemonConfig::new(&store.url_for_daemon()).broker(&broker.url_for_daemon());
         let config = (self.daemon)(config);
-        let sink = Sink::start(&folder, clock, &broker.rabbit.url, &[ALL]);
+        let sink = Sink::start(&folder, clock, &broker.rabbit.url, &self.queues);
         let sampler = Sampler::start(store.wal());
         let scraper = Scraper::start(&folder, clock);
         let front = match self.front {

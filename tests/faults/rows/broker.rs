@@ -1,12 +1,9 @@
 //! RabbitMQ and the relay (rows F).
 
-use std::process::Stdio;
 use std::time::Duration;
 
 use tokio::time::sleep;
 
-use crate::abilities::command;
-use crate::lab::servers::Rabbit;
 use crate::lab::{Lab, Outcome};
 use crate::records::FaultKind;
 
@@ -40,14 +37,15 @@ pub async fn disk_alarm(lab: Lab) -> Outcome {
     let mut run = lab.setup().own_broker().start().await;
     run.arrived(200).await;
     run.fault(FaultKind::BrokerAlarm, "disk alarm", async |run| {
-        disk_limit(&run.broker().rabbit, "900GB");
+        let rabbit = run.broker().rabbit.clone();
+        rabbit.control(&["set_disk_free_limit", "900GB"]).await;
         run.becomes(BLOCKED, 1.0).await;
         // Longer than the confirm deadline: nothing may be given up and sent again.
         sleep(Duration::from_secs(lab.times(20, 600) as u64)).await;
         run.more(200).await;
         let blocked = run.daemon().metric(BLOCKED).await;
         run.expect("the gauge says so all the time", blocked == Some(1.0));
-        disk_limit(&run.broker().rabbit, "50MB");
+        rabbit.control(&["set_disk_free_limit", "50MB"]).await;
         run.becomes(BLOCKED, 0.0).await;
     })
     .await;
@@ -55,13 +53,4 @@ pub async fn disk_alarm(lab: Lab) -> Outcome {
     let refused = run.load().totals().answers.contains_key(&429);
     run.expect("ingest does not feel it", !refused);
     run.judge().await
-}
-
-fn disk_limit(rabbit: &Rabbit, limit: &str) {
-    let control = rabbit.server.value("RABBITMQCTL");
-    let status = command(&control)
-        .args(["-q", "set_disk_free_limit", limit])
-        .stdin(Stdio::null())
-        .status();
-    assert!(status.unwrap().success(), "rabbitmqctl set_disk_free_limit");
 }
