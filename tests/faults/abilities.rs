@@ -93,6 +93,19 @@ impl Abilities {
         let lacks = |ability: &Ability| !self.0.contains(ability);
         needs.iter().copied().filter(lacks).collect()
     }
+
+    /// The same in words; empty where nothing is missing.
+    pub fn says_missing(&self, needs: &[Ability]) -> String {
+        let names: Vec<_> = self
+            .missing(needs)
+            .iter()
+            .map(ToString::to_string)
+            .collect();
+        match names.is_empty() {
+            true => String::new(),
+            false => format!("needs {}", names.join(", ")),
+        }
+    }
 }
 
 impl fmt::Display for Abilities {

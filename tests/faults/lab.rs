@@ -35,6 +35,9 @@ pub struct Lab {
     pub folder: PathBuf,
     /// The shared servers.
     pub servers: Arc<Servers>,
+    /// Failpoints that every daemon of the run has on; with none of them on (an empty text), its daemons
+    /// are that build all the same.
+    pub points: Option<String>,
 }
 
 impl Lab {
@@ -103,6 +106,22 @@ impl Outcome {
             self.word = format!("FAILED {}", unmet.join(", "));
             self.passed = false;
         }
+        self
+    }
+
+    /// The invariants that do not hold.
+    pub fn violated(&self) -> &[Invariant] {
+        &self.violated
+    }
+
+    /// The same, with what noticed the defect that its daemons had.
+    pub fn with_defect(mut self, name: &str) -> Self {
+        let noticed = match (self.violated.is_empty(), self.passed) {
+            (false, _) => names(&self.violated),
+            (true, false) => "the row itself".to_owned(),
+            (true, true) => "nothing".to_owned(),
+        };
+        self.line = format!("{} [with {name}: noticed by {noticed}]", self.line);
         self
     }
 

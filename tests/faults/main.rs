@@ -5,14 +5,18 @@
 //!     cargo test --test faults -- run first --store sqlite --results results.md
 //!     cargo test --test faults -- check FOLDER
 //!
+//! Whether it would notice: `bash tests/faults/mutants.sh`.
+//!
 //! `bash tests/faults/run.sh` installs what is missing, builds, and runs it.
 // A piece that no row uses yet is not dead.
 #![allow(clippy::unwrap_used, dead_code)]
 
 mod abilities;
+mod bench;
 mod checker;
 mod generator;
 mod lab;
+mod mutants;
 mod random;
 mod records;
 mod report;
@@ -26,21 +30,16 @@ mod it {
 }
 use it::harness;
 
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::time::Instant;
 
 use clap::{Parser, Subcommand, ValueEnum};
-use futures_util::FutureExt;
 
 use abilities::Abilities;
+use bench::Bench;
 use harness::Backend;
-use lab::servers::Servers;
-use lab::{Lab, Outcome};
 use report::{Report, Result as RowResult};
-use rows::Row;
 
 /// Break things under load and judge what came out.
 #[derive(Parser)]
@@ -56,6 +55,8 @@ enum Command {
     List,
     /// Run rows: ids (F-01), groups (F), `first` (the slice of every change) or `all`.
     Run(RunArguments),
+    /// Build defects into the daemon and see that they are noticed.
+    Mutants(mutants::Arguments),
     /// Judge the kept folder of a run again.
     Check {
         /// The folder.
@@ -86,6 +87,9 @@ struct RunArguments {
     /// A row that cannot run here is a failure.
     #[arg(long)]
     strict: bool,
+    /// With this defect in every daemon, such as M8; with `none`, the build that has them without one.
+    #[arg(long)]
+    mutant: Option<String>,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -112,6 +116,11 @@ async fn main() -> ExitCode {
             outcome.passed
         }),
         Command::Run(arguments) => run(arguments).await,
+        Command::Mutants(arguments) => tokio::select! {
+            noticed = mutants::hunt(&arguments) => noticed,
+            // Everything that was started ends with what is dropped here.
+            () = interrupted() => Err("interrupted".to_owned()),
+        },
     };
     match outcome {
         Ok(true) => ExitCode::SUCCESS,
@@ -147,19 +156,15 @@ async fn run(arguments: RunArguments) -> Result<bool, String> {
     let rows =
         rows::chosen(&arguments.rows).map_err(|name| format!("no row is called '{name}'"))?;
     let whole = arguments.whole || arguments.rows.iter().any(|name| name == "all");
-    let folder = tempfile::Builder::new()
-        .prefix("hookwell-faults-")
-        .tempdir()
-        .map_err(|error| error.to_string())?;
-    // A Postgres of another user has to pass through to a disk below.
-    let passable = std::fs::Permissions::from_mode(0o711);
-    std::fs::set_permissions(folder.path(), passable).map_err(|error| error.to_string())?;
+    let points = arguments
+        .mutant
+        .as_deref()
+        .map(mutants::points)
+        .transpose()?;
+    let defect = arguments.mutant.as_deref().zip(points.as_deref());
     let abilities = Abilities::probe();
     println!("this machine: {abilities}");
-    // A row that breaks says so in its verdict; where it broke is enough beside that.
-    std::panic::set_hook(Box::new(|panic| eprintln!("{panic}")));
-
-    let servers = Arc::new(Servers::default());
+    let bench = Bench::new(arguments.seed, whole)?;
     let mut report = Report::new(arguments.seed, whole, &abilities);
     let only = |store: &Backend| arguments.store.is_none_or(|wanted| wanted.is(*store));
     let keep = arguments.keep || std::env::var_os("HOOKWELL_TEST_KEEP").is_some();
@@ -168,24 +173,18 @@ async fn run(arguments: RunArguments) -> Result<bool, String> {
         .iter()
         .flat_map(|row| row.stores.iter().copied().map(move |store| (*row, store)));
     for (row, store) in rows.filter(|(_, store)| only(store)) {
-        let missing = abilities.missing(row.needs);
+        let missing = match defect {
+            Some(_) => mutants::missing(&abilities, row),
+            None => abilities.says_missing(row.needs),
+        };
         let began = Instant::now();
         let result = if missing.is_empty() {
-            let lab = Lab {
-                row: row.id,
-                store,
-                seed: arguments.seed,
-                whole,
-                folder: folder.path().join(format!("{}-{store}", row.id)),
-                servers: Arc::clone(&servers),
-            };
-            let folder = lab.folder.clone();
             tokio::select! {
-                outcome = guarded(row, lab) => {
+                outcome = bench.carry(row, store, defect) => {
                     if !outcome.passed {
                         kept = true;
                     } else if !keep {
-                        let _ = std::fs::remove_dir_all(folder);
+                        bench.forget(row, store);
                     }
                     RowResult::Ran(outcome)
                 }
@@ -196,41 +195,19 @@ async fn run(arguments: RunArguments) -> Result<bool, String> {
                 }
             }
         } else {
-            let names: Vec<_> = missing.iter().map(ToString::to_string).collect();
-            RowResult::NotRun(format!("needs {}", names.join(", ")))
+            RowResult::NotRun(missing)
         };
         report.add(row, store, began.elapsed(), result);
     }
-    if kept {
-        println!("kept: {}", folder.keep().display());
-    }
     report.print_sum();
     if let Some(path) = &arguments.results {
-        write(path, &report.markdown(&servers).await)?;
+        write(path, &report.markdown(&bench.servers).await)?;
     }
+    bench.end(kept);
     if was_interrupted {
         return Err("interrupted".to_owned());
     }
     Ok(report.passed(arguments.strict))
-}
-
-/// A row that panics has not shown anything: that is a failure of its own kind.
-async fn guarded(row: &Row, lab: Lab) -> Outcome {
-    let head = format!("{} {} seed={}", lab.row, lab.store, lab.seed);
-    let ran = std::panic::AssertUnwindSafe((row.run)(lab))
-        .catch_unwind()
-        .await;
-    ran.unwrap_or_else(|panic| {
-        let said = panic
-            .downcast_ref::<String>()
-            .map(String::as_str)
-            .or_else(|| panic.downcast_ref::<&str>().copied())
-            .unwrap_or("panicked");
-        Outcome::broken(format!(
-            "{head} broken: {}",
-            said.lines().next().unwrap_or_default()
-        ))
-    })
 }
 
 async fn interrupted() {

@@ -130,11 +130,13 @@ impl Report {
     }
 }
 
-fn today() -> String {
+/// The date.
+pub fn today() -> String {
     said("date", &["-u", "+%Y-%m-%d"]).unwrap_or_default()
 }
 
-async fn versions(servers: &Servers) -> String {
+/// What it runs on.
+pub async fn versions(servers: &Servers) -> String {
     let postgres = servers.postgres_version().await;
     let rabbit = said("dpkg-query", &["-W", "-f", "${Version}", "rabbitmq-server"]);
     let unknown = || "unknown".to_owned();

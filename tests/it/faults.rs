@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use crate::harness::daemon::ALL;
 use crate::harness::{
-    Accepted, Backend, Daemon, DaemonConfig, Load, Network, Operator, Proxy, Sink, eventually, fresh_vhost,
-    own_broker, own_postgres, store_url,
+    Accepted, Backend, Daemon, DaemonConfig, Load, Network, Operator, Proxy, Sink, eventually,
+    fresh_vhost, own_broker, own_postgres, store_url,
 };
 
 const WITHIN: Duration = Duration::from_secs(60);

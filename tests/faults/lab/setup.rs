@@ -85,14 +85,7 @@ impl<'a> Setup<'a> {
 
     /// With the build that has failpoints, and these of them on.
     pub fn failpoints(self, points: &'static str) -> Self {
-        self.daemon(move |mut config| {
-            let binary = std::env::var_os(crate::abilities::FAILPOINTS_BINARY);
-            config.binary = binary.map(Into::into);
-            config
-                .variables
-                .push(("FAILPOINTS".to_owned(), points.to_owned()));
-            config
-        })
+        self.daemon(move |config| with_failpoints(config, points))
     }
 
     /// With other load.
@@ -134,6 +127,10 @@ impl<'a> Setup<'a> {
         let broker = Broker::behind_a_proxy(rabbit, clock, &folder).await;
         let config = DaemonConfig::new(&store.url_for_daemon()).broker(&broker.url_for_daemon());
         let config = (self.daemon)(config);
+        let config = match &self.lab.points {
+            Some(points) => with_failpoints(config, points),
+            None => config,
+        };
         let sink = Sink::start(&folder, clock, &broker.rabbit.url, &self.queues);
         let sampler = Sampler::start(store.wal());
         let scraper = Scraper::start(&folder, clock);
@@ -184,4 +181,16 @@ impl<'a> Setup<'a> {
             }
         }
     }
+}
+
+/// The same with the build that has failpoints, and these on beside those that are on already.
+fn with_failpoints(mut config: DaemonConfig, points: &str) -> DaemonConfig {
+    const NAME: &str = "FAILPOINTS";
+    let binary = std::env::var_os(crate::abilities::FAILPOINTS_BINARY);
+    config.binary = binary.map(Into::into);
+    match config.variables.iter_mut().find(|(name, _)| name == NAME) {
+        Some((_, others)) => *others = format!("{others};{points}"),
+        None => config.variables.push((NAME.to_owned(), points.to_owned())),
+    }
+    config
 }

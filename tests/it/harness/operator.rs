@@ -60,7 +60,10 @@ impl Operator {
             ..QueueDeclareOptions::default()
         };
         let mut arguments = FieldTable::default();
-        arguments.insert("x-queue-type".into(), AMQPValue::LongString("quorum".into()));
+        arguments.insert(
+            "x-queue-type".into(),
+            AMQPValue::LongString("quorum".into()),
+        );
         let declared = self.channel.queue_declare(name.into(), options, arguments);
         declared.await.unwrap();
     }
