@@ -149,11 +149,7 @@ fn queue(q: &mut Section, warnings: &mut Vec<String>) -> Option<Queue> {
         Free::Number(number) => Argument::Number(number),
         Free::Flag(flag) => Argument::Flag(flag),
     });
-    let drops = |(name, value): &(String, Argument)| {
-        name == "x-message-ttl"
-            || (name == "x-overflow" && *value == Argument::Text("drop-head".to_owned()))
-    };
-    if arguments.iter().any(drops) {
+    if drops(kind, &arguments) {
         warnings.push(format!(
             "broker.queues: the arguments of {name} let RabbitMQ drop confirmed messages"
         ));
@@ -164,4 +160,19 @@ fn queue(q: &mut Section, warnings: &mut Vec<String>) -> Option<Queue> {
         kind,
         arguments,
     })
+}
+
+/// Whether RabbitMQ may drop messages that it has confirmed. A queue with a limit drops its oldest ones
+/// unless it is told to reject. (That a stream drops its oldest ones is what a limit of it is for.)
+fn drops(kind: QueueKind, arguments: &[(String, Argument)]) -> bool {
+    let has = |name: &str| arguments.iter().any(|(argument, _)| argument == name);
+    let rejects = |(name, value): &(String, Argument)| {
+        let Argument::Text(value) = value else {
+            return false;
+        };
+        name == "x-overflow" && value.starts_with("reject-publish")
+    };
+    let bounded = has("x-max-length") || has("x-max-length-bytes") || has("x-overflow");
+    let drops_oldest = kind != QueueKind::Stream && bounded && !arguments.iter().any(rejects);
+    drops_oldest || has("x-message-ttl") || has("x-expires")
 }
