@@ -16,7 +16,7 @@ mod scrapes;
 pub mod servers;
 mod setup;
 
-pub use run::Run;
+pub use run::{Run, WITHIN};
 pub use setup::Setup;
 
 use servers::Servers;

@@ -31,10 +31,12 @@ use crate::harness::Backend;
 use crate::lab::{Lab, Outcome};
 
 mod broker;
+mod network;
 mod poison;
 mod postgres;
 mod process;
 mod sqlite;
+mod topology;
 
 /// A row of the table of faults.
 pub struct Row {
@@ -89,7 +91,19 @@ pub const ROWS: &[Row] = &[
     row!("L-02", "power cut under SQLite", SQLITE, POWER, first: true, sqlite::power_cut),
     row!("L-02-normal", "the same with synchronous NORMAL: must lose", SQLITE, POWER_CONTROL, first: true, sqlite::power_cut_without_full),
     row!("F-01", "kill -9 of the broker under load", BOTH, &[], first: true, broker::killed),
+    row!("F-02", "SIGSTOP of the broker", BOTH, &[], first: false, broker::frozen),
+    row!("F-03", "packets dropped one way, each way", BOTH, &[], first: false, network::one_way),
+    row!("F-04", "resets in the midst of a frame", BOTH, &[], first: true, network::reset_in_a_frame),
+    row!("F-04-confirms", "confirms swallowed", BOTH, &[], first: true, network::confirms_swallowed),
+    row!("F-05", "nothing bound for 30 % of the events", BOTH, &[], first: true, topology::unbound),
+    row!("F-05-returned", "the same without an alternate exchange", BOTH, &[], first: true, topology::unbound_without_alternate),
+    row!("F-06", "a seventh unroutable in every window", BOTH, &[], first: true, topology::mixed),
+    row!("F-07", "the exchange deleted", BOTH, &[], first: true, topology::exchange_deleted),
+    row!("F-07-check", "the same where hookwell only checks", BOTH, &[], first: false, topology::exchange_deleted_where_it_only_checks),
     row!("F-08", "disk alarm of the broker", BOTH, &[], first: true, broker::disk_alarm),
+    row!("F-09", "confirms not asked for: must lose", BOTH, &[Ability::Failpoints], first: true, broker::without_confirms),
+    row!("F-10", "a full queue that rejects", BOTH, &[], first: true, topology::full_queue),
+    row!("F-10-drop", "arguments that let RabbitMQ drop messages", SQLITE, &[], first: true, topology::dropping_queue),
     row!("F-18", "one tenant's events are nacked for ever", BOTH, &[], first: true, poison::nacked),
     row!("F-18-unroutable", "one tenant's events are unroutable for ever", BOTH, &[], first: false, poison::unroutable),
     row!("D-01", "kill -9 of the daemon at random times", BOTH, &[], first: true, process::killed),

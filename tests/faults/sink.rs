@@ -79,6 +79,16 @@ impl Sink {
         self.child.id()
     }
 
+    /// It takes nothing any more, and its connection stands.
+    pub fn freeze(&self) {
+        send_signal("STOP", &[self.child.id()]);
+    }
+
+    /// It goes on.
+    pub fn thaw(&self) {
+        send_signal("CONT", &[self.child.id()]);
+    }
+
     /// Ends it; everything that came is in the file then.
     pub async fn stop(mut self) {
         send_signal("TERM", &[self.child.id()]);

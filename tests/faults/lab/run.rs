@@ -205,6 +205,11 @@ impl Run {
         self.load().more(count, WITHIN).await;
     }
 
+    /// The sink.
+    pub fn sink(&self) -> &Sink {
+        &self.parts.sink
+    }
+
     /// Waits until so many more messages arrived.
     pub async fn arrived(&self, count: usize) {
         let goal = self.parts.sink.seen() + count;
@@ -224,6 +229,12 @@ impl Run {
         if !holds {
             self.unmet.push(what.to_owned());
         }
+    }
+
+    /// States that no post was answered 429: the log takes what the broker does not.
+    pub fn ingest_feels_nothing(&mut self) {
+        let refused = self.load().totals().answers.contains_key(&429);
+        self.expect("ingest does not feel it", !refused);
     }
 
     /// Breaks something and heals it, noted from the one to the other.

@@ -2,12 +2,14 @@
 
 use std::time::Duration;
 
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep, sleep_until};
 
-use crate::lab::{Lab, Outcome};
+use crate::checker::Invariant;
+use crate::harness::{DaemonConfig, Network, Side};
+use crate::lab::{Lab, Outcome, Run};
 use crate::records::FaultKind;
 
-const CONNECTED: &str = "hookwell_broker_connected";
+pub const CONNECTED: &str = "hookwell_broker_connected";
 const BLOCKED: &str = "hookwell_broker_blocked";
 
 /// F-01: the broker is killed under load and comes back.
@@ -27,9 +29,70 @@ pub async fn killed(lab: Lab) -> Outcome {
         .await;
         run.arrived(200).await;
     }
-    let refused = run.load().totals().answers.contains_key(&429);
-    run.expect("ingest does not feel it", !refused);
+    run.ingest_feels_nothing();
     run.judge().await
+}
+
+/// In seconds. The confirm deadline is longer: what notices is the heartbeat.
+const HEARTBEAT: u64 = 2;
+
+pub fn with_heartbeat(config: DaemonConfig) -> DaemonConfig {
+    config.set("broker", &format!("heartbeat = \"{HEARTBEAT}s\""))
+}
+
+/// States that a silence since then was noticed within two and a half heartbeats, and a little for a
+/// machine that is busy.
+pub fn noticed_soon(run: &mut Run, since: Instant) {
+    let took = since.elapsed();
+    let most = Duration::from_millis(2500 * HEARTBEAT + 2000);
+    run.expect(
+        &format!("noticed within {most:?}, not {took:?}"),
+        took <= most,
+    );
+}
+
+/// F-02: the broker stops in its tracks, and goes on.
+pub async fn frozen(lab: Lab) -> Outcome {
+    let setup = lab.setup().own_broker().daemon(with_heartbeat);
+    let mut run = setup.start().await;
+    run.arrived(800).await;
+    let seconds: &[u64] = if lab.whole { &[5, 30, 300] } else { &[10] };
+    for seconds in seconds {
+        let what = format!("SIGSTOP of the broker for {seconds} s");
+        run.fault(FaultKind::Broker, &what, async |run| {
+            let since = Instant::now();
+            run.broker().rabbit.server.freeze();
+            run.becomes(CONNECTED, 0.0).await;
+            noticed_soon(run, since);
+            run.more(200).await;
+            sleep_until(since + Duration::from_secs(*seconds)).await;
+            run.broker().rabbit.server.thaw();
+            run.becomes(CONNECTED, 1.0).await;
+        })
+        .await;
+        run.arrived(200).await;
+    }
+    run.ingest_feels_nothing();
+    run.judge().await
+}
+
+/// F-09: a daemon that forgets to ask for confirms loses what was on its way. A bench that does not see
+/// the loss sees nothing.
+pub async fn without_confirms(lab: Lab) -> Outcome {
+    let mut run = lab.setup().failpoints("mutant.M4=return").start().await;
+    run.arrived(200).await;
+    run.fault(FaultKind::Broker, "a dead line, then reset", async |run| {
+        let line = &run.broker().proxy.line;
+        line.network(Network::BlackholeFrom(Side::Client));
+        run.more(50).await;
+        let line = &run.broker().proxy.line;
+        line.cut();
+        line.network(Network::Passes);
+        run.becomes(CONNECTED, 1.0).await;
+    })
+    .await;
+    run.arrived(100).await;
+    run.judge().await.must_violate(Invariant::NoLoss)
 }
 
 /// F-08: the broker runs out of disk and takes nothing for a while.
@@ -50,7 +113,6 @@ pub async fn disk_alarm(lab: Lab) -> Outcome {
     })
     .await;
     run.arrived(200).await;
-    let refused = run.load().totals().answers.contains_key(&429);
-    run.expect("ingest does not feel it", !refused);
+    run.ingest_feels_nothing();
     run.judge().await
 }

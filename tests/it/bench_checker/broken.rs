@@ -27,6 +27,24 @@ fn loss_and_invention_are_found() {
             &[NoLoss, LogOrder],
         ),
         (
+            "parked as unroutable though it came",
+            |log| {
+                log.plan.parked = vec!["unroutable".to_owned()];
+                log.end.dead_letters = vec![parked(4, "unroutable")];
+            },
+            &[NoLoss],
+        ),
+        (
+            "taken by no binding, and neither parked nor anywhere",
+            |log| {
+                log.plan.parked = vec!["unroutable".to_owned()];
+                log.plan.wanted[0].bind = vec!["ghl.#".to_owned()];
+                log.attempts[3].routing_key = Some("other".to_owned());
+                log.remove_delivery(3);
+            },
+            &[NoLoss],
+        ),
+        (
             "parked for a reason that the run does not explain",
             |log| {
                 log.plan.parked = vec!["unroutable".to_owned()];
@@ -255,6 +273,23 @@ fn a_wrong_order_is_found() {
             |log| {
                 let first = log.delivered.remove(0);
                 log.delivered.insert(7, first);
+            },
+            &[RealTimeOrder, LogOrder],
+        ),
+        (
+            "rejected, and more than a window late",
+            |log| {
+                log.nack(3);
+                log.delivered.swap(3, 5);
+            },
+            &[RealTimeOrder, LogOrder],
+        ),
+        (
+            "late, where another one was rejected",
+            |log| {
+                log.plan.window = 3;
+                log.nack(5);
+                log.delivered.swap(3, 5);
             },
             &[RealTimeOrder, LogOrder],
         ),

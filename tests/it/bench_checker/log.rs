@@ -182,6 +182,17 @@ impl Log {
         self.broker.push(seen(conn, "ack", None, Some(tag)));
     }
 
+    /// The good run's publish of an event is nacked; it is published again at the end.
+    pub fn nack(&mut self, n: u64) {
+        let name = id(n);
+        let publish = self
+            .broker
+            .iter()
+            .position(|seen| seen.id.as_ref() == Some(&name));
+        self.broker[publish.unwrap() + 1].what = "nack".to_owned();
+        self.publish(1, n);
+    }
+
     /// A connection ends.
     pub fn close(&mut self, conn: u64) {
         self.broker.push(seen(conn, "close", None, None));
