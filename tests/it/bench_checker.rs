@@ -1,8 +1,11 @@
 //! The fault bench's judge: it sees what is broken, and does not cry at what is not.
 
 mod broken;
+mod edges;
 mod log;
 mod sound;
+mod sums;
+mod wire;
 
 use crate::bench::checker::Invariant;
 use log::Log;

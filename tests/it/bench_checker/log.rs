@@ -30,6 +30,10 @@ pub struct Log {
     pub adds_up: bool,
     /// Series that are set at the very end.
     pub series: BTreeMap<String, f64>,
+    /// A series that is not shown.
+    pub hidden: &'static str,
+    /// More files of the run, as they are.
+    pub files: Vec<(&'static str, &'static str)>,
 }
 
 pub fn id(n: u64) -> String {
@@ -159,6 +163,8 @@ impl Log {
             },
             adds_up: true,
             series: BTreeMap::new(),
+            hidden: "",
+            files: Vec::new(),
         };
         for (n, position) in (0..EVENTS).zip(1..) {
             log.rows.push(row(n, position));
@@ -276,6 +282,7 @@ impl Log {
         }
         for life in &mut self.end.lives {
             life.metrics.extend(self.series.clone());
+            life.metrics.remove(self.hidden);
         }
         let dir = tempfile::tempdir().unwrap();
         let folder = dir.path();
@@ -297,6 +304,9 @@ impl Log {
         rows(ROWS, 29 * STEP, &self.rows);
         if let Some((taken, of)) = &self.after_crash {
             rows(&format!("{AFTER_CRASH}-1.jsonl"), *taken, of);
+        }
+        for (name, text) in &self.files {
+            std::fs::write(folder.join(name), text).unwrap();
         }
         judge(folder).unwrap()
     }
