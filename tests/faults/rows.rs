@@ -108,6 +108,7 @@ pub const ROWS: &[Row] = &[
     row!("F-18-unroutable", "one tenant's events are unroutable for ever", BOTH, &[], first: false, poison::unroutable),
     row!("D-01", "kill -9 of the daemon at random times", BOTH, &[], first: true, process::killed),
     row!("D-03", "SIGTERM under load, with a slow client", BOTH, &[], first: true, process::terminated),
+    row!("D-04", "rolling restart of two daemons under load", POSTGRES, &[], first: true, process::rolling_restart),
 ];
 
 /// The rows that arguments name: ids, groups, `first` or `all`.

@@ -24,6 +24,9 @@ impl Run {
         if let Some(load) = self.load.take() {
             load.stop(OPEN).await;
         }
+        if self.has_peer() {
+            self.stop_peer().await;
+        }
         let drained_at = self.drained().await;
         let taken = self.parts.clock.micros();
         let after = match &self.before {

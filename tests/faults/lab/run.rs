@@ -140,6 +140,8 @@ pub struct Run {
     /// Of the generator; none until the first daemon listens.
     pub(super) load: Option<Generator>,
     pub(super) daemon: Option<Daemon>,
+    /// A second one on the same store, where a row wants it.
+    peer: Option<Daemon>,
     pub(super) faults: Writer,
     pub(super) lives: Vec<Life>,
     pub(super) before: Option<Resources>,
@@ -154,6 +156,7 @@ impl Run {
         Self {
             load: None,
             daemon: None,
+            peer: None,
             faults: Writer::open(&parts.folder, FAULTS).unwrap(),
             lives: Vec::new(),
             before: None,
@@ -287,22 +290,51 @@ impl Run {
         };
         self.parts.sampler.look_at(daemon.pid());
         self.parts.scraper.follow(daemon.admin(), self.lives.len());
-        let mut address = daemon.address();
-        if let Some(front) = &self.parts.front {
-            front.lead_to(address.port());
-            address.set_port(front.port());
-        }
         self.daemon = Some(daemon);
+        self.lead_the_load();
+        Ok(())
+    }
+
+    /// To the daemons that there are.
+    fn lead_the_load(&mut self) {
+        let behind_front = |daemon: &Daemon| {
+            let mut address = daemon.address();
+            if let Some(front) = &self.parts.front {
+                front.lead_to(address.port());
+                address.set_port(front.port());
+            }
+            address
+        };
+        let addresses: Vec<_> = (self.daemon.iter().map(behind_front))
+            .chain(self.peer.iter().map(Daemon::address))
+            .collect();
         match &self.load {
-            Some(load) => load.point_at(&[address]),
+            Some(load) => load.point_at(&addresses),
             None => {
                 let mut settings = self.parts.settings.clone();
-                settings.addresses = vec![address];
+                settings.addresses = addresses;
                 let (folder, clock) = (&self.parts.folder, self.parts.clock);
                 self.load = Some(Generator::start(folder, clock, settings));
             }
         }
-        Ok(())
+    }
+
+    /// Starts a second daemon on the same store; the load goes to both.
+    pub async fn start_peer(&mut self) {
+        assert!(self.peer.is_none(), "two daemons at most");
+        self.peer = Some(Daemon::start(&self.parts.config).await);
+        self.lead_the_load();
+    }
+
+    /// Asks the second daemon to end and waits.
+    pub async fn stop_peer(&mut self) -> ExitStatus {
+        let peer = self.peer.take().expect("a second daemon that runs");
+        self.end(peer).await.0
+    }
+
+    /// Whether there is a second daemon.
+    pub(super) fn has_peer(&self) -> bool {
+        self.peer.is_some()
     }
 
     /// Kills the daemon. The next one starts with [`Self::start_daemon`].
@@ -332,12 +364,17 @@ impl Run {
 
     /// Asks the daemon to end and waits; how it ended, and how long it took.
     pub async fn stop_daemon(&mut self) -> (ExitStatus, Duration) {
-        let mut daemon = self.daemon.take().expect("a daemon that runs");
+        let daemon = self.daemon.take().expect("a daemon that runs");
+        let ended = self.end(daemon).await;
+        self.parts.scraper.ended();
+        ended
+    }
+
+    async fn end(&mut self, mut daemon: Daemon) -> (ExitStatus, Duration) {
         let metrics = series(&daemon.metrics().await);
         let (t_asked, asked) = (self.parts.clock.micros(), Instant::now());
         daemon.signal("TERM");
         let status = daemon.wait(WITHIN).await;
-        self.parts.scraper.ended();
         self.lives.push(Life {
             ended: Ended::Stopped,
             t_asked,

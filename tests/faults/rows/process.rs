@@ -5,6 +5,7 @@ use std::time::Duration;
 use tokio::time::sleep;
 
 use crate::harness::Client;
+use crate::harness::store::execute;
 use crate::lab::{Lab, Outcome};
 use crate::records::FaultKind;
 
@@ -53,5 +54,32 @@ pub async fn terminated(lab: Lab) -> Outcome {
         })
         .await;
     }
+    run.judge().await
+}
+
+/// Appends take up to 15 ms more, each as it happens: one daemon's may be overtaken by the other's.
+const UNEVEN: &str = "create function uneven() returns trigger language plpgsql as \
+     $$ begin perform pg_sleep(random() * 0.015); return null; end $$; \
+     create trigger uneven after insert on events for each statement execute function uneven()";
+
+/// D-04: two daemons on one log take the load between them and are restarted in turn.
+pub async fn rolling_restart(lab: Lab) -> Outcome {
+    let mut run = lab.setup().load(|load| load.rate = 400.0).start().await;
+    execute(&run.store().url, UNEVEN).await;
+    run.start_peer().await;
+    for _ in 0..lab.times(2, 20) {
+        run.more(800).await;
+        run.fault(FaultKind::DaemonStop, "rolling restart", async |run| {
+            let (status, _) = run.stop_daemon().await;
+            run.expect("it ends with 0", status.code() == Some(0));
+            run.start_daemon().await;
+            run.more(400).await;
+            let status = run.stop_peer().await;
+            run.expect("the other one ends with 0", status.code() == Some(0));
+            run.start_peer().await;
+        })
+        .await;
+    }
+    run.more(400).await;
     run.judge().await
 }
