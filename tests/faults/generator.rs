@@ -49,6 +49,10 @@ pub struct Settings {
     pub malformed: f64,
     /// Signed bodies of a hundred that are filled up to about 200 KB.
     pub large: f64,
+    /// Posts of a hundred that are hung up on within [`Self::hang_up_within`], answered or not.
+    pub hang_ups: f64,
+    /// From at once to this; the connection is closed then.
+    pub hang_up_within: Duration,
     /// Where chance comes from.
     pub seed: u64,
 }
@@ -69,6 +73,8 @@ impl Settings {
             forged: 0.0,
             malformed: 0.0,
             large: 0.0,
+            hang_ups: 0.0,
+            hang_up_within: Duration::from_millis(3),
             seed,
         }
     }

@@ -31,6 +31,7 @@ use crate::harness::Backend;
 use crate::lab::{Lab, Outcome};
 
 mod broker;
+mod http;
 mod network;
 mod poison;
 mod postgres;
@@ -83,6 +84,7 @@ macro_rules! row {
 /// Every row there is.
 #[rustfmt::skip]
 pub const ROWS: &[Row] = &[
+    row!("H-01", "senders that hang up at any moment", BOTH, &[], first: true, http::hang_ups),
     row!("P-02", "kill -9 of the postmaster under load", POSTGRES, &[], first: true, postgres::killed),
     row!("P-03", "power cut of Postgres", POSTGRES, POWER, first: true, postgres::power_cut),
     row!("P-03-commit", "the same with synchronous_commit off: must lose", POSTGRES, POWER_CONTROL, first: true, postgres::power_cut_without_synchronous_commit),

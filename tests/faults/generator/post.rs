@@ -3,12 +3,16 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use tokio::time::{sleep, timeout};
 
 use super::super::records::{Attempt, Class, NO_ANSWER};
 use super::{Job, Request, Shared};
 use crate::harness::Client;
+
+/// What an attempt's error says where the sender did not wait for an answer.
+const HUNG_UP: &str = "hung up";
 
 /// Takes one job after the other, on a connection that it keeps while it is good.
 pub(super) async fn connection(shared: Arc<Shared>, number: usize) {
@@ -20,7 +24,7 @@ pub(super) async fn connection(shared: Arc<Shared>, number: usize) {
         };
         permit.forget();
         let job = shared.jobs.lock().unwrap().pop_front();
-        let (request, attempt) = match job {
+        let (mut request, attempt) = match job {
             None => continue,
             Some(Job::New(key, class)) => {
                 let kseq = shared.next_of(key);
@@ -33,7 +37,7 @@ pub(super) async fn connection(shared: Arc<Shared>, number: usize) {
             let addresses = shared.addresses.read().unwrap();
             addresses[turn % addresses.len()]
         };
-        let status = post(&shared, &request, attempt, address, &mut kept).await;
+        let status = post(&shared, &mut request, attempt, address, &mut kept).await;
         if status.is_none_or(|status| status / 100 != 2) {
             // The next daemon, where there are several.
             turn += 1;
@@ -45,11 +49,21 @@ pub(super) async fn connection(shared: Arc<Shared>, number: usize) {
 /// One attempt, logged; its status, if there was an answer.
 async fn post(
     shared: &Shared,
-    request: &Request,
+    request: &mut Request,
     attempt: u32,
     address: SocketAddr,
     kept: &mut Option<(SocketAddr, Client)>,
 ) -> Option<u16> {
+    let settings = &shared.settings;
+    let (patience, given_up) = match request.chance.percent(settings.hang_ups) {
+        true => {
+            let patience = request
+                .chance
+                .duration(Duration::ZERO, settings.hang_up_within);
+            (patience, HUNG_UP)
+        }
+        false => (settings.timeout, NO_ANSWER),
+    };
     let mut t_send = shared.clock.micros();
     let posting = async {
         let mut client = match kept.take() {
@@ -63,12 +77,12 @@ async fn post(
         }
         std::io::Result::Ok(answer.status)
     };
-    let outcome = timeout(shared.settings.timeout, posting).await;
+    let outcome = timeout(patience, posting).await;
     let t_recv = shared.clock.micros();
     let (status, error) = match outcome {
         Ok(Ok(status)) => (Some(status), None),
         Ok(Err(error)) => (None, Some(error.to_string())),
-        Err(_) => (None, Some(NO_ANSWER.to_owned())),
+        Err(_) => (None, Some(given_up.to_owned())),
     };
     shared.log.write(&Attempt {
         id: request.id.clone(),
