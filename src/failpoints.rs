@@ -32,6 +32,12 @@ pub(crate) fn crash_soon(point: &'static str) {
     }
 }
 
+/// Ends the task that passes here, as a defect in it would.
+#[inline]
+pub(crate) fn panic(point: &'static str) {
+    assert!(!is_on(point), "failpoint {point}");
+}
+
 /// Whether a deliberate defect is on.
 #[inline]
 pub(crate) fn mutant(name: &'static str) -> bool {

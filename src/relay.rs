@@ -195,6 +195,7 @@ impl Relay {
             let mut woken = std::pin::pin!(self.feed.grown());
             // Registered before looking, so that no wake-up is lost.
             woken.as_mut().enable();
+            failpoints::panic("relay.panic");
             if shutdown.is_cancelled() {
                 session.close().await;
                 return Ok(());

@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
 use crate::event::Micros;
+use crate::failpoints;
 use crate::metrics::Metrics;
 use crate::store::{Cutoff, Store};
 use crate::telemetry::Chain;
@@ -46,6 +47,7 @@ pub async fn run(
         )
     };
     loop {
+        failpoints::panic("retention.panic");
         let cutoff = Cutoff {
             bodies_before: before(settings.bodies),
             keys_before: before(settings.keys),

@@ -130,6 +130,7 @@ impl Writer {
         self.metrics.commit_batch.observe(batch.events.len() as f64);
         let timer = self.metrics.commit_seconds.start_timer();
         failpoints::crash("append.before");
+        failpoints::panic("writer.panic");
         let appended = self.store.append(&batch.events).await;
         failpoints::crash("append.after");
         timer.observe_duration();

@@ -9,12 +9,14 @@ use crate::random::Random;
 
 mod dump;
 mod finish;
+pub mod packets;
 pub mod power;
 mod run;
 mod samples;
 mod scrapes;
 pub mod servers;
 mod setup;
+pub mod wall_clock;
 
 pub use run::{Run, WITHIN};
 pub use setup::Setup;

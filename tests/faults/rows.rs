@@ -67,6 +67,8 @@ const SQLITE: &[Backend] = &[Backend::Sqlite];
 const POSTGRES: &[Backend] = &[Backend::Postgres];
 const POWER: &[Ability] = &[Ability::Root, Ability::PowerCut];
 const POWER_CONTROL: &[Ability] = &[Ability::Root, Ability::PowerCut, Ability::Failpoints];
+const LOST: &[Ability] = &[Ability::Root, Ability::Iptables];
+const CRASH: &[Ability] = &[Ability::Failpoints];
 
 macro_rules! row {
     ($id:literal, $title:literal, $stores:expr, $needs:expr, first: $first:literal, $run:path) => {
@@ -85,13 +87,28 @@ macro_rules! row {
 #[rustfmt::skip]
 pub const ROWS: &[Row] = &[
     row!("H-01", "senders that hang up at any moment", BOTH, &[], first: true, http::hang_ups),
+    row!("P-01", "kill -9 of a backend in the midst of a commit", POSTGRES, &[], first: true, postgres::backend_killed),
     row!("P-02", "kill -9 of the postmaster under load", POSTGRES, &[], first: true, postgres::killed),
     row!("P-03", "power cut of Postgres", POSTGRES, POWER, first: true, postgres::power_cut),
     row!("P-03-commit", "the same with synchronous_commit off: must lose", POSTGRES, POWER_CONTROL, first: true, postgres::power_cut_without_synchronous_commit),
     row!("P-03-fsync", "the same with fsync off: must lose", POSTGRES, POWER_CONTROL, first: true, postgres::power_cut_without_fsync),
+    row!("P-04", "committed, and the answer is lost", POSTGRES, &[], first: true, postgres::answers::lost),
+    row!("P-05", "reset behind each byte of a statement and its answer", POSTGRES, &[], first: true, postgres::answers::cut_at_each_byte),
+    row!("P-06", "SIGSTOP of Postgres", POSTGRES, &[], first: true, postgres::silence::frozen),
+    row!("P-07", "packets to Postgres are lost", POSTGRES, LOST, first: true, postgres::silence::packets_lost),
+    row!("P-08", "disk full under Postgres, and its log", POSTGRES, POWER, first: true, postgres::room::disk_full),
+    row!("P-09", "EIO from Postgres's fdatasync", POSTGRES, &[Ability::Strace], first: false, postgres::room::sync_fails),
+    row!("P-11", "durability turned off before a start", POSTGRES, &[], first: true, postgres::settings::not_durable),
+    row!("P-11-reload", "synchronous_commit off under a daemon, then a power cut", POSTGRES, POWER, first: true, postgres::settings::not_durable_while_running),
+    row!("P-14", "several migrate one database at once", POSTGRES, &[], first: true, postgres::settings::migrated_at_once),
     row!("L-01", "kill -9 at the N-th fsync", SQLITE, &[Ability::Strace], first: true, sqlite::killed_at_fsync),
     row!("L-02", "power cut under SQLite", SQLITE, POWER, first: true, sqlite::power_cut),
     row!("L-02-normal", "the same with synchronous NORMAL: must lose", SQLITE, POWER_CONTROL, first: true, sqlite::power_cut_without_full),
+    row!("L-03", "disk full under SQLite", SQLITE, POWER, first: true, sqlite::errors::disk_full),
+    row!("L-03-eio", "EIO from an fsync, once", SQLITE, &[Ability::Strace], first: false, sqlite::errors::sync_fails),
+    row!("L-03-enospc", "ENOSPC from writes, for a while", SQLITE, &[Ability::Strace], first: false, sqlite::errors::no_room_for_a_while),
+    row!("L-07", "a second daemon on the file", SQLITE, &[], first: true, sqlite::neighbours::second_daemon),
+    row!("L-08", "journal mode changed by somebody, then a power cut", SQLITE, POWER, first: true, sqlite::neighbours::journal_changed),
     row!("F-01", "kill -9 of the broker under load", BOTH, &[], first: true, broker::killed),
     row!("F-02", "SIGSTOP of the broker", BOTH, &[], first: false, broker::frozen),
     row!("F-03", "packets dropped one way, each way", BOTH, &[], first: false, network::one_way),
@@ -109,8 +126,18 @@ pub const ROWS: &[Row] = &[
     row!("F-18", "one tenant's events are nacked for ever", BOTH, &[], first: true, poison::nacked),
     row!("F-18-unroutable", "one tenant's events are unroutable for ever", BOTH, &[], first: false, poison::unroutable),
     row!("D-01", "kill -9 of the daemon at random times", BOTH, &[], first: true, process::killed),
+    row!("D-02-append.before", "abort at append.before", BOTH, CRASH, first: false, process::points::crashed),
+    row!("D-02-append.inside", "abort at append.inside", SQLITE, CRASH, first: false, process::points::crashed),
+    row!("D-02-append.after", "abort at append.after", BOTH, CRASH, first: true, process::points::crashed),
+    row!("D-02-answered", "abort at answered", BOTH, CRASH, first: false, process::points::crashed),
+    row!("D-02-relay.read", "abort at relay.read", BOTH, CRASH, first: false, process::points::crashed),
+    row!("D-02-relay.published", "abort at relay.published", BOTH, CRASH, first: false, process::points::crashed),
+    row!("D-02-relay.confirmed", "abort at relay.confirmed", BOTH, CRASH, first: true, process::points::crashed),
+    row!("D-02-relay.settled", "abort at relay.settled", BOTH, CRASH, first: false, process::points::crashed),
     row!("D-03", "SIGTERM under load, with a slow client", BOTH, &[], first: true, process::terminated),
     row!("D-04", "rolling restart of two daemons under load", POSTGRES, &[], first: true, process::rolling_restart),
+    row!("D-09", "a task panics", BOTH, CRASH, first: true, process::panics::panicked),
+    row!("D-14", "the wall clock jumps by an hour", BOTH, &[Ability::Faketime], first: true, process::clock::jumped),
 ];
 
 /// The rows that arguments name: ids, groups, `first` or `all`.
@@ -125,7 +152,15 @@ pub fn chosen(arguments: &[String]) -> Result<Vec<&'static Row>, String> {
             "first" => row.first,
             name => row.id.eq_ignore_ascii_case(name) || row.group().eq_ignore_ascii_case(name),
         };
-        let named: Vec<_> = ROWS.iter().filter(wanted).collect();
+        let mut named: Vec<_> = ROWS.iter().filter(wanted).collect();
+        if named.is_empty() {
+            // A row that is one of several variants: D-02 names all of them.
+            let variants = format!("{}-", argument.to_ascii_uppercase());
+            named.extend(
+                ROWS.iter()
+                    .filter(|row| row.id.to_ascii_uppercase().starts_with(&variants)),
+            );
+        }
         if named.is_empty() {
             return Err(argument.clone());
         }

@@ -1,5 +1,6 @@
-//! A disk whose power can be cut: XFS on a loop device. The shutdown drops everything that was written
-//! and not yet fsynced, as a power cut does. It does not tear sectors, and the device does not lie.
+//! A disk whose power can be cut, and that can be filled up: XFS on a loop device. The shutdown drops
+//! everything that was written and not yet fsynced, as a power cut does. It does not tear sectors, and the
+//! device does not lie.
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -7,6 +8,9 @@ use std::time::Duration;
 
 use crate::abilities::command;
 use crate::harness::eventually;
+
+/// What takes the room, with a number.
+const FILLER: &str = "filler";
 
 /// A file system of one run. Dropping it unmounts it and frees the device.
 pub struct Disk {
@@ -51,6 +55,33 @@ impl Disk {
     /// Where it is mounted.
     pub fn path(&self) -> &Path {
         &self.mount
+    }
+
+    /// Leaves no room on it: neither for a longer file nor for another one.
+    pub fn fill(&self) {
+        let free = || run("stat", &["-f", "-c", "%f", text(&self.mount)]).unwrap();
+        let size = run("stat", &["-f", "-c", "%S", text(&self.mount)]).unwrap();
+        let bytes: u64 = free().parse::<u64>().unwrap() * size.parse::<u64>().unwrap();
+        // Some of what is called free is for the file system itself: from large pieces to small ones.
+        let mut piece = bytes;
+        let mut number = 0;
+        while 4096 <= piece {
+            let filler = self.mount.join(format!("{FILLER}{number}"));
+            number += 1;
+            if run("fallocate", &["-l", &piece.to_string(), text(&filler)]).is_err() {
+                let _ = std::fs::remove_file(filler);
+                piece /= 2;
+            }
+        }
+    }
+
+    /// Gives the room back.
+    pub fn empty(&self) {
+        for entry in std::fs::read_dir(&self.mount).unwrap().flatten() {
+            if entry.file_name().to_string_lossy().starts_with(FILLER) {
+                std::fs::remove_file(entry.path()).unwrap();
+            }
+        }
     }
 
     /// Cuts the power. From now on every access fails, until [`Self::restore`].

@@ -19,6 +19,9 @@ use crate::records::{
 };
 use crate::sink::Sink;
 
+/// The variable that turns failpoints on.
+pub(super) const FAILPOINTS: &str = "FAILPOINTS";
+
 /// How long anything may take that is not under judgement.
 pub const WITHIN: Duration = Duration::from_secs(90);
 
@@ -219,6 +222,55 @@ impl Run {
         self.parts.sink.wait_for(goal, WITHIN).await;
     }
 
+    /// How long it takes until an event is answered 200 again.
+    pub async fn takes_again(&self) -> Duration {
+        let asked = Instant::now();
+        self.more(1).await;
+        asked.elapsed()
+    }
+
+    /// How many posts were answered so until now.
+    pub fn answered(&self, status: u16) -> usize {
+        let answers = self.load().totals().answers;
+        answers.get(&status).copied().unwrap_or(0)
+    }
+
+    /// Waits until so many more posts were answered 429.
+    pub async fn refused(&self, count: usize) {
+        let goal = self.answered(429) + count;
+        eventually(&format!("{count} more answers 429"), WITHIN, async || {
+            (goal <= self.answered(429)).then_some(())
+        })
+        .await;
+    }
+
+    /// Waits until the daemon says that it can, or cannot, take events.
+    pub async fn readiness(&self, status: u16) {
+        eventually(&format!("readyz says {status}"), WITHIN, async || {
+            (self.daemon().ready().await == Some(status)).then_some(())
+        })
+        .await;
+    }
+
+    /// Whether the daemon says in time that it takes no events.
+    pub async fn turns_unready(&self, within: Duration) -> bool {
+        let deadline = Instant::now() + within;
+        while Instant::now() < deadline {
+            if self.daemon().ready().await == Some(503) {
+                return true;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        false
+    }
+
+    /// The failpoints of the next daemons, whose build has to have them.
+    pub fn failpoints(&mut self, points: &str) {
+        let variables = &mut self.parts.config.variables;
+        variables.retain(|(name, _)| name != FAILPOINTS);
+        variables.push((FAILPOINTS.to_owned(), points.to_owned()));
+    }
+
     /// Waits until a value of `/metrics` is this one.
     pub async fn becomes(&self, metric: &str, wanted: f64) {
         eventually(&format!("{metric} is {wanted}"), WITHIN, async || {
@@ -276,6 +328,10 @@ impl Run {
             (daemon.ready().await == Some(200)).then_some(())
         })
         .await;
+        // Where no daemon ran before the first fault, the first one behind it is the measure.
+        if 0 < self.begun && self.before.is_none() {
+            self.before = Some(self.parts.sampler.now());
+        }
     }
 
     /// Starts a daemon and waits only until it listens; says what it said if it ended before.
@@ -344,8 +400,8 @@ impl Run {
         self.died(Ended::Killed, None);
     }
 
-    /// Waits for the end of a daemon that something else kills.
-    pub async fn daemon_dies(&mut self) {
+    /// Waits for the end of a daemon that something else ends; how it did.
+    pub async fn daemon_dies(&mut self) -> ExitStatus {
         let mut daemon = self.daemon.take().expect("a daemon that runs");
         let status = daemon.wait(WITHIN).await;
         let ended = match status.code() {
@@ -353,10 +409,11 @@ impl Run {
             Some(_) => Ended::Itself,
         };
         self.died(ended, status.code());
+        status
     }
 
-    /// Notes that the last start came to nothing because something killed it.
-    pub fn start_was_killed(&mut self) {
+    /// Notes that the last daemon ended, or did not start, because of what the row did to it.
+    pub fn end_was_meant(&mut self) {
         if let Some(life) = self.lives.last_mut() {
             life.ended = Ended::Killed;
         }

@@ -4,7 +4,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 
 use super::Lab;
 use super::power::Disk;
-use super::run::{Broker, Logs, Parts, Run, Store};
+use super::run::{Broker, FAILPOINTS, Logs, Parts, Run, Store};
 use super::samples::Sampler;
 use super::scrapes::Scraper;
 use super::servers;
@@ -79,7 +79,8 @@ impl<'a> Setup<'a> {
 
     /// With other settings of the daemon; without, it runs as it ships.
     pub fn daemon(mut self, change: impl FnOnce(DaemonConfig) -> DaemonConfig + 'static) -> Self {
-        self.daemon = Box::new(change);
+        let before = self.daemon;
+        self.daemon = Box::new(|config| change(before(config)));
         self
     }
 
@@ -185,12 +186,17 @@ impl<'a> Setup<'a> {
 
 /// The same with the build that has failpoints, and these on beside those that are on already.
 fn with_failpoints(mut config: DaemonConfig, points: &str) -> DaemonConfig {
-    const NAME: &str = "FAILPOINTS";
     let binary = std::env::var_os(crate::abilities::FAILPOINTS_BINARY);
     config.binary = binary.map(Into::into);
-    match config.variables.iter_mut().find(|(name, _)| name == NAME) {
+    match config
+        .variables
+        .iter_mut()
+        .find(|(name, _)| name == FAILPOINTS)
+    {
         Some((_, others)) => *others = format!("{others};{points}"),
-        None => config.variables.push((NAME.to_owned(), points.to_owned())),
+        None => config
+            .variables
+            .push((FAILPOINTS.to_owned(), points.to_owned())),
     }
     config
 }

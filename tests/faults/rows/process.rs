@@ -1,4 +1,4 @@
-//! The daemon's process (rows D).
+//! The daemon's process (rows D): killed, and asked to end.
 
 use std::time::Duration;
 
@@ -8,6 +8,10 @@ use crate::harness::Client;
 use crate::harness::store::execute;
 use crate::lab::{Lab, Outcome};
 use crate::records::FaultKind;
+
+pub mod clock;
+pub mod panics;
+pub mod points;
 
 /// D-01: the daemon is killed at random times.
 pub async fn killed(lab: Lab) -> Outcome {

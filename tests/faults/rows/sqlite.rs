@@ -1,8 +1,11 @@
-//! The log in a SQLite file (rows L).
+//! The log in a SQLite file (rows L): the daemon, or the machine, goes down.
 
 use crate::checker::Invariant;
 use crate::lab::{Lab, Outcome, Run};
 use crate::records::FaultKind;
+
+pub mod errors;
+pub mod neighbours;
 
 /// Of 1 to 200: small ones hit the first migration and the start, larger ones appends and checkpoints.
 const SLICE: [usize; 12] = [1, 2, 3, 5, 8, 13, 21, 34, 55, 89, 144, 200];
@@ -35,8 +38,8 @@ pub async fn killed_at_fsync(lab: Lab) -> Outcome {
                 ];
                 run.config().wrapper = strace.map(ToOwned::to_owned).to_vec();
                 match run.launch_daemon().await {
-                    Ok(()) => run.daemon_dies().await,
-                    Err(_) => run.start_was_killed(),
+                    Ok(()) => drop(run.daemon_dies().await),
+                    Err(_) => run.end_was_meant(),
                 }
                 run.config().wrapper.clear();
                 run.look_after_crash().await;
