@@ -10,6 +10,7 @@ use tempfile::TempDir;
 use crate::harness::Backend;
 use crate::lab::servers::Servers;
 use crate::lab::{Lab, Outcome};
+use crate::nemesis;
 use crate::rows::Row;
 
 /// A bench. Dropping it ends its servers; its folders stay only with [`Self::end`].
@@ -48,19 +49,30 @@ impl Bench {
             Some((name, _)) => format!("{}-{store}-{name}", row.id),
             None => format!("{}-{store}", row.id),
         };
-        let lab = Lab {
-            row: row.id,
-            store,
-            seed: self.seed,
-            whole: self.whole,
-            folder: self.folder.path().join(name),
-            servers: Arc::clone(&self.servers),
-            points: defect.map(|(_, points)| points.to_owned()),
-        };
-        let outcome = guarded(row, lab).await;
+        let mut lab = self.lab(row.id, store, &name);
+        lab.points = defect.map(|(_, points)| points.to_owned());
+        let outcome = guarded(lab, row.run).await;
         match defect {
             Some((name, _)) => outcome.with_defect(name),
             None => outcome,
+        }
+    }
+
+    /// Lets faults overlap for so long.
+    pub async fn nemesis(&self, store: Backend, minutes: f64) -> Outcome {
+        let lab = self.lab("nemesis", store, &format!("nemesis-{store}"));
+        guarded(lab, |lab| nemesis::nemesis(lab, minutes)).await
+    }
+
+    fn lab(&self, row: &'static str, store: Backend, folder: &str) -> Lab {
+        Lab {
+            row,
+            store,
+            seed: self.seed,
+            whole: self.whole,
+            folder: self.folder.path().join(folder),
+            servers: Arc::clone(&self.servers),
+            points: None,
         }
     }
 
@@ -79,11 +91,9 @@ impl Bench {
 }
 
 /// A row that panics has not shown anything: that is a failure of its own kind.
-async fn guarded(row: &Row, lab: Lab) -> Outcome {
+async fn guarded<F: Future<Output = Outcome>>(lab: Lab, run: impl FnOnce(Lab) -> F) -> Outcome {
     let head = format!("{} {} seed={}", lab.row, lab.store, lab.seed);
-    let ran = std::panic::AssertUnwindSafe((row.run)(lab))
-        .catch_unwind()
-        .await;
+    let ran = std::panic::AssertUnwindSafe(run(lab)).catch_unwind().await;
     ran.unwrap_or_else(|panic| {
         let said = panic
             .downcast_ref::<String>()

@@ -228,6 +228,11 @@ impl Generator {
         self.shared.acked.load(Ordering::SeqCst)
     }
 
+    /// How many events are under way.
+    pub fn open(&self) -> usize {
+        self.shared.open.load(Ordering::SeqCst)
+    }
+
     /// Waits until so many more were.
     pub async fn more(&self, count: usize, within: Duration) {
         let goal = self.acked() + count;

@@ -11,6 +11,7 @@ mod dump;
 mod finish;
 pub mod packets;
 pub mod power;
+mod rest;
 mod run;
 mod samples;
 mod scrapes;

@@ -3,6 +3,7 @@
 //!
 //!     cargo test --test faults -- list
 //!     cargo test --test faults -- run first --store sqlite --results results.md
+//!     cargo test --test faults -- nemesis --minutes 5 --seed 1
 //!     cargo test --test faults -- check FOLDER
 //!
 //! Whether it would notice: `bash tests/faults/mutants.sh`.
@@ -17,6 +18,7 @@ mod checker;
 mod generator;
 mod lab;
 mod mutants;
+mod nemesis;
 mod random;
 mod records;
 mod report;
@@ -57,6 +59,8 @@ enum Command {
     Run(RunArguments),
     /// Build defects into the daemon and see that they are noticed.
     Mutants(mutants::Arguments),
+    /// Pairs and triples of faults at once, for so many minutes on each store.
+    Nemesis(NemesisArguments),
     /// Judge the kept folder of a run again.
     Check {
         /// The folder.
@@ -92,6 +96,22 @@ struct RunArguments {
     mutant: Option<String>,
 }
 
+#[derive(clap::Args)]
+struct NemesisArguments {
+    /// How long the faults go on.
+    #[arg(long)]
+    minutes: f64,
+    /// Repeats the faults of another run.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Only on this store.
+    #[arg(long)]
+    store: Option<Store>,
+    /// Keep the folders of good runs too.
+    #[arg(long)]
+    keep: bool,
+}
+
 #[derive(Clone, Copy, ValueEnum)]
 enum Store {
     Sqlite,
@@ -121,6 +141,7 @@ async fn main() -> ExitCode {
             // Everything that was started ends with what is dropped here.
             () = interrupted() => Err("interrupted".to_owned()),
         },
+        Command::Nemesis(arguments) => nemesis(arguments).await,
     };
     match outcome {
         Ok(true) => ExitCode::SUCCESS,
@@ -208,6 +229,23 @@ async fn run(arguments: RunArguments) -> Result<bool, String> {
         return Err("interrupted".to_owned());
     }
     Ok(report.passed(arguments.strict))
+}
+
+async fn nemesis(arguments: NemesisArguments) -> Result<bool, String> {
+    let bench = Bench::new(arguments.seed, false)?;
+    let (mut passed, mut kept) = (true, arguments.keep);
+    let only = |store: &Backend| arguments.store.is_none_or(|wanted| wanted.is(*store));
+    for store in Backend::ALL.into_iter().filter(only) {
+        let outcome = tokio::select! {
+            outcome = bench.nemesis(store, arguments.minutes) => outcome,
+            () = interrupted() => return Err("interrupted".to_owned()),
+        };
+        println!("{}", outcome.line);
+        passed &= outcome.passed;
+        kept |= !outcome.passed;
+    }
+    bench.end(kept);
+    Ok(passed)
 }
 
 async fn interrupted() {

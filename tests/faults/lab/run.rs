@@ -443,7 +443,7 @@ impl Run {
         (status, asked.elapsed())
     }
 
-    fn died(&mut self, ended: Ended, exit: Option<i32>) {
+    pub(super) fn died(&mut self, ended: Ended, exit: Option<i32>) {
         self.lives.push(Life {
             ended,
             t_asked: 0,

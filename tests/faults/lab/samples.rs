@@ -126,7 +126,8 @@ fn fields(of: &Resources) -> [u64; 5] {
     ]
 }
 
-fn is_above(now: &Resources, before: &Resources) -> bool {
+/// Whether this is more than a tenth above that, and more than the usual slack.
+pub fn is_above(now: &Resources, before: &Resources) -> bool {
     let most = fields(before).into_iter().zip(fields(&SLACK));
     let most = most.map(|(before, slack)| before + (before / 10).max(slack));
     fields(now)

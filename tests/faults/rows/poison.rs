@@ -64,7 +64,7 @@ pub async fn nacked(lab: Lab) -> Outcome {
             "[[broker.queues]]\nname = {OWN:?}\nbind = [{:?}]\nkind = \"classic\"\n",
             pattern(POISONED)
         );
-        config
+        config.set("broker", "retry_max = \"1s\"")
     });
     let mut run = setup.start().await;
     calm(&run).await;

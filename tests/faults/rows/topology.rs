@@ -179,7 +179,7 @@ pub async fn exchange_deleted_where_it_only_checks(lab: Lab) -> Outcome {
 
 /// F-10: a queue that is at its limit and rejects, while nobody takes anything out of it and after that.
 pub async fn full_queue(lab: Lab) -> Outcome {
-    let setup = lab.setup().load(|load| load.rate = 500.0);
+    let setup = lab.setup().load(|load| load.rate = 1000.0);
     let setup = setup.daemon(|config| config.set("broker", "retry_max = \"500ms\""));
     let mut run = setup.start().await;
     run.arrived(200).await;

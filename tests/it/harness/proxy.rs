@@ -241,6 +241,11 @@ impl Proxy {
         self.shared.mishaps.lock().unwrap().answers
     }
 
+    /// Forgets the cuts and the answers to swallow that are still to come.
+    pub fn spare(&self) {
+        *self.shared.mishaps.lock().unwrap() = Mishaps::default();
+    }
+
     /// How many connections stand, silent ones among them.
     pub fn connections(&self) -> usize {
         self.shared.standing.load(Ordering::SeqCst)
