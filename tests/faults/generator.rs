@@ -251,6 +251,19 @@ impl Generator {
         totals
     }
 
+    /// Waits until everything that was made is answered 2xx or given up; with a rate of 0 nothing follows.
+    pub async fn quiet(&self, within: Duration) {
+        eventually("no event is open", within, async || {
+            (self.shared.open.load(Ordering::SeqCst) == 0).then_some(())
+        })
+        .await;
+    }
+
+    /// Where the posts are noted, for those that somebody else makes.
+    pub fn log(&self) -> &Writer {
+        &self.shared.log
+    }
+
     /// Makes no more events and waits for what is open; what is still open after `within` is given up.
     /// All attempts are in the file when it returns.
     pub async fn stop(mut self, within: Duration) -> Totals {

@@ -5,8 +5,11 @@ use std::sync::Arc;
 
 use crate::checker::{self, Counts, Invariant, Verdict};
 use crate::harness::Backend;
+use crate::proved;
 use crate::random::Random;
 
+mod answered;
+mod crafted;
 mod dump;
 mod finish;
 pub mod packets;
@@ -19,6 +22,8 @@ pub mod servers;
 mod setup;
 pub mod wall_clock;
 
+pub use answered::Answered;
+pub use crafted::Crafted;
 pub use run::{Run, WITHIN};
 pub use setup::Setup;
 
@@ -126,6 +131,37 @@ impl Outcome {
         };
         self.line = format!("{} [with {name}: noticed by {noticed}]", self.line);
         self
+    }
+
+    /// The same with what the row measured.
+    fn with_figures(mut self, figures: &[String]) -> Self {
+        if !figures.is_empty() {
+            self.line = format!("{} [{}]", self.line, figures.join(", "));
+        }
+        self
+    }
+
+    /// A row that tests of their own prove: it only says where, and passes if they are there.
+    pub fn proved(lab: &Lab, tests: &[&str]) -> Self {
+        let missing = proved::missing(tests);
+        let head = format!("{} {} proved by {}", lab.row, lab.store, tests.join(" "));
+        let (line, word) = match missing.is_empty() {
+            true => (
+                format!("{head} ok"),
+                format!("proved by `{}`", tests.join("`, `")),
+            ),
+            false => (
+                format!("{head} FAILED no such test: {}", missing.join(", ")),
+                "FAILED: no such test".to_owned(),
+            ),
+        };
+        Self {
+            line,
+            word,
+            passed: missing.is_empty(),
+            counts: None,
+            violated: Vec::new(),
+        }
     }
 
     /// A control: it passes if this invariant was violated, and fails if nothing was noticed.

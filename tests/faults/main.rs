@@ -19,6 +19,7 @@ mod generator;
 mod lab;
 mod mutants;
 mod nemesis;
+mod proved;
 mod random;
 mod records;
 mod report;

@@ -31,11 +31,15 @@ use crate::harness::Backend;
 use crate::lab::{Lab, Outcome};
 
 mod broker;
+mod connections;
 mod http;
+mod identity;
 mod network;
+mod payload;
 mod poison;
 mod postgres;
 mod process;
+mod signature;
 mod sqlite;
 mod topology;
 
@@ -65,6 +69,8 @@ impl Row {
 const BOTH: &[Backend] = &Backend::ALL;
 const SQLITE: &[Backend] = &[Backend::Sqlite];
 const POSTGRES: &[Backend] = &[Backend::Postgres];
+const FAKETIME: &[Ability] = &[Ability::Faketime];
+const PRLIMIT: &[Ability] = &[Ability::Prlimit];
 const POWER: &[Ability] = &[Ability::Root, Ability::PowerCut];
 const POWER_CONTROL: &[Ability] = &[Ability::Root, Ability::PowerCut, Ability::Failpoints];
 const LOST: &[Ability] = &[Ability::Root, Ability::Iptables];
@@ -87,6 +93,30 @@ macro_rules! row {
 #[rustfmt::skip]
 pub const ROWS: &[Row] = &[
     row!("H-01", "senders that hang up at any moment", BOTH, &[], first: true, http::hang_ups),
+    row!("H-02", "answers lost after the commit", BOTH, &[], first: true, http::answers_lost),
+    row!("H-03", "the store says nothing for a while", BOTH, &[], first: false, http::silent_store),
+    row!("H-04", "2,000 connections whose heads never end", BOTH, &[], first: true, connections::slow_heads),
+    row!("H-05", "bodies that stop or trickle", BOTH, &[], first: false, connections::slow_bodies),
+    row!("H-06", "more connections than files", BOTH, PRLIMIT, first: false, connections::out_of_files),
+    row!("H-06-cap", "more connections than allowed", BOTH, &[], first: false, connections::over_the_cap),
+    row!("H-07", "bodies over the limit, without an end", BOTH, &[], first: false, connections::large_bodies),
+    row!("H-12", "ten times the capacity", BOTH, &[Ability::Strace], first: false, http::burst),
+    row!("B-01", "any bytes that GHL may sign", BOTH, &[], first: true, payload::any_bytes),
+    row!("B-02", "names that stand twice in an object", BOTH, &[], first: false, payload::duplicate_names),
+    row!("B-03", "NUL in strings, ids and keys", BOTH, &[], first: true, payload::nul),
+    row!("B-04", "halves of surrogate pairs", BOTH, &[], first: false, payload::lone_surrogates),
+    row!("B-05", "bodies that are no text, no JSON, or no object", BOTH, &[], first: false, payload::not_an_object),
+    row!("B-06", "deep, wide and long bodies", BOTH, &[], first: false, payload::extremes),
+    row!("B-08", "no usable event id", BOTH, &[], first: false, identity::without_id),
+    row!("B-09", "one id with several bodies", BOTH, &[], first: false, identity::one_id_two_bodies),
+    row!("B-10", "one event a thousand times at once", BOTH, &[], first: true, identity::at_once),
+    row!("B-11", "signatures that are none", BOTH, &[], first: true, signature::no_signature),
+    row!("B-12", "published vectors for signatures", BOTH, &[], first: true, signature::vectors),
+    row!("B-13", "both signature headers, one of them bad", BOTH, &[], first: false, signature::two_headers),
+    row!("B-14", "signing keys are rotated under load", BOTH, &[], first: false, signature::rotated),
+    row!("B-15", "bodies that only re-serialise to what was signed", BOTH, &[], first: false, signature::re_serialised),
+    row!("B-16", "old genuine requests come again", BOTH, FAKETIME, first: false, identity::replayed),
+    row!("B-17", "the daemon's clock jumps", BOTH, FAKETIME, first: false, identity::clock_jumps),
     row!("P-01", "kill -9 of a backend in the midst of a commit", POSTGRES, &[], first: true, postgres::backend_killed),
     row!("P-02", "kill -9 of the postmaster under load", POSTGRES, &[], first: true, postgres::killed),
     row!("P-03", "power cut of Postgres", POSTGRES, POWER, first: true, postgres::power_cut),

@@ -29,3 +29,13 @@ fn check(cases: &[Case]) {
         assert!(!verdict.line().contains('\n'), "{name}");
     }
 }
+
+#[test]
+fn the_tests_that_rows_name_as_their_proof_are_there() {
+    use crate::bench::proved::{ALL, missing};
+    for tests in ALL {
+        assert_eq!(missing(tests), Vec::<&str>::new());
+    }
+    let gone = "signature::tests::there_never_was_such_a_test";
+    assert_eq!(missing(&[gone]), [gone]);
+}

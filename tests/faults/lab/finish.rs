@@ -16,6 +16,8 @@ const EVERY: Duration = Duration::from_millis(100);
 const OPEN: Duration = Duration::from_secs(60);
 /// More than the checker allows: it says that it took too long, not this.
 const DRAIN: Duration = Duration::from_secs(90);
+/// More than the keeper of the quarantine waits between two writes.
+const STILL: Duration = Duration::from_millis(500);
 const SETTLE: Duration = Duration::from_secs(20);
 
 impl Run {
@@ -69,7 +71,7 @@ impl Run {
         self.parts.broker.proxy.flush();
         self.parts.sink.stop().await;
         let judged = check(&folder).unwrap_or_else(Outcome::broken);
-        judged.with_unmet(&unmet)
+        judged.with_unmet(&unmet).with_figures(&self.figures)
     }
 
     /// Waits until the daemon says that nothing is pending, counted from the log itself and not from
@@ -87,19 +89,27 @@ impl Run {
         None
     }
 
-    /// The gauges are refreshed every now and then.
+    /// The gauges are refreshed every now and then, and the quarantine is written beside the requests: it
+    /// is all there when there are no more entries than half a second before.
     async fn ledger_agrees(&self, deadline: Instant) -> bool {
+        let mut earlier = (0, Instant::now());
         while Instant::now() < deadline {
-            let head = dump::figures(&self.parts.store.url)
-                .await
-                .map(|figures| figures.head);
+            let figures = dump::figures(&self.parts.store.url).await;
             let metrics = series(&self.daemon().metrics().await);
-            let gauge = |state: &str| {
+            let ledger = |state: &str| {
                 let name = format!("hookwell_ledger_events{{state=\"{state}\"}}");
                 metrics.get(&name).copied()
             };
-            if gauge("pending") == Some(0.0)
-                && gauge("accepted") == head.ok().map(|head| head as f64)
+            let quarantined = metrics.get("hookwell_quarantine_entries").copied();
+            let entries = figures.as_ref().map_or(-1, |figures| figures.quarantined);
+            if entries != earlier.0 {
+                earlier = (entries, Instant::now());
+            }
+            if let Ok(figures) = figures
+                && STILL < earlier.1.elapsed()
+                && ledger("pending") == Some(0.0)
+                && ledger("accepted") == Some(figures.head as f64)
+                && quarantined == Some(figures.quarantined as f64)
             {
                 return true;
             }

@@ -149,6 +149,7 @@ pub struct Run {
     pub(super) lives: Vec<Life>,
     pub(super) before: Option<Resources>,
     pub(super) unmet: Vec<String>,
+    pub(super) figures: Vec<String>,
     begun: usize,
     crashes: usize,
     pub(super) parts: Parts,
@@ -164,6 +165,7 @@ impl Run {
             lives: Vec::new(),
             before: None,
             unmet: Vec::new(),
+            figures: Vec::new(),
             begun: 0,
             crashes: 0,
             parts,
@@ -290,6 +292,26 @@ impl Run {
     pub fn ingest_feels_nothing(&mut self) {
         let refused = self.load().totals().answers.contains_key(&429);
         self.expect("ingest does not feel it", !refused);
+    }
+
+    /// A figure that only this row has; goes to the end of the verdict line.
+    pub fn figure(&mut self, text: String) {
+        self.figures.push(text);
+    }
+
+    /// What the daemon holds now.
+    pub fn held(&self) -> Resources {
+        self.parts.sampler.now()
+    }
+
+    /// The most that it was seen to hold so far.
+    pub fn peak(&self) -> Resources {
+        self.parts.sampler.peak()
+    }
+
+    /// The run's clock.
+    pub fn clock(&self) -> Clock {
+        self.parts.clock
     }
 
     /// Breaks something and heals it, noted from the one to the other.

@@ -1,8 +1,15 @@
-//! The way in over HTTP (rows H).
+//! The way in over HTTP (rows H): senders that hang up, answers that get lost, a store that is silent,
+//! more requests than it can take.
 
-use crate::harness::Backend;
+use std::time::Duration;
+
+use sqlx::{Connection, Executor, SqliteConnection};
+use tokio::time::{sleep, timeout};
+
+use crate::generator::Retry;
 use crate::harness::store::execute;
-use crate::lab::{Lab, Outcome};
+use crate::harness::{Backend, Ending, Network, eventually};
+use crate::lab::{Lab, Outcome, Run, WITHIN};
 use crate::records::FaultKind;
 
 /// H-01: half of all senders hang up at any moment, before, during or after the commit; then every
@@ -30,3 +37,163 @@ pub async fn hang_ups(lab: Lab) -> Outcome {
 
 const OTHERS_END: &str = "select pg_terminate_backend(pid) from pg_stat_activity \
      where datname = current_database() and pid <> pg_backend_pid()";
+
+/// H-02: events are committed, and the answers never come to their senders.
+pub async fn answers_lost(lab: Lab) -> Outcome {
+    let mut run = lab.setup().behind_a_proxy().start().await;
+    run.more(200).await;
+    for ending in [Ending::Reset, Ending::Close] {
+        let count = lab.times(50, 500) as u32;
+        run.fault(FaultKind::Client, "answers swallowed", async |run| {
+            run.front().swallow_answers(count, ending);
+            eventually("all are swallowed", WITHIN, async || {
+                (run.front().answers_to_swallow() == 0).then_some(())
+            })
+            .await;
+        })
+        .await;
+        run.more(200).await;
+    }
+    let duplicates = run.daemon().metric(DUPLICATES).await.unwrap_or(0.0);
+    run.figure(format!("{duplicates} found again"));
+    run.expect(
+        "what was swallowed came again and was known",
+        duplicates >= lab.times(80, 800) as f64,
+    );
+    run.judge().await
+}
+
+/// Repeated events, as the daemon counts them.
+pub const DUPLICATES: &str = "hookwell_events_accepted_total{outcome=\"duplicate\"}";
+
+/// H-03: the store says nothing for a while, longer than anybody waits for an answer.
+pub async fn silent_store(lab: Lab) -> Outcome {
+    let silence = Duration::from_secs(lab.times(8, 30) as u64);
+    let mut run = lab
+        .setup()
+        .own_postgres()
+        .daemon(|config| {
+            config
+                .set("http", "commit_deadline = \"1s\"")
+                .set("store", "statement_timeout = \"2s\"")
+        })
+        .load(|load| load.rate = 100.0)
+        // The commit's deadline, and as much again for a machine that is busy with other things.
+        .plan(|plan| plan.deadline_us = 4_000_000)
+        .start()
+        .await;
+    run.more(200).await;
+    let before = run.load().acked();
+    run.fault(FaultKind::Store, "a silent store", async |run| {
+        match lab.store {
+            Backend::Postgres => {
+                run.store().server().server.freeze();
+                sleep(silence).await;
+                run.store().server().server.thaw();
+            }
+            Backend::Sqlite => {
+                let mut other = SqliteConnection::connect(&run.store().url).await.unwrap();
+                let locking = timeout(WITHIN, other.execute("begin immediate"));
+                locking.await.unwrap().unwrap();
+                sleep(silence).await;
+                other.execute("rollback").await.unwrap();
+            }
+        }
+    })
+    .await;
+    let refused = run.load().totals().answers.get(&429).copied().unwrap_or(0);
+    run.expect("senders are asked to come again", refused > 0);
+    run.figure(format!("{refused} times 429"));
+    run.more(200).await;
+    run.expect("it goes on", run.load().acked() > before + 200);
+    run.judge().await
+}
+
+/// How long each rate is offered while the peak is looked for.
+const STEP: Duration = Duration::from_secs(2);
+
+/// H-12: ten times as many events come as can be taken. The store is slow, and a batch is one event, so
+/// that the generator can exceed what the daemon takes without exhausting the machine that both share.
+pub async fn burst(lab: Lab) -> Outcome {
+    let store = lab.store;
+    let mut run = lab
+        .setup()
+        .daemon(move |mut config| {
+            if store == Backend::Sqlite {
+                config.wrapper = SLOW_DISK.map(ToOwned::to_owned).to_vec();
+            }
+            config
+                .set("http", "max_waiting = 64")
+                .set("store", "batch = 1")
+        })
+        .load(|load| {
+            load.rate = 50.0;
+            load.connections = 512;
+            load.retry = Retry::off();
+        })
+        .plan(|plan| plan.deadline_us = 10_000_000)
+        .start()
+        .await;
+    if let Some(proxy) = &run.store().proxy {
+        proxy
+            .line
+            .network(Network::Delays(Duration::from_millis(5)));
+    }
+    let (mut rate, mut peak) = (50.0, 0.0_f64);
+    while rate < 6400.0 {
+        let taken = offer(&run, rate, STEP).await;
+        peak = peak.max(taken);
+        if taken < 0.7 * rate {
+            break;
+        }
+        rate *= 2.0;
+    }
+    let skipped = run.load().totals().skipped;
+    let goodput = run
+        .fault(FaultKind::Other, "ten times the capacity", async |run| {
+            let span = Duration::from_secs(lab.times(10, 60) as u64);
+            offer(run, 10.0 * peak, span).await
+        })
+        .await;
+    let totals = run.load().totals();
+    let refused = totals.answers.get(&429).copied().unwrap_or(0);
+    run.figure(format!(
+        "peak {peak:.0}/s, goodput {goodput:.0}/s = {:.0} %, {refused} times 429, {} not made",
+        100.0 * goodput / peak,
+        totals.skipped - skipped
+    ));
+    run.expect(
+        "goodput stays at four fifths of the peak",
+        goodput >= 0.8 * peak,
+    );
+    run.expect("the excess is refused", refused > 0);
+    run.load().set_rate(20.0);
+    run.more(20).await;
+    run.judge().await
+}
+
+/// Forcing something to the disk takes 10 ms more.
+const SLOW_DISK: [&str; 12] = [
+    "strace",
+    "-D",
+    "-qq",
+    "-f",
+    "--seccomp-bpf",
+    "-o",
+    "/dev/null",
+    "-e",
+    "trace=fsync,fdatasync",
+    "-e",
+    "inject=fsync,fdatasync:delay_exit=10000",
+    "--",
+];
+
+/// Offers so many events a second; how many of them a second are taken.
+async fn offer(run: &Run, rate: f64, span: Duration) -> f64 {
+    run.load().set_rate(rate);
+    // What the rate before left behind is not counted.
+    sleep(Duration::from_millis(500)).await;
+    let from = run.clock().micros();
+    sleep(span).await;
+    run.answered(from, run.clock().micros()).rate()
+}
