@@ -75,7 +75,7 @@ const MUTANTS: &[Mutant] = &[
     mutant(
         "M5",
         "a request owns its database future",
-        InRow("H-01", Postgres, &[DurableBeforeAnswer]),
+        InRow("H-01", Postgres, &[DurableBeforeAnswer, NoLoss]),
     ),
     mutant(
         "M6",

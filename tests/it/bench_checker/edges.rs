@@ -2,6 +2,7 @@
 
 use super::check;
 use super::log::{Log, STEP, attempt, delivery, fault, id, row, seen};
+use crate::bench::checker::Finding;
 use crate::bench::checker::Invariant::*;
 use crate::bench::records::FaultKind;
 
@@ -197,4 +198,42 @@ fn order_in_time() {
             &[],
         ),
     ]);
+}
+
+#[test]
+fn bindings() {
+    check(&[
+        (
+            "a pattern that ends before the key",
+            |log| log.second_queue("none", "ghl.contact.create"),
+            &[],
+        ),
+        (
+            "a hash that stands for no word",
+            |log| log.second_queue("all", "ghl.contact.create.tenant.#"),
+            &[NoLoss, LogOrder],
+        ),
+    ]);
+}
+
+#[test]
+fn what_is_broken_is_counted_and_a_few_of_it_shown() {
+    let mut log = Log::good();
+    log.delivered.clear();
+    let verdict = log.judge();
+    let Finding::Violated(count, examples) = &verdict.findings[&NoLoss] else {
+        panic!("{}", verdict.line());
+    };
+    assert_eq!((*count, examples.len(), verdict.counts.lost), (8, 5, 8));
+
+    let mut log = Log::good();
+    log.delivered.swap(3, 5);
+    let verdict = log.judge();
+    let count = |invariant| match &verdict.findings[&invariant] {
+        Finding::Violated(count, _) => *count,
+        _ => 0,
+    };
+    let both = count(RealTimeOrder) + count(LogOrder);
+    assert!(1 < both, "{}", verdict.line());
+    assert_eq!(verdict.counts.order_violations, both);
 }
