@@ -153,6 +153,7 @@ else
   step 'cargo clippy' cargo clippy --all-targets --test faults --locked -- -D warnings
   step 'cargo doc' documentation
   step 'cargo test' rust_tests
+  step 'fault bench, first slice' bash tests/faults/run.sh first
   step 'example consumers' consumers
   step 'quick start' quick_start
   if command -v shellcheck >/dev/null; then

@@ -232,16 +232,22 @@ impl Run {
     }
 
     /// How many posts were answered so until now.
-    pub fn answered(&self, status: u16) -> usize {
+    pub fn answers_of(&self, status: u16) -> usize {
         let answers = self.load().totals().answers;
         answers.get(&status).copied().unwrap_or(0)
     }
 
     /// Waits until so many more posts were answered 429.
     pub async fn refused(&self, count: usize) {
-        let goal = self.answered(429) + count;
-        eventually(&format!("{count} more answers 429"), WITHIN, async || {
-            (goal <= self.answered(429)).then_some(())
+        self.refused_beyond(self.answers_of(429) + count - 1).await;
+    }
+
+    /// Waits until more posts were answered 429 than were before: a count from before the fault, which may
+    /// be over when one asks.
+    pub async fn refused_beyond(&self, before: usize) {
+        let what = format!("more than {before} answers 429");
+        eventually(&what, WITHIN, async || {
+            (before < self.answers_of(429)).then_some(())
         })
         .await;
     }

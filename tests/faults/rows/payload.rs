@@ -97,7 +97,7 @@ pub async fn any_bytes(lab: Lab) -> Outcome {
 /// The same contact's event in one of many spellings.
 fn spelled(chance: &mut Random, id: &str) -> Crafted {
     const BLANKS: [&str; 5] = ["", " ", "\t", "\r\n", "\n    "];
-    let mut members = vec![
+    let mut members = [
         ("type".to_owned(), "\"ContactCreate\"".to_owned()),
         ("locationId".to_owned(), format!("\"{TENANT}\"")),
         ("appId".to_owned(), format!("\"{APP_ID}\"")),

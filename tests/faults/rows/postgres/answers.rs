@@ -21,7 +21,7 @@ pub async fn lost(lab: Lab) -> Outcome {
     for _ in 0..lab.times(1, 10) {
         for ending in [Ending::Reset, Ending::Close, Ending::Silence] {
             for statement in [APPEND, CURSOR] {
-                let refused = run.answered(429);
+                let refused = run.answers_of(429);
                 let what = format!("the answer to {statement} is lost, then {ending:?}");
                 run.fault(FaultKind::Store, &what, async |run| {
                     run.store()
@@ -29,14 +29,14 @@ pub async fn lost(lab: Lab) -> Outcome {
                         .plan(statement, 1, Deed::LoseAnswer(ending));
                     happened(run).await;
                     if statement == APPEND {
-                        run.refused(1).await;
+                        run.refused_beyond(refused).await;
                     }
                     if ending == Ending::Silence {
                         given_up(run).await;
                     }
                 })
                 .await;
-                hidden += usize::from(refused < run.answered(429));
+                hidden += usize::from(refused < run.answers_of(429));
                 run.more(50).await;
             }
         }
