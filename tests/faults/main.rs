@@ -223,7 +223,7 @@ async fn run(arguments: RunArguments) -> Result<bool, String> {
     }
     report.print_sum();
     if let Some(path) = &arguments.results {
-        write(path, &report.markdown(&bench.servers).await)?;
+        write(path, &report.markdown().await)?;
     }
     bench.end(kept);
     if was_interrupted {

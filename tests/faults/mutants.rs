@@ -278,7 +278,7 @@ pub async fn hunt(arguments: &Arguments) -> Result<bool, String> {
     let table = format!("{HEAD}\n{}", table.join("\n"));
     println!("\n{table}\n\n{sum}");
     if let Some(path) = &arguments.results {
-        let said = said(&bench, arguments.seed, &abilities, &sum).await;
+        let said = said(arguments.seed, &abilities, &sum).await;
         std::fs::write(path, format!("{said}\n{table}\n"))
             .map_err(|error| format!("{}: {error}", path.display()))?;
     }
@@ -287,14 +287,14 @@ pub async fn hunt(arguments: &Arguments) -> Result<bool, String> {
     Ok(0 < caught && survived + failed == 0 && !(arguments.strict && 0 < not_run))
 }
 
-async fn said(bench: &Bench, seed: u64, abilities: &Abilities, sum: &str) -> String {
+async fn said(seed: u64, abilities: &Abilities, sum: &str) -> String {
     format!(
         "# Defects that the bench must catch\n\n\
          Written by `bash tests/faults/mutants.sh --results FILE`. Each defect stands in the daemon's code \
          (`src/failpoints.rs`) and is on in every daemon of its row. \"none\" is the same row on the same \
          build without one.\n\n{}: {sum}. Seed {seed}. This machine: {abilities}.\n\n{}\n",
         report::today(),
-        report::versions(&bench.servers).await
+        report::versions().await
     )
 }
 

@@ -7,7 +7,6 @@ use crate::abilities::{Abilities, said};
 use crate::checker::Counts;
 use crate::harness::Backend;
 use crate::lab::Outcome;
-use crate::lab::servers::Servers;
 use crate::rows::Row;
 
 /// What came of a row on a store.
@@ -93,10 +92,10 @@ impl Report {
     }
 
     /// A table for people, with what it was measured on.
-    pub async fn markdown(&self, servers: &Servers) -> String {
+    pub async fn markdown(&self) -> String {
         let mut text = String::from("# Faults\n\n");
         writeln!(text, "{}: {}.\n\n{}\n", today(), self.sum(), self.head).unwrap();
-        writeln!(text, "{}\n", versions(servers).await).unwrap();
+        writeln!(text, "{}\n", versions().await).unwrap();
         text.push_str(
             "| Row | What breaks | Store | Verdict | Answered 200 | Rows | Arrived | Lost | Copies (allowed) | Out of order | Seconds |\n\
              |---|---|---|---|--:|--:|--:|--:|--:|--:|--:|\n",
@@ -136,12 +135,14 @@ pub fn today() -> String {
 }
 
 /// What it runs on.
-pub async fn versions(servers: &Servers) -> String {
-    let postgres = servers.postgres_version().await;
+pub async fn versions() -> String {
+    let services = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/services.sh");
+    let postgres = ". \"$1\" && \"$(postgres_bin)/postgres\" --version";
+    let postgres = said("bash", &["-c", postgres, "bash", services]);
     let rabbit = said("dpkg-query", &["-W", "-f", "${Version}", "rabbitmq-server"]);
-    let unknown = || "unknown".to_owned();
+    let unknown = || "?".to_owned();
     format!(
-        "Linux {}, {} processors; Postgres {}, RabbitMQ {}, SQLite {}; {}.",
+        "Linux {}, {} processors; {}, RabbitMQ {}, SQLite {}; {}.",
         said("uname", &["-r"]).unwrap_or_else(unknown),
         std::thread::available_parallelism().map_or(0, usize::from),
         postgres.unwrap_or_else(unknown),

@@ -9,16 +9,23 @@
 //!     let mut run = lab.setup().own_broker().start().await;        // servers, daemon, load, sink
 //!     for _ in 0..lab.times(3, 20) {                               // the slice, the whole row
 //!         run.more(200).await;                                     // load flows
-//!         run.fault("broker kill -9", async |run| {                // what breaks: noted with its times
-//!             run.broker.server.kill9();
-//!             run.more(200).await;                                 // ingest does not feel it
-//!             run.broker.server.restart().await;
+//!         run.fault(FaultKind::Broker, "kill -9", async |run| {    // what breaks: noted with its times
+//!             run.broker().rabbit.server.kill9();
+//!             run.more(200).await;
+//!             run.broker().rabbit.server.restart().await;
 //!         })
 //!         .await;
 //!     }
-//!     run.judge().await                                            // heal, drain, dump, verdict
+//!     run.judge().await                                            // drain, dump, verdict
 //! }
 //! ```
+//!
+//! [`Setup`](crate::lab::Setup) says what a run stands on: `own_broker` and `own_postgres` where the row
+//! harms the server, `on_a_disk` for power cuts, `behind_a_proxy` for faults between GHL and the daemon,
+//! `daemon` for settings, `failpoints` for crash points, `load` for bad requests, retries off and the
+//! like, `plan` for what the checker has to allow. Between daemon and servers stand proxies in any case:
+//! `run.broker().proxy`, `run.store().proxy()`. After a crash of the store or of the daemon comes
+//! `run.look_after_crash()`, before anything is posted again: I3 is judged from that.
 //!
 //! A row asserts nothing that an invariant of the checker says already. What only this row can know (an
 //! answer, an exit code, a gauge) it states with [`Run::expect`](crate::lab::Run::expect), which goes
@@ -120,8 +127,8 @@ pub const ROWS: &[Row] = &[
     row!("P-01", "kill -9 of a backend in the midst of a commit", POSTGRES, &[], first: false, postgres::backend_killed),
     row!("P-02", "kill -9 of the postmaster under load", POSTGRES, &[], first: true, postgres::killed),
     row!("P-03", "power cut of Postgres", POSTGRES, POWER, first: false, postgres::power_cut),
-    row!("P-03-commit", "the same with synchronous_commit off: must lose", POSTGRES, POWER_CONTROL, first: false, postgres::power_cut_without_synchronous_commit),
-    row!("P-03-fsync", "the same with fsync off: must lose", POSTGRES, POWER_CONTROL, first: false, postgres::power_cut_without_fsync),
+    row!("P-03-commit", "power cut of Postgres, synchronous_commit off: must lose", POSTGRES, POWER_CONTROL, first: false, postgres::power_cut_without_synchronous_commit),
+    row!("P-03-fsync", "power cut of Postgres, fsync off: must lose", POSTGRES, POWER_CONTROL, first: false, postgres::power_cut_without_fsync),
     row!("P-04", "committed, and the answer is lost", POSTGRES, &[], first: true, postgres::answers::lost),
     row!("P-05", "reset behind each byte of a statement and its answer", POSTGRES, &[], first: false, postgres::answers::cut_at_each_byte),
     row!("P-06", "SIGSTOP of Postgres", POSTGRES, &[], first: false, postgres::silence::frozen),
@@ -133,7 +140,7 @@ pub const ROWS: &[Row] = &[
     row!("P-14", "several migrate one database at once", POSTGRES, &[], first: false, postgres::settings::migrated_at_once),
     row!("L-01", "kill -9 at the N-th fsync", SQLITE, &[Ability::Strace], first: true, sqlite::killed_at_fsync),
     row!("L-02", "power cut under SQLite", SQLITE, POWER, first: true, sqlite::power_cut),
-    row!("L-02-normal", "the same with synchronous NORMAL: must lose", SQLITE, POWER_CONTROL, first: false, sqlite::power_cut_without_full),
+    row!("L-02-normal", "power cut under SQLite, synchronous NORMAL: must lose", SQLITE, POWER_CONTROL, first: false, sqlite::power_cut_without_full),
     row!("L-03", "disk full under SQLite", SQLITE, POWER, first: false, sqlite::errors::disk_full),
     row!("L-03-eio", "EIO from an fsync, once", SQLITE, &[Ability::Strace], first: false, sqlite::errors::sync_fails),
     row!("L-03-enospc", "ENOSPC from writes, for a while", SQLITE, &[Ability::Strace], first: false, sqlite::errors::no_room_for_a_while),

@@ -4,7 +4,6 @@
 use std::process::Stdio;
 use std::sync::Arc;
 
-use sqlx::{Connection, PgConnection};
 use tokio::sync::OnceCell;
 
 use crate::abilities::command;
@@ -72,14 +71,6 @@ impl Servers {
         let server = Arc::clone(self.postgres.get_or_init(start).await);
         let url = fresh_database(&server.value("PG_URL")).await;
         Postgres { server, url }
-    }
-
-    /// The version of Postgres, where one ran.
-    pub async fn postgres_version(&self) -> Option<String> {
-        let url = self.postgres.get()?.value("PG_URL");
-        let mut connection = PgConnection::connect(&url).await.ok()?;
-        let version = sqlx::query_scalar("show server_version");
-        version.fetch_one(&mut connection).await.ok()
     }
 
     /// A fresh virtual host on the shared RabbitMQ.
