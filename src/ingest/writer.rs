@@ -63,6 +63,8 @@ pub struct Writer {
     /// Gets what was committed.
     feed: Arc<Feed>,
     metrics: Metrics,
+    /// Batches in a row that were not committed.
+    failed: u64,
 }
 
 impl Writer {
@@ -87,6 +89,7 @@ impl Writer {
                 batch_max,
                 feed,
                 metrics,
+                failed: 0,
             },
         )
     }
@@ -126,7 +129,7 @@ impl Writer {
         }
     }
 
-    async fn commit(&self, batch: Batch) {
+    async fn commit(&mut self, batch: Batch) {
         self.metrics.commit_batch.observe(batch.events.len() as f64);
         let timer = self.metrics.commit_seconds.start_timer();
         failpoints::crash("append.before");
@@ -136,17 +139,25 @@ impl Writer {
         timer.observe_duration();
         match appended {
             Ok(appended) => {
+                if 0 < self.failed {
+                    tracing::info!(batches = self.failed, "the store commits again");
+                    self.failed = 0;
+                }
                 let committed = batch.answer(appended);
                 self.feed.committed(committed.into_iter());
                 failpoints::crash_soon("answered");
             }
             Err(error) => {
                 self.metrics.commit_errors.inc();
-                tracing::warn!(
-                    events = batch.events.len(),
-                    error = %crate::telemetry::Chain(&error),
-                    "the store did not commit; the senders are asked to come again"
-                );
+                // In an outage every batch fails: said at the first one and then ever more rarely.
+                self.failed += 1;
+                if self.failed.is_power_of_two() {
+                    tracing::warn!(
+                        events = batch.events.len(), batches = self.failed,
+                        error = %crate::telemetry::Chain(&error),
+                        "the store does not commit; the senders are asked to come again"
+                    );
+                }
                 batch.fail();
             }
         }
