@@ -63,10 +63,48 @@ pub struct SqliteStore {
 /// The two write connections. Both stand behind one lock, so neither ever waits on SQLite's.
 struct Writer {
     /// `synchronous = FULL`.
-    durable: SqliteConnection,
+    durable: Slot,
     /// `synchronous = NORMAL`, for cursor moves: they are in order in the same WAL and become durable
     /// with the next append. A power cut can lose the last of them, which only repeats messages.
-    relaxed: SqliteConnection,
+    relaxed: Slot,
+}
+
+/// Room for a connection. Whoever uses it takes it out and puts it back after a success alone: one on
+/// which a commit failed (a full disk) counts itself inside that transaction for ever.
+struct Slot {
+    options: SqliteConnectOptions,
+    connection: Option<SqliteConnection>,
+}
+
+impl Slot {
+    fn new(options: SqliteConnectOptions) -> Self {
+        Self {
+            options,
+            connection: None,
+        }
+    }
+
+    async fn take(&mut self) -> Result<SqliteConnection, Error> {
+        match self.connection.take() {
+            Some(connection) => Ok(connection),
+            None => Ok(self.options.connect().await?),
+        }
+    }
+}
+
+/// Works on a connection of a slot; an error costs the connection.
+macro_rules! on {
+    ($slot:expr, $connection:ident => $work:expr) => {{
+        let mut taken = $slot.take().await?;
+        let answer = {
+            let $connection = &mut taken;
+            $work.await
+        };
+        if answer.is_ok() {
+            $slot.connection = Some(taken);
+        }
+        answer
+    }};
 }
 
 /// Who opens the file.
@@ -113,11 +151,9 @@ impl SqliteStore {
             false => SqliteSynchronous::Full,
         };
         let durable_options = options.clone().synchronous(full);
-        let mut durable = SqliteConnection::connect_with(&durable_options).await?;
-        expect_durable(&mut durable, &path).await?;
-        let relaxed =
-            SqliteConnection::connect_with(&options.clone().synchronous(SqliteSynchronous::Normal))
-                .await?;
+        let mut durable = Slot::new(durable_options.clone());
+        on!(durable, connection => expect_durable(connection, &path))?;
+        let relaxed = Slot::new(options.clone().synchronous(SqliteSynchronous::Normal));
         let readers = SqlitePoolOptions::new()
             .max_connections(3)
             .acquire_timeout(BUSY_TIMEOUT)
@@ -139,24 +175,35 @@ impl SqliteStore {
     /// [`Error::Schema`] when the schema is newer than this binary.
     pub async fn migrate(&self) -> Result<usize, Error> {
         let mut writer = self.writer.lock().await;
-        let before = schema::applied_migrations!(&mut writer.durable);
         let migrator = schema::migrations(include_str!("../../migrations/sqlite/0001_log.sql"));
-        migrator
-            .run(&mut writer.durable)
-            .await
-            .map_err(schema::migration_error)?;
-        Ok(schema::applied_migrations!(&mut writer.durable) - before)
+        on!(writer.durable, connection => async {
+            let before = schema::applied_migrations!(&mut *connection);
+            let ran = migrator.run(&mut *connection).await;
+            ran.map_err(schema::migration_error)?;
+            Ok(schema::applied_migrations!(&mut *connection) - before)
+        })
     }
 
     /// Refuses a schema that is not this binary's, without changing it.
     pub async fn check_schema(&self) -> Result<(), Error> {
         let mut writer = self.writer.lock().await;
-        schema::expect_schema(schema::applied_migrations!(&mut writer.durable))
+        on!(writer.durable, connection => async {
+            schema::expect_schema(schema::applied_migrations!(&mut *connection))
+        })
     }
 
     async fn reader(&self) -> Result<PoolConnection<Sqlite>, Error> {
         Ok(self.readers.acquire().await?)
     }
+}
+
+/// Moves the write-ahead log into the database file and cuts it to nothing.
+async fn on_close(slot: &mut Slot) -> Result<(), Error> {
+    let truncate = "pragma wal_checkpoint(truncate)";
+    on!(slot, connection => async {
+        sqlx::query(truncate).execute(connection).await?;
+        Ok(())
+    })
 }
 
 fn file_error(path: &Path, source: std::io::Error) -> Error {
@@ -227,10 +274,13 @@ impl Store for SqliteStore {
                 self.path.display()
             )));
         }
-        let mut transaction = writer.durable.begin_with("begin immediate").await?;
-        let appended = append::append(&mut transaction, batch).await?;
-        failpoints::crash("append.inside");
-        transaction.commit().await?;
+        let appended = on!(writer.durable, connection => async {
+            let mut transaction = connection.begin_with("begin immediate").await?;
+            let appended = append::append(&mut transaction, batch).await?;
+            failpoints::crash("append.inside");
+            transaction.commit().await?;
+            Ok::<_, Error>(appended)
+        })?;
         self.written.batch(batch);
         Ok(appended)
     }
@@ -269,17 +319,20 @@ impl Store for SqliteStore {
     }
 
     async fn retry_dead_letters(&self, selection: Selection) -> Result<u64, Error> {
-        statements::retry_dead_letters(&mut self.writer.lock().await.durable, selection).await
+        let mut writer = self.writer.lock().await;
+        on!(writer.durable, connection => statements::retry_dead_letters(connection, selection))
     }
 
     async fn quarantine(&self, refused: &[Refused], bounds: QuarantineBounds) -> Result<(), Error> {
         let mut writer = self.writer.lock().await;
-        let mut transaction = writer.relaxed.begin_with("begin immediate").await?;
-        for entry in refused {
-            statements::refuse(&mut transaction, entry).await?;
-        }
-        statements::trim_quarantine(&mut transaction, bounds).await?;
-        Ok(transaction.commit().await?)
+        on!(writer.relaxed, connection => async {
+            let mut transaction = connection.begin_with("begin immediate").await?;
+            for entry in refused {
+                statements::refuse(&mut transaction, entry).await?;
+            }
+            statements::trim_quarantine(&mut transaction, bounds).await?;
+            Ok(transaction.commit().await?)
+        })
     }
 
     async fn quarantined(&self, limit: i64) -> Result<Vec<Quarantined>, Error> {
@@ -291,22 +344,20 @@ impl Store for SqliteStore {
     }
 
     async fn release_quarantined(&self, id: i64) -> Result<(), Error> {
-        statements::release_quarantined(&mut self.writer.lock().await.durable, id).await
+        let mut writer = self.writer.lock().await;
+        on!(writer.durable, connection => statements::release_quarantined(connection, id))
     }
 
     async fn prune(&self, cutoff: Cutoff) -> Result<Pruned, Error> {
         let mut writer = self.writer.lock().await;
-        let events =
-            statements::prune_events(&mut writer.relaxed, cutoff.bodies_before, cutoff.batch)
-                .await?;
         let after = self.sweep.after();
-        let (keys, stopped) = statements::prune_keys(
-            &mut writer.relaxed,
-            &after,
-            cutoff.keys_before,
-            cutoff.batch,
-        )
-        .await?;
+        let (events, (keys, stopped)) = on!(writer.relaxed, connection => async {
+            let events =
+                statements::prune_events(connection, cutoff.bodies_before, cutoff.batch).await?;
+            let keys =
+                statements::prune_keys(connection, &after, cutoff.keys_before, cutoff.batch).await?;
+            Ok::<_, Error>((events, keys))
+        })?;
         self.sweep.stop(stopped);
         Ok(Pruned { events, keys })
     }
@@ -318,7 +369,8 @@ impl Store for SqliteStore {
                 self.path.display()
             )));
         }
-        expect_durable(&mut self.writer.lock().await.durable, &self.path).await
+        let mut writer = self.writer.lock().await;
+        on!(writer.durable, connection => expect_durable(connection, &self.path))
     }
 
     async fn upkeep(&self) {
@@ -333,9 +385,7 @@ impl Store for SqliteStore {
     async fn close(&self) {
         self.readers.close().await;
         let mut writer = self.writer.lock().await;
-        let done = sqlx::query("pragma wal_checkpoint(truncate)")
-            .execute(&mut writer.durable)
-            .await;
+        let done = on_close(&mut writer.durable).await;
         if let Err(error) = done {
             tracing::debug!(%error, "the write-ahead log stays beside the database");
         }
@@ -373,15 +423,17 @@ impl Reader for SqliteReader {
     ) -> Result<(), Error> {
         let mut writer = self.writer.lock().await;
         self.written.pages(1);
-        if parked.is_empty() {
-            return statements::move_cursor(&mut writer.relaxed, upto, published).await;
-        }
-        let mut transaction = writer.relaxed.begin_with("begin immediate").await?;
-        for entry in parked {
-            statements::park(&mut transaction, entry, now).await?;
-        }
-        statements::move_cursor(&mut transaction, upto, published).await?;
-        Ok(transaction.commit().await?)
+        on!(writer.relaxed, connection => async {
+            if parked.is_empty() {
+                return statements::move_cursor(connection, upto, published).await;
+            }
+            let mut transaction = connection.begin_with("begin immediate").await?;
+            for entry in parked {
+                statements::park(&mut transaction, entry, now).await?;
+            }
+            statements::move_cursor(&mut transaction, upto, published).await?;
+            Ok(transaction.commit().await?)
+        })
     }
 
     async fn retries(&mut self, limit: i64) -> Result<Vec<Recorded>, Error> {
@@ -395,12 +447,14 @@ impl Reader for SqliteReader {
         now: Micros,
     ) -> Result<(), Error> {
         let mut writer = self.writer.lock().await;
-        let mut transaction = writer.relaxed.begin_with("begin immediate").await?;
-        match parked {
-            Some(entry) => statements::park(&mut transaction, entry, now).await?,
-            None => statements::drop_dead_letter(&mut transaction, position).await?,
-        }
-        Ok(transaction.commit().await?)
+        on!(writer.relaxed, connection => async {
+            let mut transaction = connection.begin_with("begin immediate").await?;
+            match parked {
+                Some(entry) => statements::park(&mut transaction, entry, now).await?,
+                None => statements::drop_dead_letter(&mut transaction, position).await?,
+            }
+            Ok(transaction.commit().await?)
+        })
     }
 }
 
