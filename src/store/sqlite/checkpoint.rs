@@ -75,11 +75,16 @@ pub(super) async fn run(
     writer: &Mutex<Writer>,
 ) -> Result<(), Error> {
     let mut connection = options.clone().busy_timeout(PATIENCE).connect().await?;
-    let (mut before, mut idle) = (0, 0);
+    // What an earlier run left is cut once, too.
+    let (mut before, mut idle, mut is_cut) = (0, 0, false);
     loop {
         sleep(TICK).await;
         let now = written.now();
-        idle = if now == before { idle + 1 } else { 0 };
+        if now == before {
+            idle += 1;
+        } else {
+            (idle, is_cut) = (0, false);
+        }
         before = now;
         if WORTH_IT <= now {
             for _ in 0..ROUNDS {
@@ -88,25 +93,26 @@ pub(super) async fn run(
                 }
             }
             begin_anew(&mut connection, RESTART, written, writer).await?;
-        } else if IDLE_TICKS <= idle && now != 0 {
-            begin_anew(&mut connection, TRUNCATE, written, writer).await?;
+        } else if IDLE_TICKS <= idle && !is_cut {
+            is_cut = begin_anew(&mut connection, TRUNCATE, written, writer).await?;
         }
     }
 }
 
-/// Copies the rest while the writer stands still. With a reader in the midst of the log it does not
-/// succeed, and is tried again at the next tick.
+/// Copies the rest while the writer stands still; whether it did. With a reader in the midst of the log it
+/// does not, and is tried again at the next tick.
 async fn begin_anew(
     connection: &mut SqliteConnection,
     how: &'static str,
     written: &Written,
     writer: &Mutex<Writer>,
-) -> Result<(), Error> {
+) -> Result<bool, Error> {
     let _still = writer.lock().await;
-    if !checkpoint(connection, how).await?.busy {
+    let done = !checkpoint(connection, how).await?.busy;
+    if done {
         written.0.store(0, Ordering::Relaxed);
     }
-    Ok(())
+    Ok(done)
 }
 
 async fn checkpoint(connection: &mut SqliteConnection, how: &'static str) -> Result<Said, Error> {

@@ -165,7 +165,10 @@ async fn requests_in_flight_at_sigterm_are_answered_and_new_ones_are_not_taken()
         })
         .await;
         assert!(daemon.ended().is_none(), "it waits for who is inside");
-        assert_eq!(daemon.ready().await, Some(503), "it is draining");
+        eventually("it says that it is draining", SOON, async || {
+            (daemon.ready().await == Some(503)).then_some(())
+        })
+        .await;
         client.write(&request[request.len() - 10..]).await.unwrap();
         let answer = client.answer().await.unwrap();
         assert_eq!(answer.status, 200, "{backend:?}");
