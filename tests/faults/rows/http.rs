@@ -8,7 +8,7 @@ use tokio::time::{sleep, timeout};
 
 use crate::generator::Retry;
 use crate::harness::store::execute;
-use crate::harness::{Backend, Ending, Network, eventually};
+use crate::harness::{Backend, Ending, eventually};
 use crate::lab::{Lab, Outcome, Run, WITHIN};
 use crate::records::FaultKind;
 
@@ -112,35 +112,39 @@ pub async fn silent_store(lab: Lab) -> Outcome {
 /// How long each rate is offered while the peak is looked for.
 const STEP: Duration = Duration::from_secs(2);
 
-/// H-12: ten times as many events come as can be taken. The store is slow, and a batch is one event, so
+/// H-12: ten times as many events come as can be taken. The store is slow, and a batch is two events, so
 /// that the generator can exceed what the daemon takes without exhausting the machine that both share.
 pub async fn burst(lab: Lab) -> Outcome {
     let store = lab.store;
     let mut run = lab
         .setup()
+        .own_postgres()
         .daemon(move |mut config| {
             if store == Backend::Sqlite {
                 config.wrapper = SLOW_DISK.map(ToOwned::to_owned).to_vec();
             }
             config
-                .set("http", "max_waiting = 64")
-                .set("store", "batch = 1")
+                // As many as are committed well before the deadline of a commit.
+                .set("http", "max_waiting = 32")
+                .set("store", "batch = 2")
         })
         .load(|load| {
-            load.rate = 50.0;
+            load.rate = 20.0;
             load.connections = 512;
             load.retry = Retry::off();
         })
         .plan(|plan| plan.deadline_us = 10_000_000)
         .start()
         .await;
-    if let Some(proxy) = &run.store().proxy {
-        proxy
-            .line
-            .network(Network::Delays(Duration::from_millis(5)));
+    if lab.store == Backend::Postgres {
+        // In the server, because what the bench itself delays is longer while it makes more load.
+        for setting in SLOW_COMMITS {
+            execute(&run.store().url, setting).await;
+        }
     }
-    let (mut rate, mut peak) = (50.0, 0.0_f64);
-    while rate < 6400.0 {
+    let span = Duration::from_secs(lab.times(9, 60) as u64);
+    let (mut rate, mut peak) = (20.0, 0.0_f64);
+    while rate < 3200.0 {
         let taken = offer(&run, rate, STEP).await;
         peak = peak.max(taken);
         if taken < 0.7 * rate {
@@ -149,30 +153,40 @@ pub async fn burst(lab: Lab) -> Outcome {
         rate *= 2.0;
     }
     let skipped = run.load().totals().skipped;
-    let goodput = run
-        .fault(FaultKind::Other, "ten times the capacity", async |run| {
-            let span = Duration::from_secs(lab.times(10, 60) as u64);
-            offer(run, 10.0 * peak, span).await
-        })
-        .await;
+    // In turns, so that both see the same machine, whatever else it does.
+    let (mut at_peak, mut goodput) = (0.0, 0.0);
+    let turns = 3;
+    for _ in 0..turns {
+        at_peak += offer(&run, 1.2 * peak, span / turns).await / f64::from(turns);
+        goodput += run
+            .fault(FaultKind::Other, "ten times the capacity", async |run| {
+                offer(run, 10.0 * peak, span / turns).await / f64::from(turns)
+            })
+            .await;
+    }
     let totals = run.load().totals();
     let refused = totals.answers.get(&429).copied().unwrap_or(0);
     run.figure(format!(
-        "peak {peak:.0}/s, goodput {goodput:.0}/s = {:.0} %, {refused} times 429, {} not made",
-        100.0 * goodput / peak,
+        "capacity {at_peak:.0}/s, goodput {goodput:.0}/s = {:.0} %, {refused} times 429, {} not made",
+        100.0 * goodput / at_peak,
         totals.skipped - skipped
     ));
-    run.expect(
-        "goodput stays at four fifths of the peak",
-        goodput >= 0.8 * peak,
-    );
+    let holds = goodput >= 0.8 * at_peak;
+    run.expect("goodput stays at four fifths of the capacity", holds);
     run.expect("the excess is refused", refused > 0);
     run.load().set_rate(20.0);
     run.more(20).await;
     run.judge().await
 }
 
-/// Forcing something to the disk takes 10 ms more.
+/// A commit takes 40 ms more.
+const SLOW_COMMITS: [&str; 3] = [
+    "alter system set commit_delay = 40000",
+    "alter system set commit_siblings = 0",
+    "select pg_reload_conf()",
+];
+
+/// Forcing something to the disk takes 40 ms more.
 const SLOW_DISK: [&str; 12] = [
     "strace",
     "-D",
@@ -184,7 +198,7 @@ const SLOW_DISK: [&str; 12] = [
     "-e",
     "trace=fsync,fdatasync",
     "-e",
-    "inject=fsync,fdatasync:delay_exit=10000",
+    "inject=fsync,fdatasync:delay_exit=40000",
     "--",
 ];
 
