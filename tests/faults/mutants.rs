@@ -100,7 +100,7 @@ const MUTANTS: &[Mutant] = &[
     mutant(
         "M10",
         "a body is parsed and printed again",
-        InRow("D-03", Sqlite, &[NothingInvented]),
+        InRow("F-07", Sqlite, &[NothingInvented]),
     ),
     mutant(
         "M11",
