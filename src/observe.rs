@@ -28,6 +28,7 @@ pub async fn run(
     let mut ticks = interval(PERIOD);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut was_up = None;
+    let mut failed_before = metrics.commit_errors.get();
     loop {
         tokio::select! {
             () = shutdown.cancelled() => {
@@ -39,12 +40,19 @@ pub async fn run(
         let checked = timeout(PATIENCE, store.check())
             .await
             .unwrap_or(Err(store::Error::Deadline(PATIENCE)));
-        let up = checked.is_ok();
+        // One that answers questions may still have no room for an event.
+        let failed = metrics.commit_errors.get();
+        let commits = failed == failed_before;
+        failed_before = failed;
+        let up = checked.is_ok() && commits;
         readiness.store(up);
         metrics.store_up.set(i64::from(up));
         if was_up != Some(up) {
             match &checked {
-                Ok(()) => tracing::info!("the store takes appends"),
+                Ok(()) if up => tracing::info!("the store takes appends"),
+                Ok(()) => tracing::error!(
+                    "the store answers, and does not commit; webhooks are answered 429 until it does"
+                ),
                 Err(error) => tracing::error!(
                     error = %Chain(error),
                     "the store takes no appends; webhooks are answered 429 until it does"
