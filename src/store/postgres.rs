@@ -115,9 +115,10 @@ impl PostgresStore {
     async fn connect(&self) -> Result<PgConnection, Error> {
         let opened = timeout(self.deadline, async {
             let mut connection = PgConnection::connect_with(&self.options).await?;
+            // Once found good, synchronous_commit is held for the session: a reload must not take it away.
             let row = sqlx::query(
                 "select current_setting('fsync') as fsync, current_setting('full_page_writes') as full_page_writes, \
-                 current_setting('synchronous_commit') as synchronous_commit, pg_is_in_recovery() as standby, \
+                 set_config('synchronous_commit', current_setting('synchronous_commit'), false) as synchronous_commit, pg_is_in_recovery() as standby, \
                  current_setting('transaction_read_only') as read_only",
             )
             .fetch_one(&mut connection)
