@@ -139,7 +139,7 @@ pub const ROWS: &[Row] = &[
     row!("P-11-reload", "synchronous_commit off under a daemon, then a power cut", POSTGRES, POWER, first: false, postgres::settings::not_durable_while_running),
     row!("P-14", "several migrate one database at once", POSTGRES, &[], first: false, postgres::settings::migrated_at_once),
     row!("L-01", "kill -9 at the N-th fsync", SQLITE, &[Ability::Strace], first: true, sqlite::killed_at_fsync),
-    row!("L-02", "power cut under SQLite", SQLITE, POWER, first: true, sqlite::power_cut),
+    row!("L-02", "power cut under SQLite", SQLITE, POWER, first: false, sqlite::power_cut),
     row!("L-02-normal", "power cut under SQLite, synchronous NORMAL: must lose", SQLITE, POWER_CONTROL, first: false, sqlite::power_cut_without_full),
     row!("L-03", "disk full under SQLite", SQLITE, POWER, first: false, sqlite::errors::disk_full),
     row!("L-03-eio", "EIO from an fsync, once", SQLITE, &[Ability::Strace], first: false, sqlite::errors::sync_fails),

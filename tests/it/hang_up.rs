@@ -20,12 +20,14 @@ use crate::harness::{Backend, Daemon, DaemonConfig, Ghl, eventually, store_url};
 
 const CLIENTS: u64 = 12;
 const LOAD: Duration = Duration::from_secs(3);
+const ENOUGH_WITHIN: Duration = Duration::from_secs(60);
 
 async fn every_answered_event_is_in_the_log(backend: Backend) {
     let url = store_url(backend).await;
     let daemon = Daemon::start(&DaemonConfig::new(url.url())).await;
     let stop = Arc::new(AtomicBool::new(false));
     let hung_up = Arc::new(AtomicUsize::new(0));
+    let polite_answers = Arc::new(AtomicUsize::new(0));
     let mut impolite = JoinSet::new();
     let mut polite = JoinSet::new();
     for n in 0..CLIENTS {
@@ -45,6 +47,7 @@ async fn every_answered_event_is_in_the_log(backend: Backend) {
             }
         });
         let (ended, address) = (Arc::clone(&stop), daemon.address());
+        let count = Arc::clone(&polite_answers);
         polite.spawn(async move {
             let ghl = Ghl::new();
             let mut client = crate::harness::Client::connect(address).await.unwrap();
@@ -54,22 +57,22 @@ async fn every_answered_event_is_in_the_log(backend: Backend) {
                 let body = ghl.body_with_id("ContactCreate", "polite", n, &id);
                 if client.post(&ghl, &body).await.unwrap().status == 200 {
                     answered.push(id);
+                    count.fetch_add(1, Ordering::Relaxed);
                 }
             }
             answered
         });
     }
     sleep(LOAD).await;
+    // A busy machine takes longer to do as much.
+    crate::harness::eventually("enough happened", ENOUGH_WITHIN, async || {
+        let done = [&polite_answers, &hung_up].map(|count| count.load(Ordering::Relaxed));
+        done.iter().all(|count| 200 < *count).then_some(())
+    })
+    .await;
     stop.store(true, Ordering::Relaxed);
     let answered: Vec<String> = polite.join_all().await.into_iter().flatten().collect();
     impolite.join_all().await;
-    let hung_up = hung_up.load(Ordering::Relaxed);
-    assert!(
-        answered.len() > 200 && hung_up > 200,
-        "too little happened to say anything: {} answered, {hung_up} hung up",
-        answered.len()
-    );
-
     let known = keys_in(url.url()).await;
     let lost: Vec<_> = answered.iter().filter(|id| !known.contains(*id)).collect();
     assert!(
