@@ -1,10 +1,13 @@
 //! A store that could lose what it acknowledged, or that is somebody else's, is refused.
 
-use super::{Access, DEADLINE, Error, Fixture, PostgresStore, SqliteStore, Store, postgres};
+use super::{
+    Access, DEADLINE, Error, Fixture, Micros, NO_LIMIT, Parked, Position, PostgresStore,
+    QuarantineBounds, Reader, SqliteStore, Store, event, postgres, refused,
+};
 use crate::harness::{
     Backend, Daemon, DaemonConfig, fresh_postgres_url, own_postgres, run_cli, store, store_url,
 };
-use sqlx::Connection;
+use sqlx::{AssertSqlSafe, Connection, Executor, SqliteConnection};
 
 async fn refusal(url: &str) -> String {
     match PostgresStore::open(url, DEADLINE).await {
@@ -167,4 +170,51 @@ async fn the_write_ahead_log_of_sqlite_stays_bounded_and_empties_when_idle() {
         () = appends => (),
     }
     assert_eq!(store.ledger().await.unwrap().accepted, 150 * 256);
+}
+
+/// As without room, or after a failed write: SQLite rolls back by itself, and sqlx does not see it.
+#[tokio::test]
+async fn sqlite_takes_events_again_after_a_transaction_that_it_rolled_back_itself() {
+    let fixture = Fixture::new(Backend::Sqlite).await;
+    let mut reader = fixture.store.relay_reader().await.unwrap().unwrap();
+    fixture.fill(1).await;
+    let mut other = SqliteConnection::connect(fixture.url.url()).await.unwrap();
+    for table in ["events", "dead_letters", "quarantine"] {
+        let trigger = format!(
+            "create trigger no_room before insert on {table} begin select raise(rollback, 'no room'); end"
+        );
+        other.execute(AssertSqlSafe(trigger)).await.unwrap();
+        for _ in 0..2 {
+            let said = write_to(table, &fixture, reader.as_mut()).await;
+            let said = said.unwrap_err().to_string();
+            assert!(said.contains("unavailable"), "{said}");
+        }
+        other.execute("drop trigger no_room").await.unwrap();
+        write_to(table, &fixture, reader.as_mut()).await.unwrap();
+    }
+}
+
+async fn write_to(table: &str, fixture: &Fixture, reader: &mut dyn Reader) -> Result<(), Error> {
+    match table {
+        "events" => {
+            let batch = [event("w2", "body 2".to_owned())];
+            fixture.store.append(&batch).await.map(drop)
+        }
+        "dead_letters" => {
+            let parked = Parked {
+                position: Position(1),
+                reason: "unroutable",
+                detail: String::new(),
+            };
+            reader.settle(Position(1), 0, &[parked], Micros(1)).await
+        }
+        _ => {
+            let bounds = QuarantineBounds {
+                entries: 10,
+                bytes: NO_LIMIT,
+            };
+            let entry = refused(1, 1, "body");
+            fixture.store.quarantine(&[entry], bounds).await
+        }
+    }
 }
