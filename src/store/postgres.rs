@@ -59,6 +59,12 @@ impl PostgresStore {
                     format!("{}ms", deadline.as_millis()),
                 ),
                 ("client_min_messages", "warning".to_owned()),
+                // A daemon that vanished without a word must not keep the reader's lock: the server looks
+                // whether it is still there.
+                ("tcp_keepalives_idle", "10s".to_owned()),
+                ("tcp_keepalives_interval", "5s".to_owned()),
+                ("tcp_keepalives_count", "3".to_owned()),
+                ("tcp_user_timeout", "25s".to_owned()),
                 // Every statement is short; compiling one takes longer than running it.
                 ("jit", "off".to_owned()),
             ])
