@@ -1,6 +1,10 @@
 //! A disk whose power can be cut, and that can be filled up: XFS on a loop device. The shutdown drops
 //! everything that was written and not yet fsynced, as a power cut does. It does not tear sectors, and the
 //! device does not lie.
+//!
+//! Whoever writes is stopped a moment before (see `Run::cut_power`): XFS may answer success to an fsync that
+//! its shutdown overtakes. A program that does nothing but `pwrite` and `fdatasync` lost a page that it had
+//! been told was durable in 3 of 120 shutdowns (Linux 6.18), and in none of 120 when it was stopped first.
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;

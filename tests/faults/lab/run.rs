@@ -300,6 +300,23 @@ impl Run {
         self.expect("ingest does not feel it", !refused);
     }
 
+    /// Cuts the power of the disk, and ends whoever writes to it. They are stopped a moment before: as when
+    /// a machine loses its power, nobody is left to answer for an fsync that the shutdown overtook.
+    pub async fn cut_power(&mut self) {
+        match &self.parts.store.postgres {
+            Some(postgres) => {
+                postgres.server.freeze();
+                self.disk().cut();
+                postgres.server.kill9();
+            }
+            None => {
+                self.daemon().signal("STOP");
+                self.disk().cut();
+                self.kill_daemon().await;
+            }
+        }
+    }
+
     /// A figure that only this row has; goes to the end of the verdict line.
     pub fn figure(&mut self, text: String) {
         self.figures.push(text);

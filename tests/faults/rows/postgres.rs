@@ -127,8 +127,7 @@ async fn cut(run: &mut Run) {
         FaultKind::PowerCut,
         "power cut under Postgres",
         async |run| {
-            run.disk().cut();
-            run.store().server().server.kill9();
+            run.cut_power().await;
             run.disk().restore().await;
             run.store().server().server.restart().await;
             run.look_after_crash().await;

@@ -78,8 +78,7 @@ pub async fn power_cut_without_full(lab: Lab) -> Outcome {
 async fn cut(run: &mut Run) {
     run.more(400).await;
     run.fault(FaultKind::PowerCut, "power cut under SQLite", async |run| {
-        run.disk().cut();
-        run.kill_daemon().await;
+        run.cut_power().await;
         run.disk().restore().await;
         run.look_after_crash().await;
         run.start_daemon().await;

@@ -50,8 +50,7 @@ pub async fn not_durable_while_running(lab: Lab) -> Outcome {
     set(&run, "synchronous_commit = off").await;
     run.more(400).await;
     run.fault(FaultKind::PowerCut, "power cut", async |run| {
-        run.disk().cut();
-        run.store().server().server.kill9();
+        run.cut_power().await;
         run.disk().restore().await;
         run.store().server().server.restart().await;
         run.look_after_crash().await;
