@@ -12,6 +12,7 @@ use crate::{failpoints, store};
 mod check_config;
 mod dead_letters;
 mod events;
+mod held;
 mod keys;
 mod migrate;
 mod quarantine;
@@ -50,6 +51,7 @@ enum Command {
     Send(send::Args),
     Tail(tail::Args),
     Events(events::Args),
+    Held(held::Args),
     DeadLetters(dead_letters::Args),
     Quarantine(quarantine::Args),
     Keys(keys::Args),
@@ -162,6 +164,7 @@ pub fn main() -> ExitCode {
             Command::Send(args) => send::run(args).await,
             Command::Tail(args) => tail::run(args).await,
             Command::Events(args) => events::run(args).await,
+            Command::Held(args) => held::run(args).await,
             Command::DeadLetters(args) => dead_letters::run(args).await,
             Command::Quarantine(args) => quarantine::run(args).await,
             Command::Keys(args) => keys::run(&args),

@@ -68,6 +68,10 @@ pub struct Metrics {
     pub backlog: IntGauge,
     /// `hookwell_backlog_oldest_seconds`: age of the oldest of them.
     pub backlog_oldest: IntGauge,
+    /// `hookwell_held_events`: events that wait because RabbitMQ refuses those of their tenant.
+    pub held_events: IntGauge,
+    /// `hookwell_held_tenants`: how many tenants these are.
+    pub held_tenants: IntGauge,
     /// `hookwell_quarantine_entries`: refused requests kept.
     pub quarantine_entries: IntGauge,
     /// `hookwell_quarantine_dropped_total`: refused requests not kept, over the rate.
@@ -263,6 +267,14 @@ impl Metrics {
             backlog_oldest: b.gauge(
                 "backlog_oldest_seconds",
                 "Age of the oldest event waiting for the relay.",
+            ),
+            held_events: b.gauge(
+                "held_events",
+                "Events waiting because RabbitMQ refuses those of their tenant.",
+            ),
+            held_tenants: b.gauge(
+                "held_tenants",
+                "Tenants whose events wait while others go on.",
             ),
             quarantine_entries: b.gauge("quarantine_entries", "Refused requests kept."),
             quarantine_dropped: b.counter(

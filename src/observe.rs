@@ -83,5 +83,7 @@ fn show(metrics: &Metrics, ledger: &Ledger, clock: &Clock) {
         .oldest_pending_at
         .map_or(0, |at| (clock().0 - at.0).max(0) / 1_000_000);
     metrics.backlog_oldest.set(age);
+    metrics.held_events.set(ledger.held);
+    metrics.held_tenants.set(ledger.held_tenants);
     metrics.quarantine_entries.set(ledger.quarantined);
 }

@@ -8,22 +8,29 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use crate::broker::{self, Outcome, Session};
+use crate::broker::{self, Session};
 use crate::clock::Clock;
 use crate::event::{Position, Recorded};
 use crate::failpoints;
 use crate::feed::Feed;
 use crate::metrics::Metrics;
 use crate::retry::Delays;
-use crate::store::{self, Parked, Reader, Store};
+use crate::store::{self, Parked, Reader, Settled, Store};
 use crate::telemetry::Chain;
 
+mod held;
+mod lanes;
 mod message;
 mod publish;
+mod retries;
+#[cfg(test)]
+mod samples;
 mod window;
+
+use window::Window;
 
 pub use message::{CLOUD_EVENTS, HEADERS, message};
 
@@ -31,6 +38,14 @@ pub use message::{CLOUD_EVENTS, HEADERS, message};
 pub const REFUSED: &str = "refused_by_broker";
 /// Why an event is parked: no queue takes it and there is no alternate exchange.
 pub const UNROUTABLE: &str = "unroutable";
+
+/// Why a tenant is held: a queue gives a negative confirm (it is full, and rejects).
+pub const REJECTED: &str = "rejected";
+
+/// Whose order an event keeps, as the routing key and the store name it.
+fn lane(recorded: &Recorded) -> &str {
+    recorded.event.tenant.id().unwrap_or_default()
+}
 
 /// What the relay needs to know.
 #[derive(Debug, Clone)]
@@ -187,7 +202,10 @@ impl Relay {
     ) -> Result<(), Ended> {
         let mut cursor = reader.position().await?;
         tracing::info!(position = cursor.0, broker = session.address(), "relaying");
+        let mut lanes = self.held_lanes().await?;
         let mut retries_at = Instant::now();
+        // What is left of a window that RabbitMQ did not take whole, and what was read behind it.
+        let mut unsettled = None;
         let mut ahead = Vec::new();
         // Whether the store may hold what the feed does not.
         let mut look = true;
@@ -208,72 +226,111 @@ impl Relay {
                 retries_at = Instant::now() + RETRY_POLL;
                 session = self.take_retries(reader, session, shutdown).await?;
             }
-            let mut events = std::mem::take(&mut ahead);
-            if events.is_empty() {
-                match self.take_fed(cursor) {
-                    Some(fed) => events = fed,
-                    None => look = true,
+            self.try_held(reader, &mut session, &mut lanes, shutdown)
+                .await?;
+            let mut window = match unsettled.take() {
+                Some(window) => window,
+                None => {
+                    let mut events = std::mem::take(&mut ahead);
+                    if events.is_empty() {
+                        events = self.next_events(reader, cursor, &mut look).await?;
+                    }
+                    if events.is_empty() {
+                        if !session.is_open() {
+                            return Err(Ended::Broker(broker::Error::Closed));
+                        }
+                        let poll = Instant::now() + POLL;
+                        let due = lanes.next_due().map_or(poll, |due| due.min(poll));
+                        tokio::select! {
+                            () = shutdown.cancelled() => (),
+                            () = woken => (),
+                            () = sleep_until(due) => look = true,
+                        }
+                        continue;
+                    }
+                    failpoints::crash("relay.read");
+                    Window::new(events, &lanes)
                 }
-            }
-            if events.is_empty() && look {
-                let fed = self.feed.is_open();
-                events = self.read(reader, cursor).await?;
-                if fed {
-                    look = !events.is_empty();
-                } else if (events.len() as i64) < self.settings.window {
-                    // The end is near. What is committed before this moment is still to be read.
-                    self.feed.open();
-                }
-            }
-            if events.is_empty() {
-                if !session.is_open() {
-                    return Err(Ended::Broker(broker::Error::Closed));
-                }
-                tokio::select! {
-                    () = shutdown.cancelled() => (),
-                    () = woken => (),
-                    () = sleep(POLL) => look = true,
-                }
-                continue;
-            }
-            let last = events[events.len() - 1].position;
-            failpoints::crash("relay.read");
+            };
+            let last = window.last().unwrap_or(cursor);
             if failpoints::mutant("mutant.M8") {
-                let count = events.len() as i64;
-                reader.settle(last, count, &[], (self.clock)()).await?;
+                let (upto, published) = (last, window.unsettled() as i64);
+                let settled = Settled {
+                    upto,
+                    published,
+                    ..Settled::default()
+                };
+                self.settle(reader, &settled).await?;
             }
-            let (window, read) = tokio::join!(
-                self.publish_window(&mut session, events, shutdown, delays),
-                self.read_ahead(reader, last)
+            let is_read = !ahead.is_empty();
+            let ((), read) = tokio::join!(
+                self.publish_window(&mut session, &mut window, &mut lanes, shutdown, delays),
+                self.read_ahead(reader, last, is_read)
             );
             failpoints::crash("relay.confirmed");
-            let settled = window.settled();
-            if let Some(upto) = settled.upto {
-                reader
-                    .settle(upto, settled.published, &settled.parked, (self.clock)())
-                    .await?;
-                for parked in &settled.parked {
-                    self.metrics
-                        .parked
-                        .with_label_values(&[parked.reason])
-                        .inc();
-                    tracing::error!(
-                        position = parked.position.0, reason = parked.reason, detail = %parked.detail,
-                        "an event cannot be published and is parked; see `hookwell dead-letters list`"
-                    );
-                }
-                cursor = upto;
+            if let Some(settled) = window.settle() {
+                self.settle(reader, &settled).await?;
+                cursor = settled.upto;
                 failpoints::crash("relay.settled");
             }
             if let Some(error) = window.broken {
                 session.close().await;
                 return Err(Ended::Broker(error));
             }
-            ahead = read?;
-            if cursor != last {
-                // Shutdown came first; what was read ahead does not follow the cursor.
-                ahead.clear();
-            }
+            ahead.append(&mut read?);
+            unsettled = (0 < window.unsettled()).then_some(window);
+        }
+    }
+
+    /// What follows the cursor: from memory, or from the store where memory may not have it all.
+    async fn next_events(
+        &self,
+        reader: &mut dyn Reader,
+        cursor: Position,
+        look: &mut bool,
+    ) -> Result<Vec<Recorded>, store::Error> {
+        match self.take_fed(cursor) {
+            Some(fed) if !fed.is_empty() => return Ok(fed),
+            Some(_) => (),
+            None => *look = true,
+        }
+        if !*look {
+            return Ok(Vec::new());
+        }
+        let fed = self.feed.is_open();
+        let events = self.read(reader, cursor).await?;
+        if fed {
+            *look = !events.is_empty();
+        } else if (events.len() as i64) < self.settings.window {
+            // The end is near. What is committed before this moment is still to be read.
+            self.feed.open();
+        }
+        Ok(events)
+    }
+
+    /// Moves the cursor, and says what is not as it should be.
+    async fn settle(&self, reader: &mut dyn Reader, settled: &Settled) -> Result<(), store::Error> {
+        reader.settle(settled, (self.clock)()).await?;
+        self.tell_parked(&settled.parked);
+        for held in settled.held.iter().filter(|held| !held.reason.is_empty()) {
+            tracing::warn!(
+                tenant = %held.tenant, reason = held.reason, detail = %held.detail,
+                "RabbitMQ refuses events of a tenant; they are held while others go on, see `hookwell held`"
+            );
+        }
+        Ok(())
+    }
+
+    fn tell_parked(&self, parked: &[Parked]) {
+        for parked in parked {
+            self.metrics
+                .parked
+                .with_label_values(&[parked.reason])
+                .inc();
+            tracing::error!(
+                position = parked.position.0, reason = parked.reason, detail = %parked.detail,
+                "an event cannot be published and is parked; see `hookwell dead-letters list`"
+            );
         }
     }
 
@@ -287,13 +344,15 @@ impl Relay {
             .await
     }
 
-    /// The next window, while this one is under way; with an open feed it will come from there.
+    /// The next window, while this one is under way, unless it is read already; with an open feed it will
+    /// come from there.
     async fn read_ahead(
         &self,
         reader: &mut dyn Reader,
         after: Position,
+        is_read: bool,
     ) -> Result<Vec<Recorded>, store::Error> {
-        match self.feed.is_open() {
+        match is_read || self.feed.is_open() {
             true => Ok(Vec::new()),
             false => self.read(reader, after).await,
         }
@@ -307,56 +366,5 @@ impl Relay {
             ..
         } = self.settings;
         self.feed.take(after, size(window), size(window_bytes))
-    }
-
-    /// Publishes dead letters that a person asked for again, one by one.
-    async fn take_retries(
-        &self,
-        reader: &mut dyn Reader,
-        mut session: Session,
-        shutdown: &CancellationToken,
-    ) -> Result<Session, Ended> {
-        const AT_ONCE: i64 = 50;
-        for recorded in reader.retries(AT_ONCE).await? {
-            let parked = |reason, detail| Parked {
-                position: recorded.position,
-                reason,
-                detail,
-            };
-            let batch = [message(&recorded)];
-            let Some(published) = self.publish(&session, &batch, shutdown).await else {
-                return Ok(session);
-            };
-            let verdict = match published {
-                Ok(outcomes) => match outcomes.into_iter().next() {
-                    Some(Outcome::Confirmed) => None,
-                    Some(Outcome::Returned(reason)) => Some(parked(UNROUTABLE, reason)),
-                    Some(Outcome::Nacked) | None => continue,
-                },
-                Err(broker::Error::Refused { code, text }) => {
-                    session.close().await;
-                    session = self.open_session().await?;
-                    Some(parked(REFUSED, format!("{code} {text}")))
-                }
-                Err(error) => return Err(error.into()),
-            };
-            let outcome = if verdict.is_some() {
-                "returned"
-            } else {
-                "confirmed"
-            };
-            self.metrics
-                .publish_outcomes
-                .with_label_values(&[outcome])
-                .inc();
-            tracing::info!(
-                position = recorded.position.0, event_key = %recorded.event.key, outcome,
-                "dead letter published again"
-            );
-            reader
-                .settle_retry(recorded.position, verdict.as_ref(), (self.clock)())
-                .await?;
-        }
-        Ok(session)
     }
 }

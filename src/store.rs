@@ -86,6 +86,66 @@ pub struct Parked {
     pub detail: String,
 }
 
+/// What became of a run of the log, from the cursor on.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Settled {
+    /// Its end: nothing up to here is left to do, but for what is held.
+    pub upto: Position,
+    /// How many events of it have a positive confirm.
+    pub published: i64,
+    /// Those that become dead letters.
+    pub parked: Vec<Parked>,
+    /// Those that wait until RabbitMQ takes their tenant's events again.
+    pub held: Vec<Held>,
+}
+
+impl Settled {
+    /// Rows to be written beside the cursor's.
+    fn rows(&self) -> u64 {
+        let held: usize = self.held.iter().map(|held| held.positions.len()).sum();
+        (self.parked.len() + held) as u64
+    }
+}
+
+/// Events of one tenant that are to wait.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Held {
+    /// Whose they are, see [`crate::event::Tenant::id`]; empty for events of nobody.
+    pub tenant: String,
+    /// Why, where the tenant is not held yet: one word of a closed set, see [`crate::relay`].
+    pub reason: &'static str,
+    /// What the broker said.
+    pub detail: String,
+    /// Where they are, in order. Never empty.
+    pub positions: Vec<Position>,
+}
+
+/// What became of held events of one tenant.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct SettledHeld {
+    /// Whose they are.
+    pub tenant: String,
+    /// Those with a positive confirm.
+    pub published: Vec<Position>,
+    /// Those that become dead letters.
+    pub parked: Vec<Parked>,
+}
+
+/// A tenant whose events wait while those of others go on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HeldTenant {
+    /// Its id; empty for events of nobody.
+    pub tenant: String,
+    /// Why it was held.
+    pub reason: String,
+    /// What the broker said then.
+    pub detail: String,
+    /// Since when.
+    pub since: Micros,
+    /// How many events wait.
+    pub events: i64,
+}
+
 /// A dead letter as stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DeadLetter {
@@ -156,8 +216,12 @@ pub struct Ledger {
     pub accepted: i64,
     /// Events with a positive confirm.
     pub published: i64,
-    /// Events behind which the relay's cursor is not yet.
+    /// Events that are still to be published: those after the relay's cursor, and the held ones.
     pub pending: i64,
+    /// Events that wait because RabbitMQ refuses those of their tenant; a part of `pending`.
+    pub held: i64,
+    /// How many tenants these are.
+    pub held_tenants: i64,
     /// Open dead letters.
     pub parked: i64,
     /// Entries in quarantine.
@@ -254,6 +318,9 @@ pub trait Store: Send + Sync {
     /// One open dead letter.
     async fn dead_letter(&self, position: Position) -> Result<Option<DeadLetter>, Error>;
 
+    /// Tenants whose events wait while those of others go on, the one held longest first.
+    async fn held_tenants(&self) -> Result<Vec<HeldTenant>, Error>;
+
     /// Asks the relay to take dead letters again; returns how many.
     async fn retry_dead_letters(&self, selection: Selection) -> Result<u64, Error>;
 
@@ -290,7 +357,7 @@ pub trait Store: Send + Sync {
 /// the connection and you lose both.
 #[async_trait]
 pub trait Reader: Send {
-    /// Where the cursor stands: everything up to here is done.
+    /// Where the cursor stands: everything up to here is done, or held.
     async fn position(&mut self) -> Result<Position, Error>;
 
     /// The events after `after`, in order: at most `limit`, the last one being that which reaches
@@ -302,15 +369,24 @@ pub trait Reader: Send {
         max_bytes: i64,
     ) -> Result<Vec<Recorded>, Error>;
 
-    /// Moves the cursor to `upto`: `published` events before it have a positive confirm, `parked` ones
-    /// become dead letters.
-    async fn settle(
+    /// Moves the cursor and writes down what became of the events that it passes, in one transaction.
+    async fn settle(&mut self, settled: &Settled, now: Micros) -> Result<(), Error>;
+
+    /// A tenant's held events, oldest first, bounded as [`Self::read`] is.
+    async fn held(
         &mut self,
-        upto: Position,
-        published: i64,
-        parked: &[Parked],
+        tenant: &str,
+        limit: i64,
+        max_bytes: i64,
+    ) -> Result<Vec<Recorded>, Error>;
+
+    /// Ends the wait of held events, in one transaction; returns the tenants of which none is left, in any
+    /// order. They are held no more.
+    async fn settle_held(
+        &mut self,
+        settled: &[SettledHeld],
         now: Micros,
-    ) -> Result<(), Error>;
+    ) -> Result<Vec<String>, Error>;
 
     /// Dead letters a person asked for again.
     async fn retries(&mut self, limit: i64) -> Result<Vec<Recorded>, Error>;

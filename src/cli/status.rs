@@ -38,7 +38,7 @@ pub(super) async fn run(args: Args) -> Outcome {
     if args.json {
         let status = json!({
             "accepted": ledger.accepted, "published": ledger.published, "pending": ledger.pending,
-            "parked": ledger.parked, "mismatch": ledger.mismatch(), "quarantined": ledger.quarantined,
+            "held": ledger.held, "held_tenants": ledger.held_tenants, "parked": ledger.parked, "mismatch": ledger.mismatch(), "quarantined": ledger.quarantined,
             "oldest_pending_seconds": waiting.map(|age| age.as_secs()),
         });
         writeln!(out, "{status}")?;
@@ -53,6 +53,17 @@ pub(super) async fn run(args: Args) -> Outcome {
             ledger.pending,
             age.unwrap_or_default()
         )?;
+        if ledger.held > 0 {
+            let whose = match ledger.held_tenants {
+                1 => "1 tenant".to_owned(),
+                count => format!("{count} tenants"),
+            };
+            writeln!(
+                out,
+                "    held     {:>10}  of {whose}, see `hookwell held`",
+                ledger.held
+            )?;
+        }
         let advice = if ledger.parked > 0 {
             "  see `hookwell dead-letters list`"
         } else {

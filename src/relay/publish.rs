@@ -1,9 +1,10 @@
-//! Getting a window out: publishing until every event of it is settled, waiting while the broker
-//! blocks, and counting what became of each. What may be told to the store is the window's to say.
+//! Getting a window out: publishing until every event of it is settled or has to wait, waiting while the
+//! broker blocks, and counting what became of each. What may be told to the store is the window's to say.
 
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
+use super::lanes::Lanes;
 use super::window::Window;
 use super::{POLL, Relay, message};
 use crate::broker::{self, Outcome, Session};
@@ -64,35 +65,37 @@ impl Relay {
         Some(published)
     }
 
-    /// Publishes until every event of the window is settled, or the session breaks, or shutdown.
+    /// Publishes until every event of the window is settled, or one delay is over, or the session breaks, or
+    /// shutdown.
     pub(super) async fn publish_window(
         &self,
         session: &mut Session,
-        events: Vec<Recorded>,
+        window: &mut Window,
+        lanes: &mut Lanes,
         shutdown: &CancellationToken,
         delays: &mut Delays,
-    ) -> Window {
-        let mut window = Window::new(events, self.settings.unroutable_attempts);
+    ) {
         loop {
             let round = window.round();
             if round.is_empty() {
                 delays.reset();
-                return window;
+                return;
             }
             if shutdown.is_cancelled() {
-                return window;
+                return;
             }
             let batch: Vec<_> = round
                 .iter()
                 .map(|index| message(window.event(*index)))
                 .collect();
             let Some(published) = self.publish(session, &batch, shutdown).await else {
-                return window;
+                return;
             };
             match published {
                 Ok(outcomes) => {
-                    self.count(&window, &round, &outcomes);
-                    if window.note(&round, outcomes) {
+                    let events = round.iter().map(|index| window.event(*index));
+                    self.count(events.zip(&outcomes));
+                    if window.note(&round, outcomes, lanes, Instant::now()) {
                         continue;
                     }
                 }
@@ -105,7 +108,7 @@ impl Relay {
                         Ok(opened) => *session = opened,
                         Err(error) => {
                             window.broken = Some(error);
-                            return window;
+                            return;
                         }
                     }
                     continue;
@@ -114,7 +117,7 @@ impl Relay {
                 Err(error) => {
                     self.count_unknown(round.len());
                     window.broken = Some(error);
-                    return window;
+                    return;
                 }
             }
             let delay = delays.next_delay();
@@ -123,27 +126,21 @@ impl Relay {
                 problem = %window.problem(), "RabbitMQ did not take every event; trying again"
             );
             tokio::select! {
-                () = shutdown.cancelled() => return window,
+                () = shutdown.cancelled() => (),
                 () = sleep(delay) => (),
             }
-            if session.is_blocked()
-                && !failpoints::mutant("mutant.M11")
-                && let Err(error) = self.wait_while_blocked(session, shutdown).await
-            {
-                window.broken = Some(error);
-                return window;
-            }
+            return;
         }
     }
 
-    fn count(&self, window: &Window, round: &[usize], outcomes: &[Outcome]) {
+    pub(super) fn count<'a>(&self, round: impl Iterator<Item = (&'a Recorded, &'a Outcome)>) {
         let now = (self.clock)();
         let (mut confirmed, mut returned, mut nacked) = (0, 0, 0);
-        for (index, outcome) in round.iter().zip(outcomes) {
+        for (recorded, outcome) in round {
             match outcome {
                 Outcome::Confirmed => {
                     confirmed += 1;
-                    let event = &window.event(*index).event;
+                    let event = &recorded.event;
                     let micros = now.0.saturating_sub(event.received_at.0).max(0);
                     self.metrics
                         .end_to_end_seconds
@@ -160,7 +157,7 @@ impl Relay {
         outcomes.with_label_values(&["nacked"]).inc_by(nacked);
     }
 
-    fn count_unknown(&self, count: usize) {
+    pub(super) fn count_unknown(&self, count: usize) {
         self.metrics
             .publish_outcomes
             .with_label_values(&["unknown"])

@@ -15,15 +15,17 @@ use tokio::time::timeout;
 
 use super::schema;
 use super::{
-    Appended, Cutoff, DeadLetter, Error, EventFilter, Ledger, Parked, Pruned, QuarantineBounds,
-    Quarantined, RELAY, Reader, Refused, Selection, Store, Sweep,
+    Appended, Cutoff, DeadLetter, Error, EventFilter, HeldTenant, Ledger, Parked, Pruned,
+    QuarantineBounds, Quarantined, RELAY, Reader, Refused, Selection, Settled, SettledHeld, Store,
+    Sweep,
 };
 use crate::event::{Event, EventKey, Micros, Position, Recorded};
 use crate::failpoints;
 
 mod statements {
-    use super::super::sql::{event_columns, shared_statements};
+    use super::super::sql::{event_columns, held_statements, shared_statements};
     shared_statements!(sqlx::PgConnection, sqlx::postgres::PgRow);
+    held_statements!(sqlx::Postgres, sqlx::PgConnection, sqlx::postgres::PgRow);
 }
 
 /// The class of hookwell's advisory locks ("hkwl"); the second half says which reader.
@@ -97,7 +99,7 @@ impl PostgresStore {
         let options = self.options.clone().options([("statement_timeout", "0")]);
         let mut connection = PgConnection::connect_with(&options).await?;
         let before = schema::applied_migrations!(&mut connection);
-        let migrator = schema::migrations(include_str!("../../migrations/postgres/0001_log.sql"));
+        let migrator = schema::migrations!("postgres");
         migrator
             .run(&mut connection)
             .await
@@ -296,6 +298,10 @@ impl Store for PostgresStore {
         pooled!(self, connection => statements::dead_letter(connection, position))
     }
 
+    async fn held_tenants(&self) -> Result<Vec<HeldTenant>, Error> {
+        pooled!(self, connection => statements::held_tenants(connection))
+    }
+
     async fn retry_dead_letters(&self, selection: Selection) -> Result<u64, Error> {
         pooled!(self, connection => statements::retry_dead_letters(connection, selection))
     }
@@ -397,23 +403,39 @@ impl Reader for PostgresReader {
         Self::bounded(self.deadline, work).await
     }
 
-    async fn settle(
-        &mut self,
-        upto: Position,
-        published: i64,
-        parked: &[Parked],
-        now: Micros,
-    ) -> Result<(), Error> {
+    async fn settle(&mut self, settled: &Settled, now: Micros) -> Result<(), Error> {
         let work = async {
-            if parked.is_empty() {
-                return statements::move_cursor(&mut self.connection, upto, published).await;
+            let connection = &mut self.connection;
+            if settled.rows() == 0 {
+                return statements::move_cursor(connection, settled.upto, settled.published).await;
             }
-            let mut transaction = self.connection.begin().await?;
-            for entry in parked {
-                statements::park(&mut transaction, entry, now).await?;
-            }
-            statements::move_cursor(&mut transaction, upto, published).await?;
+            let mut transaction = connection.begin().await?;
+            statements::settle(&mut transaction, settled, now).await?;
             Ok(transaction.commit().await?)
+        };
+        Self::bounded(self.deadline, work).await
+    }
+
+    async fn held(
+        &mut self,
+        tenant: &str,
+        limit: i64,
+        max_bytes: i64,
+    ) -> Result<Vec<Recorded>, Error> {
+        let work = statements::held(&mut self.connection, tenant, limit, max_bytes);
+        Self::bounded(self.deadline, work).await
+    }
+
+    async fn settle_held(
+        &mut self,
+        settled: &[SettledHeld],
+        now: Micros,
+    ) -> Result<Vec<String>, Error> {
+        let work = async {
+            let mut transaction = self.connection.begin().await?;
+            let released = statements::settle_held(&mut transaction, settled, now).await?;
+            transaction.commit().await?;
+            Ok(released)
         };
         Self::bounded(self.deadline, work).await
     }

@@ -6,7 +6,7 @@
 use super::Error;
 
 /// The schema version this binary was built for: the number of its migrations.
-const SCHEMA_VERSION: usize = 1;
+const SCHEMA_VERSION: usize = 2;
 
 /// How many migrations the store has seen; 0 for an empty one.
 macro_rules! applied_migrations {
@@ -26,17 +26,33 @@ macro_rules! applied_migrations {
 }
 pub(super) use applied_migrations;
 
-pub(super) fn migrations(first: &'static str) -> sqlx::migrate::Migrator {
+/// The migrations of a backend, by the name of its folder.
+macro_rules! migrations {
+    ($backend:literal) => {
+        crate::store::schema::migrator([
+            (
+                "log",
+                include_str!(concat!("../../migrations/", $backend, "/0001_log.sql")),
+            ),
+            (
+                "held",
+                include_str!(concat!("../../migrations/", $backend, "/0002_held.sql")),
+            ),
+        ])
+    };
+}
+pub(super) use migrations;
+
+pub(super) fn migrator(
+    files: [(&'static str, &'static str); SCHEMA_VERSION],
+) -> sqlx::migrate::Migrator {
     use sqlx::migrate::{Migration, MigrationType, Migrator};
     use sqlx::{AssertSqlSafe, SqlSafeStr};
-    let sql = AssertSqlSafe(first).into_sql_str();
-    Migrator::with_migrations(vec![Migration::new(
-        1,
-        "log".into(),
-        MigrationType::Simple,
-        sql,
-        false,
-    )])
+    let numbered = (1..).zip(files).map(|(number, (name, sql))| {
+        let sql = AssertSqlSafe(sql).into_sql_str();
+        Migration::new(number, name.into(), MigrationType::Simple, sql, false)
+    });
+    Migrator::with_migrations(numbered.collect())
 }
 
 pub(super) fn migration_error(error: sqlx::migrate::MigrateError) -> Error {

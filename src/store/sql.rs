@@ -4,6 +4,8 @@
 //! placeholders, so only the connection type differs: the macro stamps the functions out for each. What
 //! really differs stands beside its backend. Every function is one statement on one connection.
 
+mod held;
+
 /// Columns of an event, in the order `recorded` reads them.
 macro_rules! event_columns {
     () => {
@@ -17,6 +19,7 @@ macro_rules! shared_statements {
         use crate::event::{BodyHash, Event, EventKey, Micros, Origin, Position, Recorded, Tenant};
         use crate::store::{
             DeadLetter, Error, EventFilter, Ledger, Parked, Quarantined, QuarantineBounds, RELAY, Refused, Selection,
+            Settled,
         };
         use sqlx::Row;
 
@@ -73,6 +76,10 @@ macro_rules! shared_statements {
                 "select h.position as accepted, c.position as done, c.published, \
                         (select count(*) from dead_letters) as parked, \
                         (select count(*) from quarantine) as quarantined, \
+                        (select cast(coalesce(sum(t.events), 0) as bigint) from held_tenants t) as held, \
+                        (select count(*) from held_tenants) as held_tenants, \
+                        (select e.received_at from events e where e.position = \
+                         (select min(w.position) from held_events w)) as oldest_held, \
                         (select e.received_at from events e where e.position > c.position \
                          order by e.position limit 1) as oldest \
                  from log_head h, cursors c where c.reader = $1",
@@ -82,13 +89,21 @@ macro_rules! shared_statements {
             .await?;
             let accepted: i64 = row.try_get("accepted")?;
             let done: i64 = row.try_get("done")?;
+            let held: i64 = row.try_get("held")?;
+            // Whatever is held was received before what is not yet looked at.
+            let oldest = match row.try_get("oldest_held")? {
+                Some(held) => Some(held),
+                None => row.try_get::<Option<i64>, _>("oldest")?,
+            };
             Ok(Ledger {
                 accepted,
                 published: row.try_get("published")?,
-                pending: accepted - done,
+                pending: accepted - done + held,
+                held,
+                held_tenants: row.try_get("held_tenants")?,
                 parked: row.try_get("parked")?,
                 quarantined: row.try_get("quarantined")?,
-                oldest_pending_at: row.try_get::<Option<i64>, _>("oldest")?.map(Micros),
+                oldest_pending_at: oldest.map(Micros),
             })
         }
 
@@ -223,6 +238,17 @@ macro_rules! shared_statements {
             Ok(())
         }
 
+        /// Everything but the beginning and the end of the transaction.
+        pub(crate) async fn settle(conn: &mut $connection, settled: &Settled, now: Micros) -> Result<(), Error> {
+            for parked in &settled.parked {
+                park(conn, parked, now).await?;
+            }
+            for held in &settled.held {
+                hold(conn, held, now).await?;
+            }
+            move_cursor(conn, settled.upto, settled.published).await
+        }
+
         pub(crate) async fn drop_dead_letter(conn: &mut $connection, position: Position) -> Result<(), Error> {
             sqlx::query("delete from dead_letters where position = $1").bind(position.0).execute(&mut *conn).await?;
             sqlx::query("update cursors set published = published + 1 where reader = $1")
@@ -337,7 +363,7 @@ macro_rules! shared_statements {
         }
 
         /// Deletes a bounded run from the old end of the log: behind every reader, older than the
-        /// cutoff, and not a dead letter.
+        /// cutoff, and neither a dead letter nor held.
         pub(crate) async fn prune_events(
             conn: &mut $connection,
             before: Micros,
@@ -348,6 +374,7 @@ macro_rules! shared_statements {
                    select e.position from events e \
                    where e.position <= (select min(c.position) from cursors c) \
                      and not exists (select 1 from dead_letters d where d.position = e.position) \
+                     and not exists (select 1 from held_events w where w.position = e.position) \
                    order by e.position limit $2\
                  ) and received_at < $1",
             )
@@ -397,4 +424,4 @@ macro_rules! shared_statements {
     };
 }
 
-pub(crate) use {event_columns, shared_statements};
+pub(crate) use {event_columns, held::held_statements, shared_statements};

@@ -23,8 +23,8 @@ use tokio::time::sleep;
 
 use super::schema;
 use super::{
-    Appended, Cutoff, DeadLetter, Error, EventFilter, Ledger, Parked, Pruned, QuarantineBounds,
-    Quarantined, Reader, Refused, Selection, Store, Sweep,
+    Appended, Cutoff, DeadLetter, Error, EventFilter, HeldTenant, Ledger, Parked, Pruned,
+    QuarantineBounds, Quarantined, Reader, Refused, Selection, Settled, SettledHeld, Store, Sweep,
 };
 use crate::event::{Event, Micros, Position, Recorded};
 use crate::failpoints;
@@ -36,8 +36,13 @@ mod append;
 mod checkpoint;
 
 mod statements {
-    use super::super::sql::{event_columns, shared_statements};
+    use super::super::sql::{event_columns, held_statements, shared_statements};
     shared_statements!(sqlx::SqliteConnection, sqlx::sqlite::SqliteRow);
+    held_statements!(
+        sqlx::Sqlite,
+        sqlx::SqliteConnection,
+        sqlx::sqlite::SqliteRow
+    );
 }
 
 /// How long a statement waits for another process's lock (a command of an operator, a backup).
@@ -175,7 +180,7 @@ impl SqliteStore {
     /// [`Error::Schema`] when the schema is newer than this binary.
     pub async fn migrate(&self) -> Result<usize, Error> {
         let mut writer = self.writer.lock().await;
-        let migrator = schema::migrations(include_str!("../../migrations/sqlite/0001_log.sql"));
+        let migrator = schema::migrations!("sqlite");
         on!(writer.durable, connection => async {
             let before = schema::applied_migrations!(&mut *connection);
             let ran = migrator.run(&mut *connection).await;
@@ -318,6 +323,10 @@ impl Store for SqliteStore {
         statements::dead_letter(&mut *self.reader().await?, position).await
     }
 
+    async fn held_tenants(&self) -> Result<Vec<HeldTenant>, Error> {
+        statements::held_tenants(&mut *self.reader().await?).await
+    }
+
     async fn retry_dead_letters(&self, selection: Selection) -> Result<u64, Error> {
         let mut writer = self.writer.lock().await;
         on!(writer.durable, connection => statements::retry_dead_letters(connection, selection))
@@ -414,25 +423,41 @@ impl Reader for SqliteReader {
         statements::read(&mut connection, after, limit, max_bytes).await
     }
 
-    async fn settle(
-        &mut self,
-        upto: Position,
-        published: i64,
-        parked: &[Parked],
-        now: Micros,
-    ) -> Result<(), Error> {
+    async fn settle(&mut self, settled: &Settled, now: Micros) -> Result<(), Error> {
         let mut writer = self.writer.lock().await;
-        self.written.pages(1);
+        self.written.pages(1 + settled.rows());
         on!(writer.relaxed, connection => async {
-            if parked.is_empty() {
-                return statements::move_cursor(connection, upto, published).await;
+            if settled.rows() == 0 {
+                return statements::move_cursor(connection, settled.upto, settled.published).await;
             }
             let mut transaction = connection.begin_with("begin immediate").await?;
-            for entry in parked {
-                statements::park(&mut transaction, entry, now).await?;
-            }
-            statements::move_cursor(&mut transaction, upto, published).await?;
+            statements::settle(&mut transaction, settled, now).await?;
             Ok(transaction.commit().await?)
+        })
+    }
+
+    async fn held(
+        &mut self,
+        tenant: &str,
+        limit: i64,
+        max_bytes: i64,
+    ) -> Result<Vec<Recorded>, Error> {
+        let mut connection = self.readers.acquire().await?;
+        statements::held(&mut connection, tenant, limit, max_bytes).await
+    }
+
+    async fn settle_held(
+        &mut self,
+        settled: &[SettledHeld],
+        now: Micros,
+    ) -> Result<Vec<String>, Error> {
+        let mut writer = self.writer.lock().await;
+        self.written.pages(settled.len() as u64);
+        on!(writer.relaxed, connection => async {
+            let mut transaction = connection.begin_with("begin immediate").await?;
+            let released = statements::settle_held(&mut transaction, settled, now).await?;
+            transaction.commit().await?;
+            Ok(released)
         })
     }
 

@@ -26,7 +26,7 @@ pub use proxy::{
     What,
 };
 pub use services::OwnService;
-pub use store::{Backend, SqliteFile, StoreUrl, fresh_postgres_url, own_postgres, store_url};
+pub use store::{Backend, SqliteFile, StoreUrl, done, fresh_postgres_url, own_postgres, store_url};
 
 /// The variable `name`; without it the test fails and says how to get it.
 fn required(name: &str) -> String {

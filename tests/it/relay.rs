@@ -29,6 +29,7 @@ use crate::harness::{
 };
 
 mod connecting;
+mod holding;
 mod order_and_verdicts;
 mod parking;
 mod tailing;

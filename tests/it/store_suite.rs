@@ -12,9 +12,10 @@ use hookwell::store::{
     Reader, Refused, Selection, SqliteStore, Store,
 };
 
-use crate::harness::{Backend, StoreUrl, eventually, store_url};
+use crate::harness::{Backend, StoreUrl, done, eventually, store_url};
 
 mod durability;
+mod held;
 mod lost_answers;
 mod order;
 mod schema;
@@ -291,7 +292,7 @@ async fn keys_outlive_bodies(f: &Fixture) {
     let events = f.fill(10).await;
     f.reader()
         .await
-        .settle(Position(10), 10, &[], Micros(2_000))
+        .settle(&done(10, 10, &[]), Micros(2_000))
         .await
         .unwrap();
     assert_eq!(f.prune(1_001, 0).await, (10, 0));
@@ -311,7 +312,7 @@ async fn retention_never_touches_unread_events_nor_dead_letters(f: &Fixture) {
     assert_eq!(f.prune(i64::MAX, i64::MAX).await, (0, 0));
     f.reader()
         .await
-        .settle(Position(6), 5, &[parked(3)], Micros(2_000))
+        .settle(&done(6, 5, &[parked(3)]), Micros(2_000))
         .await
         .unwrap();
     assert_eq!(f.prune(i64::MAX, 0).await, (5, 0));
@@ -329,7 +330,7 @@ async fn retention_keeps_what_is_not_old_enough(f: &Fixture) {
     f.append(&events).await;
     f.reader()
         .await
-        .settle(Position(10), 10, &[], Micros(2_000))
+        .settle(&done(10, 10, &[]), Micros(2_000))
         .await
         .unwrap();
     assert_eq!(f.prune(500, 0).await, (4, 0));
@@ -344,7 +345,7 @@ async fn keys_go_only_after_their_time_and_behind_the_cursor(f: &Fixture) {
     f.append(&events).await;
     f.reader()
         .await
-        .settle(Position(10), 10, &[], Micros(5_000))
+        .settle(&done(10, 10, &[]), Micros(5_000))
         .await
         .unwrap();
     assert_eq!(f.prune(0, 500).await, (0, 4));
@@ -395,7 +396,7 @@ async fn the_cursor_never_moves_back(f: &Fixture) {
     assert_eq!(reader.position().await.unwrap(), Position(0));
     for (upto, published) in [(5, 5), (3, 3), (5, 5)] {
         reader
-            .settle(Position(upto), published, &[], Micros(1))
+            .settle(&done(upto, published, &[]), Micros(1))
             .await
             .unwrap();
         assert_eq!(reader.position().await.unwrap(), Position(5));
@@ -410,7 +411,7 @@ async fn the_ledger_balances_at_each_step_of_a_dead_letters_life(f: &Fixture) {
     assert_eq!(f.counts().await, (5, 0, 5, 0));
     let mut reader = f.reader().await;
     reader
-        .settle(Position(4), 2, &[parked(2), parked(4)], Micros(7))
+        .settle(&done(4, 2, &[parked(2), parked(4)]), Micros(7))
         .await
         .unwrap();
     assert_eq!(f.counts().await, (5, 2, 1, 2));
@@ -473,7 +474,7 @@ async fn the_ledger_balances_at_each_step_of_a_dead_letters_life(f: &Fixture) {
         assert_eq!(f.store.dead_letter(Position(position)).await.unwrap(), None);
         assert_eq!(f.counts().await, (5, 4 - left, 1, left));
     }
-    reader.settle(Position(5), 1, &[], Micros(9)).await.unwrap();
+    reader.settle(&done(5, 1, &[]), Micros(9)).await.unwrap();
     assert_eq!(f.counts().await, (5, 5, 0, 0));
 }
 
@@ -487,7 +488,7 @@ async fn the_ledger_knows_the_oldest_waiting_event(f: &Fixture) {
     assert_eq!(f.ledger().await.oldest_pending_at, Some(Micros(100)));
     f.reader()
         .await
-        .settle(Position(2), 2, &[], Micros(1))
+        .settle(&done(2, 2, &[]), Micros(1))
         .await
         .unwrap();
     assert_eq!(f.ledger().await.oldest_pending_at, Some(Micros(300)));
@@ -685,7 +686,7 @@ async fn strange_text_is_just_text(f: &Fixture) {
             detail: text.to_owned(),
         };
         reader
-            .settle(Position(n), 0, &[letter], Micros(1))
+            .settle(&done(n, 0, &[letter]), Micros(1))
             .await
             .unwrap();
         let kept = f.store.dead_letter(Position(n)).await.unwrap().unwrap();

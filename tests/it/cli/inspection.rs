@@ -9,7 +9,7 @@ use super::{code, stderr, stdout};
 use crate::harness::daemon::ALL;
 use crate::harness::ghl::APP_ID;
 use crate::harness::{
-    Backend, Daemon, DaemonConfig, Ghl, Sink, eventually, fresh_vhost, run_cli, store_url,
+    Backend, Daemon, DaemonConfig, Ghl, Sink, done, eventually, fresh_vhost, run_cli, store_url,
 };
 
 const SOON: Duration = Duration::from_secs(20);
@@ -20,7 +20,7 @@ async fn migrating_says_what_it_did() {
         let url = store_url(backend).await;
         let config = DaemonConfig::new(url.url());
         for said in [
-            "1 migration ran; the schema is up to date.\n",
+            "2 migrations ran; the schema is up to date.\n",
             "The schema is up to date.\n",
         ] {
             let output = run_cli(&["migrate"], &config);
@@ -57,7 +57,7 @@ async fn status_shows_the_ledger_in_words_and_as_json() {
     assert!(age.as_u64().is_some_and(|age| age < 60), "{age}");
     assert_eq!(
         status,
-        serde_json::json!({"accepted": 3, "published": 0, "pending": 3, "parked": 0,
+        serde_json::json!({"accepted": 3, "published": 0, "pending": 3, "held": 0, "held_tenants": 0, "parked": 0,
             "mismatch": 0, "quarantined": 0, "oldest_pending_seconds": null})
     );
 }
@@ -197,7 +197,7 @@ async fn park_the_first_of_two(backend: Backend, url: &str) {
     })
     .await;
     reader
-        .settle(Position(2), 1, &[parked], Micros(1_000_000))
+        .settle(&done(2, 1, &[parked]), Micros(1_000_000))
         .await
         .unwrap();
 }

@@ -5,7 +5,7 @@ use crate::harness::daemon::run_plain;
 use crate::harness::{Backend, Daemon, DaemonConfig, run_cli, store_url};
 
 /// Every command that does something.
-const COMMANDS: [&[&str]; 16] = [
+const COMMANDS: [&[&str]; 17] = [
     &["serve"],
     &["check-config"],
     &["migrate"],
@@ -15,6 +15,7 @@ const COMMANDS: [&[&str]; 16] = [
     &["events", "list"],
     &["events", "show"],
     &["events", "types"],
+    &["held"],
     &["dead-letters", "list"],
     &["dead-letters", "show"],
     &["dead-letters", "retry"],
@@ -37,6 +38,7 @@ Commands:
   send          Post realistic webhooks, signed with a development key
   tail          Print what arrives in RabbitMQ
   events        Look into the log
+  held          Tenants whose events wait, as RabbitMQ refuses them
   dead-letters  Events that could not be published
   quarantine    Requests that were refused
   keys          Make keys for trying things out

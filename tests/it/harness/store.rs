@@ -1,5 +1,7 @@
 //! A fresh store for each test: a new database on the shared Postgres, or a new SQLite file.
 
+use hookwell::event::Position;
+use hookwell::store::{Parked, Settled};
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
 use tempfile::TempDir;
 
@@ -25,6 +27,16 @@ impl std::fmt::Display for Backend {
             Self::Sqlite => "sqlite",
             Self::Postgres => "postgres",
         })
+    }
+}
+
+/// The cursor's move to `upto`, with nothing held.
+pub fn done(upto: i64, published: i64, parked: &[Parked]) -> Settled {
+    Settled {
+        upto: Position(upto),
+        published,
+        parked: parked.to_vec(),
+        held: Vec::new(),
     }
 }
 

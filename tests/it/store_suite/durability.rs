@@ -5,7 +5,8 @@ use super::{
     QuarantineBounds, Reader, SqliteStore, Store, event, postgres, refused,
 };
 use crate::harness::{
-    Backend, Daemon, DaemonConfig, fresh_postgres_url, own_postgres, run_cli, store, store_url,
+    Backend, Daemon, DaemonConfig, done, fresh_postgres_url, own_postgres, run_cli, store,
+    store_url,
 };
 use sqlx::{AssertSqlSafe, Connection, Executor, SqliteConnection};
 
@@ -206,7 +207,7 @@ async fn write_to(table: &str, fixture: &Fixture, reader: &mut dyn Reader) -> Re
                 reason: "unroutable",
                 detail: String::new(),
             };
-            reader.settle(Position(1), 0, &[parked], Micros(1)).await
+            reader.settle(&done(1, 0, &[parked]), Micros(1)).await
         }
         _ => {
             let bounds = QuarantineBounds {

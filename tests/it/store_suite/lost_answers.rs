@@ -89,7 +89,7 @@ async fn a_cursor_whose_move_went_unanswered_has_moved() {
     let mut reader = store.relay_reader().await.unwrap().unwrap();
     let deed = Deed::LoseAnswer(Ending::Reset);
     proxy.plan("update cursors", 1, deed);
-    let settled = reader.settle(Position(2), 2, &[], Micros(0)).await;
+    let settled = reader.settle(&super::done(2, 2, &[]), Micros(0)).await;
     assert!(settled.is_err(), "{settled:?}");
     drop(reader);
     let mut reader = crate::harness::eventually("the reader is free", DEADLINE, async || {

@@ -93,11 +93,12 @@ async fn migrations_run_once_when_three_start_together() {
         Daemon::start(&configs[2])
     );
     let mut connection = sqlx::PgConnection::connect(&url).await.unwrap();
-    let applied: Vec<i64> = sqlx::query_scalar("select version from _sqlx_migrations")
-        .fetch_all(&mut connection)
-        .await
-        .unwrap();
-    assert_eq!(applied, [1]);
+    let applied: Vec<i64> =
+        sqlx::query_scalar("select version from _sqlx_migrations order by version")
+            .fetch_all(&mut connection)
+            .await
+            .unwrap();
+    assert_eq!(applied, [1, 2]);
     for mut daemon in [a, b, c] {
         assert!(daemon.terminate().await.success());
     }

@@ -1,0 +1,15 @@
+-- The same tables as migrations/postgres/0002_held.sql, with the same meaning.
+
+create table held_tenants (
+    tenant text    primary key,
+    reason text    not null,
+    detail text    not null,
+    since  integer not null,
+    events integer not null
+) strict, without rowid;
+
+create table held_events (
+    position integer primary key,
+    tenant   text    not null
+) strict;
+create index held_events_in_order on held_events (tenant, position);

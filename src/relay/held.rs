@@ -1,0 +1,113 @@
+//! Trying held tenants again, beside the windows.
+
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::lanes::Lanes;
+use super::{Ended, Relay, message};
+use crate::broker::{self, Session};
+use crate::event::Recorded;
+use crate::store::{self, Reader};
+
+/// Held tenants tried in one batch.
+const TENANTS_AT_ONCE: usize = 32;
+
+impl Relay {
+    /// The held tenants as the store knows them.
+    pub(super) async fn held_lanes(&self) -> Result<Lanes, store::Error> {
+        let held = self.store.held_tenants().await?;
+        Ok(Lanes::new(
+            held.into_iter().map(|held| held.tenant),
+            self.settings.retry_delays,
+            self.settings.unroutable_attempts,
+            Instant::now(),
+        ))
+    }
+
+    /// Publishes the oldest events of those held tenants whose time has come, as one batch.
+    pub(super) async fn try_held(
+        &self,
+        reader: &mut dyn Reader,
+        session: &mut Session,
+        lanes: &mut Lanes,
+        shutdown: &CancellationToken,
+    ) -> Result<(), Ended> {
+        let tried = self.read_held(reader, lanes).await?;
+        if tried.is_empty() {
+            return Ok(());
+        }
+        let events = || tried.iter().flat_map(|(_, events)| events);
+        let batch: Vec<_> = events().map(message).collect();
+        let Some(published) = self.publish(session, &batch, shutdown).await else {
+            return Ok(());
+        };
+        let now = Instant::now();
+        let mut settled = Vec::new();
+        match published {
+            Ok(outcomes) => {
+                self.count(events().zip(&outcomes));
+                let most = usize::try_from(self.settings.window).unwrap_or(usize::MAX);
+                let mut outcomes = outcomes.into_iter();
+                for (tenant, events) in &tried {
+                    let own = outcomes.by_ref().take(events.len());
+                    settled.push(lanes.note(tenant, events, own, most, now));
+                }
+            }
+            Err(broker::Error::Refused { code, text }) => {
+                self.count_unknown(batch.len());
+                settled.extend(lanes.note_refusal(&tried, &format!("{code} {text}"), now));
+                session.close().await;
+                *session = self.open_session().await?;
+            }
+            Err(error) => {
+                self.count_unknown(batch.len());
+                return Err(error.into());
+            }
+        }
+        settled.retain(|one| !one.published.is_empty() || !one.parked.is_empty());
+        if settled.is_empty() {
+            return Ok(());
+        }
+        let released = reader.settle_held(&settled, (self.clock)()).await?;
+        for one in &settled {
+            self.tell_parked(&one.parked);
+        }
+        for tenant in released {
+            lanes.release(&tenant);
+            tracing::info!(
+                tenant,
+                "RabbitMQ takes everything of a tenant that was held"
+            );
+        }
+        Ok(())
+    }
+
+    /// What is to be tried now: at most a window of events.
+    async fn read_held(
+        &self,
+        reader: &mut dyn Reader,
+        lanes: &mut Lanes,
+    ) -> Result<Vec<(String, Vec<Recorded>)>, store::Error> {
+        let mut tried = Vec::new();
+        let (mut room, mut bytes) = (self.settings.window, self.settings.window_bytes);
+        for (tenant, take) in lanes.due(Instant::now(), TENANTS_AT_ONCE) {
+            if room <= 0 || bytes <= 0 {
+                break;
+            }
+            let take = i64::try_from(take).unwrap_or(i64::MAX).min(room);
+            let events = reader.held(&tenant, take, bytes).await?;
+            if events.is_empty() {
+                tracing::error!(tenant, "the events of a held tenant are gone");
+                lanes.release(&tenant);
+                continue;
+            }
+            room -= events.len() as i64;
+            bytes -= events
+                .iter()
+                .map(|one| one.event.body.len() as i64)
+                .sum::<i64>();
+            tried.push((tenant, events));
+        }
+        Ok(tried)
+    }
+}
