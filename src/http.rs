@@ -9,6 +9,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use axum::extract::Request;
+use hyper::body::Incoming;
+use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::service::TowerToHyperService;
@@ -39,6 +42,9 @@ pub struct Limits {
 pub const HEAD_BYTES: usize = 16 * 1024;
 /// Headers of a request at most.
 pub const HEADERS: usize = 64;
+
+/// How long a connection without a request stays after shutdown: a last answer leaves in this time.
+const LAST_WORDS: Duration = Duration::from_millis(200);
 
 /// What a connection over the cap gets: GHL retries it later.
 const OVER_THE_CAP: &[u8] =
@@ -116,7 +122,18 @@ impl Connection {
             .max_buf_size(HEAD_BYTES)
             .max_headers(HEADERS)
             .keep_alive(true);
-        let service = TowerToHyperService::new(self.router);
+        let requests = TaskTracker::new();
+        requests.close();
+        let router = TowerToHyperService::new(self.router);
+        let service = service_fn(|request: Request<Incoming>| {
+            let running = requests.token();
+            let answer = router.call(request);
+            async move {
+                let answer = answer.await;
+                drop(running);
+                answer
+            }
+        });
         let serving = builder.serve_connection(TokioIo::new(stream), service);
         tokio::pin!(serving);
         if let Some(metrics) = &self.metrics {
@@ -130,10 +147,26 @@ impl Connection {
         };
         if !ended {
             serving.as_mut().graceful_shutdown();
-            let _ = timeout(self.limits.drain, serving).await;
+            tokio::select! {
+                _ = timeout(self.limits.drain, serving) => (),
+                () = unused(&requests, &shutdown) => (),
+            }
         }
         if let Some(metrics) = &self.metrics {
             metrics.http_connections.dec();
+        }
+    }
+}
+
+/// After shutdown, until there is no request: half a head is none, and whoever sends it may take as long as
+/// it likes.
+async fn unused(requests: &TaskTracker, shutdown: &CancellationToken) {
+    shutdown.cancelled().await;
+    loop {
+        requests.wait().await;
+        sleep(LAST_WORDS).await;
+        if requests.is_empty() {
+            return;
         }
     }
 }

@@ -7,7 +7,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("sqlx", &["store.rs", "store/"]),
     ("lapin", &["broker.rs", "broker/"]),
     ("axum", &["http.rs", "http/", "admin.rs"]),
-    ("hyper", &[]),
+    ("hyper", &["http.rs"]),
     ("hyper_util", &["http.rs"]),
     ("http_body_util", &["http.rs", "http/"]),
     ("tower", &[]),

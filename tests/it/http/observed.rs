@@ -25,6 +25,8 @@ hookwell_events_accepted_total counter
 hookwell_events_too_large_total counter
 hookwell_events_unreadable_total counter
 hookwell_events_without_id_total counter
+hookwell_held_events gauge
+hookwell_held_tenants gauge
 hookwell_http_accept_errors_total counter
 hookwell_http_connections gauge
 hookwell_http_connections_refused_total counter

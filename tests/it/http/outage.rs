@@ -180,7 +180,7 @@ async fn requests_in_flight_at_sigterm_are_answered_and_new_ones_are_not_taken()
 }
 
 #[tokio::test]
-async fn a_half_sent_head_does_not_hold_up_sigterm_beyond_the_grace() {
+async fn a_half_sent_body_does_not_hold_up_sigterm_beyond_the_grace() {
     let url = store_url(Backend::Sqlite).await;
     let config = DaemonConfig::new(url.url())
         .set("shutdown", "grace = \"2s\"")
@@ -188,19 +188,37 @@ async fn a_half_sent_head_does_not_hold_up_sigterm_beyond_the_grace() {
     let mut daemon = Daemon::start(&config).await;
     let ghl = Ghl::new();
     let request = ghl.request_bytes(PATH, &ghl.body("ContactCreate", "l1", 1));
-    let mut stuck = Vec::new();
-    for part in [10, 60, request.len() - 1] {
-        let mut client = ghl.client(&daemon).await;
-        client.write(&request[..part]).await.unwrap();
-        stuck.push(client);
-    }
-    // And one that is merely idle.
-    stuck.push(ghl.client(&daemon).await);
+    let mut stuck = ghl.client(&daemon).await;
+    stuck.write(&request[..request.len() - 1]).await.unwrap();
     assert_eq!(ghl.post(&daemon, b"{}").await.status, 200);
     let started = Instant::now();
     assert!(daemon.terminate().await.success());
     let took = started.elapsed();
     assert!(took < Duration::from_secs(4), "it took {took:?}");
+}
+
+#[tokio::test]
+async fn half_a_head_and_an_idle_connection_do_not_hold_up_sigterm() {
+    let url = store_url(Backend::Sqlite).await;
+    let config = DaemonConfig::new(url.url())
+        .set("shutdown", "grace = \"10min\"")
+        .set("http", "header_timeout = \"1h\"");
+    let mut daemon = Daemon::start(&config).await;
+    let ghl = Ghl::new();
+    let request = ghl.request_bytes(PATH, &ghl.body("ContactCreate", "l1", 1));
+    let mut stuck = vec![ghl.client(&daemon).await];
+    for part in [1, 60] {
+        let mut client = ghl.client(&daemon).await;
+        client.write(&request[..part]).await.unwrap();
+        stuck.push(client);
+    }
+    // One that was served before.
+    let mut client = ghl.client(&daemon).await;
+    client.write(&request).await.unwrap();
+    assert_eq!(client.answer().await.unwrap().status, 200);
+    client.write(&request[..60]).await.unwrap();
+    stuck.push(client);
+    assert!(daemon.terminate().await.success());
 }
 
 #[tokio::test]
