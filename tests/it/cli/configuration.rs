@@ -271,3 +271,51 @@ fn what_weakens_a_promise_is_noted() {
         assert!(said.contains(part), "{part} is missing:\n{said}");
     }
 }
+
+#[test]
+fn queue_arguments_that_drop_confirmed_messages_are_noted() {
+    let noted = |kind: &str, arguments: &str| {
+        let mut config = DaemonConfig::new("sqlite://unused.db");
+        config.tail = format!(
+            "[[broker.queues]]\nname = \"bounded\"\nbind = [\"#\"]\nkind = \"{kind}\"\narguments = {{ {arguments} }}\n"
+        );
+        let output = run_cli(&["check-config", "--json"], &config);
+        assert_eq!(code(&output), Some(0), "{arguments}: {}", stderr(&output));
+        let said: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        let warnings = said["warnings"].as_array().unwrap();
+        let notes = |warning: &&serde_json::Value| {
+            let warning = warning.as_str().unwrap();
+            warning.contains("arguments of bounded") && warning.contains("drop confirmed messages")
+        };
+        warnings.iter().filter(notes).count()
+    };
+    let reject = "x-overflow = \"reject-publish\"";
+    let reject_and_park = "x-overflow = \"reject-publish-dlx\"";
+    let cases = [
+        ("quorum", "x-overflow = \"drop-head\"", 1),
+        ("quorum", "x-max-length = 9, x-overflow = \"drop-head\"", 1),
+        ("quorum", "x-max-length = 9, x-overflow = 1", 1),
+        ("quorum", "x-max-length = 9", 1),
+        ("classic", "x-max-length = 9", 1),
+        ("quorum", "x-max-length-bytes = 9", 1),
+        ("quorum", "x-message-ttl = 9", 1),
+        ("quorum", &format!("x-message-ttl = 9, {reject}"), 1),
+        ("quorum", "x-expires = 9", 1),
+        ("quorum", &format!("x-expires = 9, {reject}"), 1),
+        ("quorum", "x-max-length = 9, x-message-ttl = 9", 1),
+        ("quorum", &format!("x-max-length = 9, {reject}"), 0),
+        ("quorum", &format!("x-max-length-bytes = 9, {reject}"), 0),
+        (
+            "classic",
+            &format!("x-max-length = 9, {reject_and_park}"),
+            0,
+        ),
+        ("quorum", reject, 0),
+        ("quorum", "x-single-active-consumer = true", 0),
+        ("quorum", "", 0),
+        ("stream", "x-max-length-bytes = 9", 0),
+    ];
+    for (kind, arguments, expected) in cases {
+        assert_eq!(noted(kind, arguments), expected, "{kind}: {arguments}");
+    }
+}
