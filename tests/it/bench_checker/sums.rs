@@ -60,6 +60,23 @@ fn the_tables_among_each_other() {
             &[Conservation],
         ),
         (
+            "one more is published than came",
+            |log| {
+                log.attempts[7].status = None;
+                log.remove_delivery(7);
+            },
+            &[LogOrder, Conservation],
+        ),
+        (
+            "the same where some were published again on request: the sum says nothing",
+            |log| {
+                log.plan.replays = true;
+                log.attempts[7].status = None;
+                log.remove_delivery(7);
+            },
+            &[LogOrder],
+        ),
+        (
             "parked, and yet at a consumer",
             |log| {
                 log.plan.parked = vec!["refused_by_broker".to_owned()];
