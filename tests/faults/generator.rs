@@ -18,6 +18,7 @@ use super::records::{ATTEMPTS, Class, Clock, Writer};
 use crate::harness::eventually;
 
 mod event;
+mod impolite;
 mod post;
 
 use event::{Maker, Request};

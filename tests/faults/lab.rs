@@ -78,6 +78,8 @@ pub struct Outcome {
     pub counts: Option<Counts>,
     /// The invariants that do not hold.
     violated: Vec<Invariant>,
+    /// What the row itself expected and did not find.
+    unmet: Vec<String>,
 }
 
 impl Outcome {
@@ -89,6 +91,7 @@ impl Outcome {
             passed: false,
             counts: None,
             violated: Vec::new(),
+            unmet: Vec::new(),
         }
     }
 
@@ -103,17 +106,21 @@ impl Outcome {
             passed: verdict.holds(),
             counts: Some(verdict.counts.clone()),
             violated,
+            unmet: Vec::new(),
         }
     }
 
     /// The same with what a row expected and did not find.
-    fn with_unmet(mut self, unmet: &[String]) -> Self {
+    fn with_unmet(mut self, mut unmet: Vec<String>) -> Self {
+        // Once for each cycle in which it was so.
+        unmet.dedup();
         if !unmet.is_empty() {
             let line = self.line.trim_end_matches(" ok");
             self.line = format!("{line} FAILED expected: {};", unmet.join(", "));
             self.word = format!("FAILED {}", unmet.join(", "));
             self.passed = false;
         }
+        self.unmet = unmet;
         self
     }
 
@@ -122,12 +129,24 @@ impl Outcome {
         &self.violated
     }
 
+    /// What the row itself expected and did not find.
+    pub fn unmet(&self) -> &[String] {
+        &self.unmet
+    }
+
+    /// The invariants that do not hold and the row's own expectations that were not met, in words.
+    pub fn noticed(&self) -> String {
+        let unmet = self.unmet.iter().map(|what| format!("\"{what}\""));
+        let names = self.violated.iter().map(ToString::to_string);
+        names.chain(unmet).collect::<Vec<_>>().join(" ")
+    }
+
     /// The same, with what noticed the defect that its daemons had.
     pub fn with_defect(mut self, name: &str) -> Self {
-        let noticed = match (self.violated.is_empty(), self.passed) {
-            (false, _) => names(&self.violated),
-            (true, false) => "the row itself".to_owned(),
-            (true, true) => "nothing".to_owned(),
+        let noticed = match (self.noticed(), self.passed) {
+            (noticed, _) if !noticed.is_empty() => noticed,
+            (_, false) => "the row itself".to_owned(),
+            (_, true) => "nothing".to_owned(),
         };
         self.line = format!("{} [with {name}: noticed by {noticed}]", self.line);
         self
@@ -161,6 +180,7 @@ impl Outcome {
             passed: missing.is_empty(),
             counts: None,
             violated: Vec::new(),
+            unmet: Vec::new(),
         }
     }
 

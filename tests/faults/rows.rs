@@ -50,6 +50,8 @@ mod signature;
 mod sqlite;
 mod topology;
 
+pub use http::NO_SESSION_LEFT_OPEN;
+
 /// A row of the table of faults.
 pub struct Row {
     /// Its name there.

@@ -12,7 +12,14 @@ use super::{Job, Request, Shared};
 use crate::harness::Client;
 
 /// What an attempt's error says where the sender did not wait for an answer.
-const HUNG_UP: &str = "hung up";
+pub(super) const HUNG_UP: &str = "hung up";
+
+/// How long a sender waits for an answer.
+pub(super) struct Patience {
+    pub most: Duration,
+    /// What the log says of a post whose answer took longer.
+    pub given_up: &'static str,
+}
 
 /// Takes one job after the other, on a connection that it keeps while it is good.
 pub(super) async fn connection(shared: Arc<Shared>, number: usize) {
@@ -37,7 +44,8 @@ pub(super) async fn connection(shared: Arc<Shared>, number: usize) {
             let addresses = shared.addresses.read().unwrap();
             addresses[turn % addresses.len()]
         };
-        let status = post(&shared, &mut request, attempt, address, &mut kept).await;
+        let patience = patience(&shared, &mut request);
+        let status = post(&shared, &mut request, attempt, address, &mut kept, patience).await;
         if status.is_none_or(|status| status / 100 != 2) {
             // The next daemon, where there are several.
             turn += 1;
@@ -46,24 +54,30 @@ pub(super) async fn connection(shared: Arc<Shared>, number: usize) {
     }
 }
 
+fn patience(shared: &Shared, request: &mut Request) -> Patience {
+    let settings = &shared.settings;
+    let chance = &mut request.chance;
+    match chance.percent(settings.hang_ups) {
+        true => Patience {
+            most: chance.duration(Duration::ZERO, settings.hang_up_within),
+            given_up: HUNG_UP,
+        },
+        false => Patience {
+            most: settings.timeout,
+            given_up: NO_ANSWER,
+        },
+    }
+}
+
 /// One attempt, logged; its status, if there was an answer.
-async fn post(
+pub(super) async fn post(
     shared: &Shared,
     request: &mut Request,
     attempt: u32,
     address: SocketAddr,
     kept: &mut Option<(SocketAddr, Client)>,
+    patience: Patience,
 ) -> Option<u16> {
-    let settings = &shared.settings;
-    let (patience, given_up) = match request.chance.percent(settings.hang_ups) {
-        true => {
-            let patience = request
-                .chance
-                .duration(Duration::ZERO, settings.hang_up_within);
-            (patience, HUNG_UP)
-        }
-        false => (settings.timeout, NO_ANSWER),
-    };
     let mut t_send = shared.clock.micros();
     let posting = async {
         let mut client = match kept.take() {
@@ -77,12 +91,12 @@ async fn post(
         }
         std::io::Result::Ok(answer.status)
     };
-    let outcome = timeout(patience, posting).await;
+    let outcome = timeout(patience.most, posting).await;
     let t_recv = shared.clock.micros();
     let (status, error) = match outcome {
         Ok(Ok(status)) => (Some(status), None),
         Ok(Err(error)) => (None, Some(error.to_string())),
-        Err(_) => (None, Some(given_up.to_owned())),
+        Err(_) => (None, Some(patience.given_up.to_owned())),
     };
     shared.log.write(&Attempt {
         id: request.id.clone(),

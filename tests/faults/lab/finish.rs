@@ -71,7 +71,7 @@ impl Run {
         self.parts.broker.proxy.flush();
         self.parts.sink.stop().await;
         let judged = check(&folder).unwrap_or_else(Outcome::broken);
-        judged.with_unmet(&unmet).with_figures(&self.figures)
+        judged.with_unmet(unmet).with_figures(&self.figures)
     }
 
     /// Waits until the daemon says that nothing is pending, counted from the log itself and not from

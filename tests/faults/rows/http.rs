@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use sqlx::{Connection, Executor, SqliteConnection};
+use sqlx::{Connection, Executor, PgConnection, SqliteConnection};
 use tokio::time::{sleep, timeout};
 
 use crate::generator::Retry;
@@ -12,28 +12,78 @@ use crate::harness::{Backend, Ending, eventually};
 use crate::lab::{Lab, Outcome, Run, WITHIN};
 use crate::records::FaultKind;
 
-/// H-01: half of all senders hang up at any moment, before, during or after the commit; then every
-/// session of a Postgres is ended, so that what one of them left open is undone.
+/// H-01: half of all senders hang up at any moment, before, during or after the commit, and a dozen do
+/// nothing else; then every session of a Postgres is ended, so that what one of them left open is undone.
 pub async fn hang_ups(lab: Lab) -> Outcome {
     let mut run = lab
         .setup()
-        .load(|load| (load.rate, load.hang_ups) = (500.0, 50.0))
+        .load(|load| {
+            (load.rate, load.hang_ups) = (RATE, 50.0);
+            // What is posted again would compete with those who hang up, and never be quiet.
+            load.retry = Retry::off();
+        })
         .start()
         .await;
     for _ in 0..lab.times(10, 100) {
+        let impolite = run.load().impolite(IMPOLITE, ANY_MOMENT);
         run.more(150).await;
+        // What a session has left open is closed by the next append through it: those who hang up are
+        // the last, and nothing follows them.
+        run.load().set_rate(0.0);
+        run.load().quiet(WITHIN).await;
+        let goal = run.load().totals().attempts + 300;
+        eventually("they are alone for a while", WITHIN, async || {
+            (goal <= run.load().totals().attempts).then_some(())
+        })
+        .await;
+        impolite.stop().await;
+        let left_open = lab.store == Backend::Postgres && is_left_open(&run.store().url).await;
+        run.expect(NO_SESSION_LEFT_OPEN, !left_open);
         run.fault(FaultKind::Store, "every session ended", async |run| {
             if lab.store == Backend::Postgres {
                 let url = &run.store().url;
                 execute(url, OTHERS_END).await;
             }
             run.look_after_crash().await;
+            run.load().set_rate(RATE);
             run.more(50).await;
         })
         .await;
+        if left_open {
+            // Once is enough: everybody waits long for what such a session holds.
+            break;
+        }
     }
     run.judge().await
 }
+
+/// What H-01 expects of the daemon's sessions when nobody posts any more.
+pub const NO_SESSION_LEFT_OPEN: &str = "no session stays idle in a transaction";
+
+/// Events a second, of which half are hung up on.
+const RATE: f64 = 200.0;
+
+/// How many never do anything but hang up.
+const IMPOLITE: u64 = 12;
+
+/// From before a commit to well after it.
+const ANY_MOMENT: Duration = Duration::from_millis(25);
+
+/// Whether a session of the daemon stays in a transaction that nobody goes on with; waits until this is
+/// sure, with a load that is quiet.
+async fn is_left_open(url: &str) -> bool {
+    let mut connection = PgConnection::connect(url).await.unwrap();
+    eventually("every session is idle or left open", WITHIN, async || {
+        let asked = sqlx::query_as(SESSIONS).fetch_one(&mut connection).await;
+        let (busy, left_open): (i64, i64) = asked.unwrap();
+        (left_open > 0 || busy == 0).then_some(left_open > 0)
+    })
+    .await
+}
+
+const SESSIONS: &str = "select count(*) filter (where state <> 'idle'), \
+     count(*) filter (where state like 'idle in transaction%' and xact_start < clock_timestamp() - interval '1 second') \
+     from pg_stat_activity where datname = current_database() and application_name = 'hookwell'";
 
 const OTHERS_END: &str = "select pg_terminate_backend(pid) from pg_stat_activity \
      where datname = current_database() and pid <> pg_backend_pid()";
