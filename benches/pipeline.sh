@@ -105,10 +105,9 @@ clean_up() {
   fi
   exit "$code"
 }
+# Signals have no traps of their own: bash runs this one when one of them ends it. It may come to a signal's
+# trap while it reads the second $(...) of a command, and then fails to parse it (5.2).
 trap clean_up EXIT
-trap 'exit 129' HUP
-trap 'exit 130' INT
-trap 'exit 143' TERM
 
 # --- building and starting ------------------------------------------------------
 
