@@ -33,8 +33,16 @@ pub async fn run(config: &Config, count: usize, raw: bool, watched: &[Watched]) 
     if !raw {
         let (store, _) = open_store(&config.store).await?;
         (watch, started) = (Watch::start(watched), Instant::now());
-        for batch in events.chunks(BATCH) {
-            store.append(batch).await?;
+        // What the daemon does beside, it does here.
+        let append = async {
+            for batch in events.chunks(BATCH) {
+                store.append(batch).await?;
+            }
+            anyhow::Ok(())
+        };
+        tokio::select! {
+            () = store.upkeep() => (),
+            appended = append => appended?,
         }
     } else if url.starts_with("sqlite:") {
         // As durable as the daemon's own connection.

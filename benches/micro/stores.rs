@@ -2,6 +2,7 @@
 //!
 //! The table grows while it is measured, as it does in the daemon.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -55,8 +56,13 @@ fn sqlite(c: &mut Criterion) {
         store.migrate().await?;
         Ok::<_, hookwell::store::Error>(store)
     });
-    let store = store.expect("a new SQLite file");
-    append(c, "append, SQLite", &runtime, &store);
+    let store = Arc::new(store.expect("a new SQLite file"));
+    let upkeep = runtime.spawn({
+        let store = Arc::clone(&store);
+        async move { store.upkeep().await }
+    });
+    append(c, "append, SQLite", &runtime, store.as_ref());
+    upkeep.abort();
     runtime.block_on(store.close());
 }
 

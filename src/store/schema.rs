@@ -35,8 +35,8 @@ macro_rules! migrations {
                 include_str!(concat!("../../migrations/", $backend, "/0001_log.sql")),
             ),
             (
-                "held",
-                include_str!(concat!("../../migrations/", $backend, "/0002_held.sql")),
+                "readers",
+                include_str!(concat!("../../migrations/", $backend, "/0002_readers.sql")),
             ),
         ])
     };

@@ -1,6 +1,6 @@
 //! The log in one SQLite file, for one daemon.
 //!
-//! WAL with `synchronous = FULL`: a commit is on disk when it returns. One writer connection at a time,
+//! WAL with `synchronous = FULL`: a commit is on disk when it returns. One write connection,
 //! always `begin immediate`; reads go through their own read-only connections, so they never wait for
 //! the writer. A lock file beside the database keeps a second daemon out.
 
@@ -31,9 +31,12 @@ use crate::failpoints;
 use crate::telemetry::Chain;
 
 use checkpoint::Written;
+use writer::{Writer, on};
 
 mod append;
 mod checkpoint;
+mod keys;
+mod writer;
 
 mod statements {
     use super::super::sql::{event_columns, held_statements, shared_statements};
@@ -47,6 +50,9 @@ mod statements {
 
 /// How long a statement waits for another process's lock (a command of an operator, a backup).
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Memory for pages of the write connection, in KiB when negative: the tree of keys is read at random.
+const PAGE_CACHE: &str = "-16384";
 
 /// How long after a failed checkpoint another one is tried.
 const AGAIN: Duration = Duration::from_secs(1);
@@ -63,53 +69,6 @@ pub struct SqliteStore {
     sweep: Sweep,
     /// Held by a daemon for as long as it lives.
     _lock: Option<File>,
-}
-
-/// The two write connections. Both stand behind one lock, so neither ever waits on SQLite's.
-struct Writer {
-    /// `synchronous = FULL`.
-    durable: Slot,
-    /// `synchronous = NORMAL`, for cursor moves: they are in order in the same WAL and become durable
-    /// with the next append. A power cut can lose the last of them, which only repeats messages.
-    relaxed: Slot,
-}
-
-/// Room for a connection. Whoever uses it takes it out and puts it back after a success alone: one on
-/// which a commit failed (a full disk) counts itself inside that transaction for ever.
-struct Slot {
-    options: SqliteConnectOptions,
-    connection: Option<SqliteConnection>,
-}
-
-impl Slot {
-    fn new(options: SqliteConnectOptions) -> Self {
-        Self {
-            options,
-            connection: None,
-        }
-    }
-
-    async fn take(&mut self) -> Result<SqliteConnection, Error> {
-        match self.connection.take() {
-            Some(connection) => Ok(connection),
-            None => Ok(self.options.connect().await?),
-        }
-    }
-}
-
-/// Works on a connection of a slot; an error costs the connection.
-macro_rules! on {
-    ($slot:expr, $connection:ident => $work:expr) => {{
-        let mut taken = $slot.take().await?;
-        let answer = {
-            let $connection = &mut taken;
-            $work.await
-        };
-        if answer.is_ok() {
-            $slot.connection = Some(taken);
-        }
-        answer
-    }};
 }
 
 /// Who opens the file.
@@ -151,23 +110,17 @@ impl SqliteStore {
                 path.display()
             )));
         }
-        let full = match failpoints::mutant("mutant.M2") {
-            true => SqliteSynchronous::Normal,
-            false => SqliteSynchronous::Full,
-        };
-        let durable_options = options.clone().synchronous(full);
-        let mut durable = Slot::new(durable_options.clone());
-        on!(durable, connection => expect_durable(connection, &path))?;
-        let relaxed = Slot::new(options.clone().synchronous(SqliteSynchronous::Normal));
+        let mut writer = Writer::new(options.clone().pragma("cache_size", PAGE_CACHE));
+        on!(writer, Now, connection => expect_durable(connection, &path))?;
         let readers = SqlitePoolOptions::new()
             .max_connections(3)
             .acquire_timeout(BUSY_TIMEOUT)
             .connect_lazy_with(options.clone().read_only(true));
         Ok(Self {
-            writer: Arc::new(Mutex::new(Writer { durable, relaxed })),
+            writer: Arc::new(Mutex::new(writer)),
             readers,
             path,
-            options: durable_options,
+            options: options.synchronous(SqliteSynchronous::Full),
             written: Arc::default(),
             sweep: Sweep::default(),
             _lock: lock,
@@ -181,7 +134,7 @@ impl SqliteStore {
     pub async fn migrate(&self) -> Result<usize, Error> {
         let mut writer = self.writer.lock().await;
         let migrator = schema::migrations!("sqlite");
-        on!(writer.durable, connection => async {
+        on!(writer, Now, connection => async {
             let before = schema::applied_migrations!(&mut *connection);
             let ran = migrator.run(&mut *connection).await;
             ran.map_err(schema::migration_error)?;
@@ -192,7 +145,7 @@ impl SqliteStore {
     /// Refuses a schema that is not this binary's, without changing it.
     pub async fn check_schema(&self) -> Result<(), Error> {
         let mut writer = self.writer.lock().await;
-        on!(writer.durable, connection => async {
+        on!(writer, Now, connection => async {
             schema::expect_schema(schema::applied_migrations!(&mut *connection))
         })
     }
@@ -203,9 +156,9 @@ impl SqliteStore {
 }
 
 /// Moves the write-ahead log into the database file and cuts it to nothing.
-async fn on_close(slot: &mut Slot) -> Result<(), Error> {
+async fn on_close(writer: &mut Writer) -> Result<(), Error> {
     let truncate = "pragma wal_checkpoint(truncate)";
-    on!(slot, connection => async {
+    on!(writer, Now, connection => async {
         sqlx::query(truncate).execute(connection).await?;
         Ok(())
     })
@@ -279,15 +232,18 @@ impl Store for SqliteStore {
                 self.path.display()
             )));
         }
-        let appended = on!(writer.durable, connection => async {
+        // Given back after a success alone: else it is not known what is in the log.
+        let young = writer.keys.take();
+        let done = on!(writer, Now, connection => async {
             let mut transaction = connection.begin_with("begin immediate").await?;
-            let appended = append::append(&mut transaction, batch).await?;
+            let done = append::append(&mut transaction, young, batch).await?;
             failpoints::crash("append.inside");
             transaction.commit().await?;
-            Ok::<_, Error>(appended)
+            Ok::<_, Error>(done)
         })?;
+        writer.keys = Some(done.young);
         self.written.batch(batch);
-        Ok(appended)
+        Ok(done.appended)
     }
 
     async fn relay_reader(&self) -> Result<Option<Box<dyn Reader>>, Error> {
@@ -312,7 +268,13 @@ impl Store for SqliteStore {
     }
 
     async fn positions_of(&self, key: &str) -> Result<Vec<Position>, Error> {
-        statements::positions_of(&mut *self.reader().await?, key).await
+        let mut connection = self.reader().await?;
+        let mut found = statements::positions_of(&mut connection, key).await?;
+        found.extend(keys::young_positions_of(&mut connection, key).await?);
+        found.sort_unstable();
+        // A key that is being written into the tree may be at both places.
+        found.dedup();
+        Ok(found)
     }
 
     async fn dead_letters(&self, limit: i64) -> Result<Vec<DeadLetter>, Error> {
@@ -329,12 +291,12 @@ impl Store for SqliteStore {
 
     async fn retry_dead_letters(&self, selection: Selection) -> Result<u64, Error> {
         let mut writer = self.writer.lock().await;
-        on!(writer.durable, connection => statements::retry_dead_letters(connection, selection))
+        on!(writer, Now, connection => statements::retry_dead_letters(connection, selection))
     }
 
     async fn quarantine(&self, refused: &[Refused], bounds: QuarantineBounds) -> Result<(), Error> {
         let mut writer = self.writer.lock().await;
-        on!(writer.relaxed, connection => async {
+        on!(writer, Later, connection => async {
             let mut transaction = connection.begin_with("begin immediate").await?;
             for entry in refused {
                 statements::refuse(&mut transaction, entry).await?;
@@ -354,13 +316,15 @@ impl Store for SqliteStore {
 
     async fn release_quarantined(&self, id: i64) -> Result<(), Error> {
         let mut writer = self.writer.lock().await;
-        on!(writer.durable, connection => statements::release_quarantined(connection, id))
+        on!(writer, Now, connection => statements::release_quarantined(connection, id))
     }
 
     async fn prune(&self, cutoff: Cutoff) -> Result<Pruned, Error> {
+        let before = cutoff.bodies_before.max(cutoff.keys_before);
+        keys::write_older(&self.writer, &self.written, before).await?;
         let mut writer = self.writer.lock().await;
         let after = self.sweep.after();
-        let (events, (keys, stopped)) = on!(writer.relaxed, connection => async {
+        let (events, (keys, stopped)) = on!(writer, Later, connection => async {
             let events =
                 statements::prune_events(connection, cutoff.bodies_before, cutoff.batch).await?;
             let keys =
@@ -379,13 +343,17 @@ impl Store for SqliteStore {
             )));
         }
         let mut writer = self.writer.lock().await;
-        on!(writer.durable, connection => expect_durable(connection, &self.path))
+        on!(writer, Now, connection => expect_durable(connection, &self.path))
     }
 
     async fn upkeep(&self) {
         loop {
-            if let Err(error) = checkpoint::run(&self.options, &self.written, &self.writer).await {
-                tracing::warn!(error = %Chain(&error), "no checkpoint of the write-ahead log; it grows until there is one");
+            let ended = tokio::try_join!(
+                checkpoint::run(&self.options, &self.written, &self.writer),
+                keys::run(&self.writer, &self.written),
+            );
+            if let Err(error) = ended {
+                tracing::warn!(error = %Chain(&error), "the upkeep of the store failed; its write-ahead log grows until it succeeds");
             }
             sleep(AGAIN).await;
         }
@@ -394,7 +362,7 @@ impl Store for SqliteStore {
     async fn close(&self) {
         self.readers.close().await;
         let mut writer = self.writer.lock().await;
-        let done = on_close(&mut writer.durable).await;
+        let done = on_close(&mut writer).await;
         if let Err(error) = done {
             tracing::debug!(%error, "the write-ahead log stays beside the database");
         }
@@ -426,7 +394,7 @@ impl Reader for SqliteReader {
     async fn settle(&mut self, settled: &Settled, now: Micros) -> Result<(), Error> {
         let mut writer = self.writer.lock().await;
         self.written.pages(1 + settled.rows());
-        on!(writer.relaxed, connection => async {
+        on!(writer, Later, connection => async {
             if settled.rows() == 0 {
                 return statements::move_cursor(connection, settled.upto, settled.published).await;
             }
@@ -453,7 +421,7 @@ impl Reader for SqliteReader {
     ) -> Result<Vec<String>, Error> {
         let mut writer = self.writer.lock().await;
         self.written.pages(settled.len() as u64);
-        on!(writer.relaxed, connection => async {
+        on!(writer, Later, connection => async {
             let mut transaction = connection.begin_with("begin immediate").await?;
             let released = statements::settle_held(&mut transaction, settled, now).await?;
             transaction.commit().await?;
@@ -472,7 +440,7 @@ impl Reader for SqliteReader {
         now: Micros,
     ) -> Result<(), Error> {
         let mut writer = self.writer.lock().await;
-        on!(writer.relaxed, connection => async {
+        on!(writer, Later, connection => async {
             let mut transaction = connection.begin_with("begin immediate").await?;
             match parked {
                 Some(entry) => statements::park(&mut transaction, entry, now).await?,

@@ -19,6 +19,7 @@ mod held;
 mod lost_answers;
 mod order;
 mod schema;
+mod young_keys;
 
 const DEADLINE: Duration = Duration::from_secs(10);
 const NO_LIMIT: i64 = 1 << 40;

@@ -10,6 +10,7 @@ use sqlx::{QueryBuilder, Row, Sqlite};
 
 use super::super::sql::event_columns;
 use super::super::{Appended, Error};
+use super::keys::{self, Kept, YoungKeys};
 use crate::event::{Event, EventKey, Position};
 
 /// Rows of one statement at most; with 12 columns far from SQLite's limit of 32,766 variables.
@@ -22,18 +23,27 @@ fn runs<T>(batch: &[T]) -> impl Iterator<Item = (&[T], usize)> {
         .map(|run| (run, run.len().next_power_of_two()))
 }
 
-/// The stored hash of each key, in the order asked; `None` for a key that is not known.
+/// A key with its app, as it is asked for.
+type Asked<'a> = (&'a EventKey, &'a str);
+
+/// The hash that came with each key, in the order asked; `None` for a key that is not known.
 async fn known_hashes(
     connection: &mut SqliteConnection,
-    keys: &[(&str, &str)],
-) -> Result<Vec<Option<Vec<u8>>>, Error> {
-    let mut hashes = vec![None; keys.len()];
-    let mut start = 0;
-    for (run, rows) in runs(keys) {
+    young: &YoungKeys,
+    asked: &[Asked<'_>],
+) -> Result<Vec<Option<[u8; 32]>>, Error> {
+    let of = |(key, app_id): &Asked<'_>| young.hash_of(app_id, key);
+    let mut hashes: Vec<_> = asked.iter().map(of).collect();
+    let others = (0..asked.len()).filter(|n| hashes[*n].is_none());
+    let others: Vec<_> = others.collect();
+    for (run, rows) in runs(&others) {
         let mut query = QueryBuilder::<Sqlite>::new("with asked(n, event_key, app_id) as (");
         query.push_values(0..rows, |mut row, n| {
-            let (key, app) = run.get(n).copied().unzip();
-            row.push_bind(n as i64).push_bind(key).push_bind(app);
+            let n = run.get(n).copied();
+            let asked = n.map(|n| asked[n]);
+            row.push_bind(n.map(|n| n as i64))
+                .push_bind(asked.map(|(key, _)| key.as_str()))
+                .push_bind(asked.map(|(_, app_id)| app_id));
         });
         query.push(
             ") select n, body_hash from asked join event_keys k \
@@ -41,35 +51,45 @@ async fn known_hashes(
         );
         for row in query.build().fetch_all(&mut *connection).await? {
             let n: i64 = row.try_get(0)?;
-            hashes[start + usize::try_from(n).map_err(|_| Error::Corrupt("a row number"))?] =
-                Some(row.try_get(1)?);
+            let n = usize::try_from(n).map_err(|_| Error::Corrupt("a row number"))?;
+            let hash: Vec<u8> = row.try_get(1)?;
+            let hash = hash.try_into();
+            hashes[n] = Some(hash.map_err(|_| Error::Corrupt("event_keys.body_hash"))?);
         }
-        start += run.len();
     }
     Ok(hashes)
 }
 
 /// An event with the place and the key that it gets.
-type Placed<'a> = (Position, EventKey, &'a Event);
+pub(super) type Placed<'a> = (Position, EventKey, &'a Event);
 
-/// Appends a batch; the caller begins and commits, and after any error rolls back.
+/// What is so once the append is committed.
+pub(super) struct Done {
+    /// What became of each event.
+    pub(super) appended: Vec<Appended>,
+    /// The keys that the tree has not.
+    pub(super) young: YoungKeys,
+}
+
+/// Appends a batch; the caller begins and commits, and after any error rolls back. Without the young keys, or
+/// with those of another moment, they are read.
 pub(super) async fn append(
     connection: &mut SqliteConnection,
+    young: Option<YoungKeys>,
     batch: &[Event],
-) -> Result<Vec<Appended>, Error> {
-    let keys: Vec<_> = batch
-        .iter()
-        .map(|event| (event.key.as_str(), event.app_id.as_str()))
-        .collect();
-    let known = known_hashes(connection, &keys).await?;
-    let head: i64 = sqlx::query_scalar("select position from log_head")
-        .fetch_one(&mut *connection)
-        .await?;
+) -> Result<Done, Error> {
+    let head = keys::head(connection).await?;
+    let mut young = match young {
+        Some(young) if young.reaches(head) => young,
+        _ => YoungKeys::load(connection).await?,
+    };
+    let asked = batch.iter().map(|event| (&event.key, &*event.app_id));
+    let known = known_hashes(connection, &young, &asked.collect::<Vec<_>>()).await?;
 
     let mut next = head;
     let mut place = || {
-        next += 1;
-        Position(next)
+        next.0 += 1;
+        next
     };
     let mut appended = Vec::with_capacity(batch.len());
     let mut fresh: Vec<Placed<'_>> = Vec::with_capacity(batch.len());
@@ -79,8 +99,8 @@ pub(super) async fn append(
             Some(hash) if hash == event.body_hash.0 => (Appended::Duplicate, event.key.clone()),
             Some(_) => {
                 let key = event.key.altered(&event.body_hash);
-                let seen = known_hashes(connection, &[(key.as_str(), &event.app_id)]).await?;
-                match seen.as_slice() {
+                let asked = [(&key, &*event.app_id)];
+                match known_hashes(connection, &young, &asked).await?[..] {
                     [Some(_)] => (Appended::Duplicate, key),
                     _ => (Appended::Altered(place(), key.clone()), key),
                 }
@@ -91,45 +111,28 @@ pub(super) async fn append(
         }
         appended.push(outcome);
     }
-    if fresh.is_empty() {
-        return Ok(appended);
-    }
     for (run, rows) in runs(&fresh) {
-        insert_keys(connection, run, rows).await?;
         insert_events(connection, run, rows).await?;
     }
-    sqlx::query("update log_head set position = $1")
-        .bind(next)
-        .execute(connection)
-        .await?;
-    Ok(appended)
+    if !fresh.is_empty() {
+        sqlx::query("update log_head set position = $1")
+            .bind(next.0)
+            .execute(&mut *connection)
+            .await?;
+    }
+    if young.is_full() {
+        young.insert_beyond(connection, fresh).await?;
+    } else {
+        for (position, key, event) in fresh {
+            young.add(&event.app_id, key, Kept::of(position, event));
+        }
+    }
+    young.reach(next);
+    Ok(Done { appended, young })
 }
 
 // `or fail` spares SQLite the journal with which it could undo one statement: after an error the whole
 // transaction is rolled back.
-
-async fn insert_keys(
-    connection: &mut SqliteConnection,
-    run: &[Placed<'_>],
-    rows: usize,
-) -> Result<(), Error> {
-    let mut query = QueryBuilder::<Sqlite>::new(
-        "insert or fail into event_keys (event_key, app_id, position, received_at, body_hash) \
-         select * from (",
-    );
-    query.push_values(0..rows, |mut row, n| {
-        let placed = run.get(n);
-        row.push_bind(placed.map(|(_, key, _)| key.as_str()))
-            .push_bind(placed.map(|(_, _, event)| event.app_id.as_str()))
-            .push_bind(placed.map(|(position, _, _)| position.0))
-            .push_bind(placed.map(|(_, _, event)| event.received_at.0))
-            .push_bind(placed.map(|(_, _, event)| event.body_hash.0.as_slice()));
-    });
-    // Rows that fill up have no position.
-    query.push(") where column3 is not null");
-    query.build().execute(connection).await?;
-    Ok(())
-}
 
 async fn insert_events(
     connection: &mut SqliteConnection,

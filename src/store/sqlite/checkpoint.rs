@@ -37,10 +37,10 @@ const PATIENCE: Duration = Duration::from_millis(100);
 pub(super) struct Written(AtomicU64);
 
 impl Written {
-    /// A committed batch: its bodies in a row, and for each key a page of its own.
+    /// A committed batch: its events in a row.
     pub(super) fn batch(&self, batch: &[Event]) {
         let bytes: usize = batch.iter().map(|event| event.body.len() + 512).sum();
-        self.pages((batch.len() + bytes / PAGE) as u64);
+        self.pages((2 + bytes / PAGE) as u64);
     }
 
     /// So many pages.

@@ -1,4 +1,4 @@
--- The same tables as migrations/postgres/0002_held.sql, with the same meaning.
+-- The same tables as migrations/postgres/0002_readers.sql, with the same meaning, and one reader more.
 
 create table held_tenants (
     tenant text    primary key,
@@ -13,3 +13,6 @@ create table held_events (
     tenant   text    not null
 ) strict;
 create index held_events_in_order on held_events (tenant, position);
+
+-- The reader that writes keys into event_keys, many at once and in order. Up to its cursor they are there.
+insert into cursors (reader, position) select 'keys', position from log_head;

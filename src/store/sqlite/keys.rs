@@ -1,0 +1,304 @@
+//! The keys of the newest events, in memory; and the reader of the log that writes them into `event_keys`.
+//!
+//! Keys come in no order, so each of them dirties a page of the tree of keys for itself: within the append
+//! that was two thirds of what went into the write-ahead log before every fsync. An append therefore writes
+//! events alone. Their keys wait here and go into the tree later, many at once and in the tree's order, so
+//! that neighbours share a page. The cursor `keys` says up to where the tree has them; retention stays behind
+//! it. What is here is always what the log has after that cursor: after a start, an error, or an append by
+//! another process it is read from there.
+
+use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
+
+use sqlx::sqlite::SqliteConnection;
+use sqlx::{Connection, QueryBuilder, Row, Sqlite};
+use tokio::sync::Mutex;
+use tokio::time::{Instant, sleep};
+
+use super::super::Error;
+use super::append::Placed;
+use super::checkpoint::Written;
+use super::writer::{Writer, on};
+use crate::event::{Event, EventKey, Micros, Position};
+
+/// The cursor of this reader.
+pub(super) const KEYS: &str = "keys";
+/// Keys from which it is worth writing them into the tree.
+const WORTH_IT: usize = 32_768;
+/// Keys in memory at most, some 25 MiB; beyond, an append writes its own into the tree, as if there were none.
+const MOST: usize = 4 * WORTH_IT;
+/// Keys written into the tree in one transaction: an append waits a few milliseconds for it.
+const AT_ONCE: usize = 256;
+/// How often it is looked whether there is something to do.
+const TICK: Duration = Duration::from_millis(250);
+/// Keys wait no longer than about this; a start has fewer to read then.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// What the tree keeps with a key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Kept {
+    pub(super) position: Position,
+    pub(super) received_at: Micros,
+    pub(super) body_hash: [u8; 32],
+}
+
+impl Kept {
+    pub(super) fn of(position: Position, event: &Event) -> Self {
+        Self {
+            position,
+            received_at: event.received_at,
+            body_hash: event.body_hash.0,
+        }
+    }
+}
+
+/// Keys in the tree's order, by app.
+type Keys = HashMap<String, BTreeMap<EventKey, Kept>>;
+
+/// The keys after the cursor.
+#[derive(Debug, Default)]
+pub(super) struct YoungKeys {
+    /// They are added here.
+    young: Keys,
+    /// These are being written into the tree, up to a place.
+    old: Option<(Keys, Position)>,
+    count: usize,
+    /// The head of the log when the last one was added.
+    head: Position,
+}
+
+impl YoungKeys {
+    /// Reads what the log has after the cursor.
+    pub(super) async fn load(connection: &mut SqliteConnection) -> Result<Self, Error> {
+        let head = head(connection).await?;
+        let rows = sqlx::query(
+            "select event_key, app_id, position, received_at, body_hash from events \
+             where position > (select position from cursors where reader = $1)",
+        )
+        .bind(KEYS)
+        .fetch_all(connection)
+        .await?;
+        let mut loaded = Self::default();
+        for row in rows {
+            let hash: Vec<u8> = row.try_get("body_hash")?;
+            let kept = Kept {
+                position: Position(row.try_get("position")?),
+                received_at: Micros(row.try_get("received_at")?),
+                body_hash: hash
+                    .try_into()
+                    .map_err(|_| Error::Corrupt("events.body_hash"))?,
+            };
+            let key = EventKey::from_stored(row.try_get("event_key")?);
+            loaded.add(row.try_get("app_id")?, key, kept);
+        }
+        loaded.head = head;
+        Ok(loaded)
+    }
+
+    /// The hash that came with a key.
+    pub(super) fn hash_of(&self, app_id: &str, key: &EventKey) -> Option<[u8; 32]> {
+        let old = self.old.as_ref().map(|(keys, _)| keys);
+        let mut both = std::iter::once(&self.young).chain(old);
+        both.find_map(|keys| keys.get(app_id)?.get(key))
+            .map(|kept| kept.body_hash)
+    }
+
+    /// Whether an append has to write its keys into the tree itself.
+    pub(super) fn is_full(&self) -> bool {
+        MOST <= self.count
+    }
+
+    /// Whether there is nothing in the log that it does not know of.
+    pub(super) fn reaches(&self, head: Position) -> bool {
+        self.head == head
+    }
+
+    /// Everything up to here has been added, or is in the tree.
+    pub(super) fn reach(&mut self, head: Position) {
+        self.head = head;
+    }
+
+    pub(super) fn add(&mut self, app_id: &str, key: EventKey, kept: Kept) {
+        self.count += 1;
+        match self.young.get_mut(app_id) {
+            Some(keys) => keys.insert(key, kept),
+            None => {
+                let keys = self.young.entry(app_id.to_owned()).or_default();
+                keys.insert(key, kept)
+            }
+        };
+    }
+
+    /// Writes the keys of an append into the tree at once, for there is no more room here.
+    pub(super) async fn insert_beyond(
+        &self,
+        connection: &mut SqliteConnection,
+        fresh: Vec<Placed<'_>>,
+    ) -> Result<(), Error> {
+        let mut by_app: HashMap<&str, Vec<_>> = HashMap::new();
+        for (position, key, event) in fresh {
+            let run = by_app.entry(&event.app_id).or_default();
+            run.push((key, Kept::of(position, event)));
+        }
+        for (app_id, keys) in by_app {
+            for run in keys.chunks(AT_ONCE) {
+                insert(connection, app_id, run).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether one of these events was received before this moment.
+    fn has_older(&self, before: Micros) -> bool {
+        let old = self.old.iter().map(|(keys, _)| keys);
+        let both = std::iter::once(&self.young).chain(old);
+        let mut kept = both.flat_map(|keys| keys.values().flat_map(BTreeMap::values));
+        kept.any(|kept| kept.received_at < before)
+    }
+
+    /// Sets what there is aside to be written, unless something is already.
+    fn set_aside(&mut self) {
+        if self.old.is_none() && !self.young.is_empty() {
+            self.old = Some((std::mem::take(&mut self.young), self.head));
+        }
+    }
+
+    /// Takes the next ones to be written, all of one app and in order; none when all are.
+    fn take_run(&mut self) -> (String, Vec<(EventKey, Kept)>) {
+        let Some((old, _)) = &mut self.old else {
+            return Default::default();
+        };
+        let Some(app_id) = old.keys().next().cloned() else {
+            return Default::default();
+        };
+        let keys = old.entry(app_id.clone()).or_default();
+        let run: Vec<_> = std::iter::from_fn(|| keys.pop_first())
+            .take(AT_ONCE)
+            .collect();
+        if keys.is_empty() {
+            old.remove(&app_id);
+        }
+        self.count -= run.len();
+        (app_id, run)
+    }
+}
+
+/// The head of the log.
+pub(super) async fn head(connection: &mut SqliteConnection) -> Result<Position, Error> {
+    let head = sqlx::query_scalar("select position from log_head")
+        .fetch_one(connection)
+        .await?;
+    Ok(Position(head))
+}
+
+/// Where the log has this key behind the cursor.
+pub(super) async fn young_positions_of(
+    connection: &mut SqliteConnection,
+    key: &str,
+) -> Result<Vec<Position>, Error> {
+    let found = sqlx::query_scalar(
+        "select position from events \
+         where position > (select position from cursors where reader = $1) and event_key = $2",
+    )
+    .bind(KEYS)
+    .bind(key)
+    .fetch_all(connection)
+    .await?;
+    Ok(found.into_iter().map(Position).collect())
+}
+
+/// Writes keys of one app into the tree. Some of them may be there: after a crash the cursor stands before what
+/// was written.
+async fn insert(
+    connection: &mut SqliteConnection,
+    app_id: &str,
+    run: &[(EventKey, Kept)],
+) -> Result<(), Error> {
+    let mut query = QueryBuilder::<Sqlite>::new(
+        "insert or ignore into event_keys (event_key, app_id, position, received_at, body_hash) ",
+    );
+    query.push_values(run, |mut row, (key, kept)| {
+        row.push_bind(key.as_str())
+            .push_bind(app_id)
+            .push_bind(kept.position.0)
+            .push_bind(kept.received_at.0)
+            .push_bind(kept.body_hash.as_slice());
+    });
+    query.build().execute(connection).await?;
+    Ok(())
+}
+
+/// Writes keys into the tree, until something fails; dropped at any moment it leaves nothing half done.
+pub(super) async fn run(writer: &Mutex<Writer>, written: &Written) -> Result<(), Error> {
+    let mut since = None;
+    loop {
+        sleep(TICK).await;
+        let keys = writer.lock().await;
+        let count = keys.keys.as_ref().map_or(0, |keys| keys.count);
+        drop(keys);
+        if count == 0 {
+            since = None;
+            continue;
+        }
+        let waiting = since.get_or_insert_with(Instant::now).elapsed();
+        if WORTH_IT <= count || PATIENCE <= waiting {
+            // Appends come in between.
+            while write_a_run(&mut *writer.lock().await, written).await? {}
+            since = None;
+        }
+    }
+}
+
+/// Writes keys of events that are older than this into the tree, if there are any: retention stays behind the
+/// cursor.
+pub(super) async fn write_older(
+    writer: &Mutex<Writer>,
+    written: &Written,
+    before: Micros,
+) -> Result<(), Error> {
+    let mut locked = writer.lock().await;
+    if locked.keys.is_none() {
+        let loaded = on!(locked, Later, connection => YoungKeys::load(connection))?;
+        locked.keys = Some(loaded);
+    }
+    let has_older = locked
+        .keys
+        .as_ref()
+        .is_some_and(|keys| keys.has_older(before));
+    drop(locked);
+    if has_older {
+        while write_a_run(&mut *writer.lock().await, written).await? {}
+    }
+    Ok(())
+}
+
+/// One transaction; whether there is more to write.
+async fn write_a_run(writer: &mut Writer, written: &Written) -> Result<bool, Error> {
+    // Given back after a success alone: else it is not known what is in the tree.
+    let Some(mut keys) = writer.keys.take() else {
+        return Ok(false);
+    };
+    keys.set_aside();
+    let Some((_, upto)) = keys.old else {
+        writer.keys = Some(keys);
+        return Ok(false);
+    };
+    let (app_id, run) = keys.take_run();
+    written.pages(run.len() as u64);
+    on!(writer, Later, connection => async {
+        if run.is_empty() {
+            let moved = sqlx::query("update cursors set position = $2 where reader = $1 and position < $2");
+            moved.bind(KEYS).bind(upto.0).execute(connection).await?;
+            return Ok(());
+        }
+        let mut transaction = connection.begin_with("begin immediate").await?;
+        insert(&mut transaction, &app_id, &run).await?;
+        Ok::<_, Error>(transaction.commit().await?)
+    })?;
+    let more = !run.is_empty();
+    if !more {
+        keys.old = None;
+    }
+    writer.keys = Some(keys);
+    Ok(more)
+}
