@@ -19,6 +19,10 @@
 # Read when an instance is made: HOOKWELL_MAX_MESSAGE_SIZE (bytes) limits what
 # RabbitMQ takes in one message; HOOKWELL_POSTGRES_DATA (an empty directory, not
 # deleted with DIR) is where Postgres keeps its data, on another disk for example.
+# For a RabbitMQ that is one of several: HOOKWELL_RABBITMQ_JOIN (the DIR of one
+# that runs) makes it a member of that one's cluster; HOOKWELL_RABBITMQ_FROM (an
+# address such as 127.0.0.2) is where its connections to other members come from;
+# HOOKWELL_RABBITMQ_CONF holds more lines for its rabbitmq.conf.
 #
 # Or source this file and call start_rabbitmq, start_postgres, service_value,
 # restart_service, stop_service, remove_service and install_missing.
@@ -312,17 +316,25 @@ prepare_dir() {
 
 # start_rabbitmq DIR
 start_rabbitmq() {
-  local dir bin amqp_port dist_port epmd_port attempt node
+  local dir bin amqp_port dist_port epmd_port epmd_pid='' epmd_started='' attempt node join=${HOOKWELL_RABBITMQ_JOIN-}
   bin=$(rabbitmq_bin) || { complain 'RabbitMQ is not installed (Debian package rabbitmq-server)'; return 1; }
   prepare_dir "$1" || return 1
   node="hookwell-$(random_hex 6)@localhost"
   mkdir -p "$dir/home" "$dir/data" "$dir/log" "$dir/etc"
-  (umask 077 && random_hex 20 >"$dir/home/.erlang.cookie")
+  if [[ -n $join ]]; then
+    # Members find each other through one epmd.
+    epmd_port=$(service_value "$join" EPMD_PORT) && epmd_pid=$(service_value "$join" EPMD_PID) \
+      && epmd_started=$(service_value "$join" EPMD_STARTED) || return 1
+    cp "$join/home/.erlang.cookie" "$dir/home/.erlang.cookie"
+  else
+    (umask 077 && random_hex 20 >"$dir/home/.erlang.cookie")
+  fi
   chmod 400 "$dir/home/.erlang.cookie"
 
   # A port found free may be taken a moment later by someone else.
   for attempt in 1 2 3; do
-    free_port amqp_port && free_port dist_port && free_port epmd_port || return 1
+    free_port amqp_port && free_port dist_port || return 1
+    [[ -n $join ]] || free_port epmd_port || return 1
     configure_rabbitmq || return 1
     boot_rabbitmq && return 0
     if ((attempt < 3)) && grep -qsiE 'eaddrinuse|address already in use|in use by another' \
@@ -351,6 +363,17 @@ CONF
     fi
     echo "max_message_size = $HOOKWELL_MAX_MESSAGE_SIZE" >>"$dir/etc/rabbitmq.conf"
   fi
+  if [[ -n $join ]]; then
+    cat >>"$dir/etc/rabbitmq.conf" <<CONF
+cluster_formation.peer_discovery_backend = classic_config
+cluster_formation.classic_config.nodes.1 = $(service_value "$join" NODE)
+cluster_formation.classic_config.nodes.2 = $node
+CONF
+  fi
+  if [[ -n ${HOOKWELL_RABBITMQ_FROM-} ]]; then
+    echo "[{kernel, [{inet_dist_connect_options, [{ip, {${HOOKWELL_RABBITMQ_FROM//./,}}}]}]}]." >"$dir/etc/advanced.config"
+  fi
+  [[ -z ${HOOKWELL_RABBITMQ_CONF-} ]] || printf '%s\n' "$HOOKWELL_RABBITMQ_CONF" >>"$dir/etc/rabbitmq.conf"
   echo '[].' >"$dir/etc/enabled_plugins"
 
   # One environment for the server and for rabbitmqctl, and nothing from the
@@ -394,15 +417,17 @@ record_rabbitmq() {
     "NODE=$node" "RABBITMQCTL=$dir/rabbitmqctl" "LOG=$dir/log/rabbitmq.log"
 }
 
-# Starts epmd and the broker of $dir and waits for them; writes DIR/env.
-boot_rabbitmq() {
-  local epmd epmd_pid epmd_started beam_pid beam_started tenths
-  # An epmd of our own: one started by the broker would outlive it unnoticed.
-  epmd=$(command -v epmd || printf '%s\n' /usr/lib/erlang/erts-*/bin/epmd | head -n 1)
+epmd_bin() { command -v epmd || printf '%s\n' /usr/lib/erlang/erts-*/bin/epmd | head -n 1; }
+
+# Starts epmd, unless it runs for another member of a cluster, and waits for it.
+# One of our own: one started by the broker would outlive it unnoticed.
+boot_epmd() {
+  local epmd tenths
+  is_alive "$epmd_pid" "$epmd_started" && return 0
+  epmd=$(epmd_bin)
   launch "$dir/epmd.pid" "$dir/log/epmd.log" env -i "$epmd" -address 127.0.0.1 -port "$epmd_port" || return 1
   epmd_pid=$(<"$dir/epmd.pid")
   epmd_started=$(process_started "$epmd_pid") || return 1
-  beam_pid='' beam_started=''
   record_rabbitmq
   for ((tenths = 0; tenths < 100; tenths++)); do
     env -i "$epmd" -port "$epmd_port" -names >/dev/null 2>&1 && break
@@ -413,12 +438,28 @@ boot_rabbitmq() {
     rm -f "$dir/env"
     return 1
   fi
+}
+
+# end_epmd PID STARTED PORT NODE: ends it behind a node, the last that it knew.
+end_epmd() {
+  local line
+  is_alive "$1" "$2" || return 0
+  while IFS= read -r line; do
+    [[ $line != "name hookwell-"* || $line == "name ${4%@*} "* ]] || return 0
+  done < <(env -i "$(epmd_bin)" -port "$3" -names 2>/dev/null)
+  end_process "$1" "$2" TERM 5
+}
+
+# Starts epmd and the broker of $dir and waits for them; writes DIR/env.
+boot_rabbitmq() {
+  local beam_pid='' beam_started=''
+  boot_epmd || return 1
 
   # What an earlier start said must not be taken for this one's.
   : >"$dir/log/console.log"
   [[ ! -e $dir/log/rabbitmq.log ]] || mv "$dir/log/rabbitmq.log" "$dir/log/rabbitmq.log.$(date +%s)"
   if ! launch "$dir/beam.pid" "$dir/log/console.log" "$dir/etc/run" rabbitmq-server; then
-    end_process "$epmd_pid" "$epmd_started" TERM 2
+    end_epmd "$epmd_pid" "$epmd_started" "$epmd_port" "$node"
     rm -f "$dir/env"
     return 1
   fi
@@ -438,7 +479,7 @@ boot_rabbitmq() {
   done
   is_alive "$beam_pid" "$beam_started" && echo "not ready within $RABBITMQ_READY_SECONDS s" >>"$dir/log/console.log"
   end_process "$beam_pid" "$beam_started" TERM 2 || true
-  end_process "$epmd_pid" "$epmd_started" TERM 2 || true
+  end_epmd "$epmd_pid" "$epmd_started" "$epmd_port" "$node" || true
   rm -f "$dir/env"
   return 1
 }
@@ -571,7 +612,8 @@ stop_service() {
     rabbitmq)
       end_process "$(service_value "$at" BEAM_PID)" "$(service_value "$at" BEAM_STARTED)" \
         "$([[ $how == at-once ]] && echo KILL || echo TERM)" 20
-      end_process "$(service_value "$at" EPMD_PID)" "$(service_value "$at" EPMD_STARTED)" TERM 5
+      end_epmd "$(service_value "$at" EPMD_PID)" "$(service_value "$at" EPMD_STARTED)" \
+        "$(service_value "$at" EPMD_PORT)" "$(service_value "$at" NODE)"
       ;;
     postgres)
       end_process "$(service_value "$at" PG_PID)" "$(service_value "$at" PG_STARTED)" \
@@ -594,11 +636,13 @@ restart_service() {
   saved=$(<"$dir/env")
   case $kind in
     rabbitmq)
-      local amqp_port dist_port epmd_port node
+      local amqp_port dist_port epmd_port epmd_pid epmd_started node
       bin=$(rabbitmq_bin) || return 1
       amqp_port=$(service_value "$dir" AMQP_PORT)
       dist_port=$(service_value "$dir" DIST_PORT)
       epmd_port=$(service_value "$dir" EPMD_PORT)
+      epmd_pid=$(service_value "$dir" EPMD_PID)
+      epmd_started=$(service_value "$dir" EPMD_STARTED)
       node=$(service_value "$dir" NODE)
       boot_rabbitmq && return 0
       show_log "$dir/log/epmd.log" "$dir/log/console.log" "$dir/log/rabbitmq.log"

@@ -9,6 +9,7 @@ use crate::proved;
 use crate::random::Random;
 
 mod answered;
+pub mod cluster;
 mod crafted;
 mod dump;
 mod finish;

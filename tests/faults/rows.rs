@@ -20,8 +20,8 @@
 //! }
 //! ```
 //!
-//! [`Setup`](crate::lab::Setup) says what a run stands on: `own_broker` and `own_postgres` where the row
-//! harms the server, `on_a_disk` for power cuts, `behind_a_proxy` for faults between GHL and the daemon,
+//! [`Setup`](crate::lab::Setup) says what a run stands on: `own_broker`, `own_cluster` and `own_postgres` where
+//! the row harms the server, `on_a_disk` for power cuts, `behind_a_proxy` for faults between GHL and the daemon,
 //! `daemon` for settings, `failpoints` for crash points, `load` for bad requests, retries off and the
 //! like, `plan` for what the checker has to allow. Between daemon and servers stand proxies in any case:
 //! `run.broker().proxy`, `run.store().proxy()`. After a crash of the store or of the daemon comes
@@ -38,6 +38,7 @@ use crate::harness::Backend;
 use crate::lab::{Lab, Outcome};
 
 mod broker;
+mod cluster;
 mod connections;
 mod http;
 mod identity;
@@ -162,6 +163,9 @@ pub const ROWS: &[Row] = &[
     row!("F-09", "confirms not asked for: must lose", BOTH, &[Ability::Failpoints], first: false, broker::without_confirms),
     row!("F-10", "a full queue that rejects", BOTH, &[], first: false, topology::full_queue),
     row!("F-10-drop", "arguments that let RabbitMQ drop messages", SQLITE, &[], first: false, topology::dropping_queue),
+    row!("F-16", "kill -9 of the node that leads the queue", BOTH, &[], first: false, cluster::leader_killed),
+    row!("F-16-partition", "the leader cut off from the other two nodes", BOTH, LOST, first: false, cluster::leader_cut_off),
+    row!("F-16-minority", "two of three nodes killed", BOTH, &[], first: false, cluster::majority_killed),
     row!("F-18", "one tenant's events are nacked for ever", BOTH, &[], first: false, poison::nacked),
     row!("F-18-unroutable", "one tenant's events are unroutable for ever", BOTH, &[], first: false, poison::unroutable),
     row!("D-01", "kill -9 of the daemon at random times", BOTH, &[], first: true, process::killed),

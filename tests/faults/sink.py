@@ -1,7 +1,8 @@
 """Consumes queues and logs every delivery in the order it came, for the fault bench.
 
-  sink.py URL LOG QUEUE...
+  sink.py URL[,URL]... LOG QUEUE...
 
+With several URLs it consumes from the first node that answers.
 Deliveries are logged before they are acknowledged. Connects again for ever, and waits for queues that
 are not there yet. Asks for the time first: each line "now" on stdin is answered with CLOCK_MONOTONIC in
 nanoseconds; "zero N" says which of them is the zero of the log, and starts. Prints "ready" whenever it
@@ -22,7 +23,7 @@ PREFETCH = 1000
 ACK_EVERY = 200
 FLUSH_SECONDS = 0.2
 
-url, path, queues = sys.argv[1], sys.argv[2], sys.argv[3:]
+urls, path, queues = sys.argv[1].split(","), sys.argv[2], sys.argv[3:]
 ending = False
 
 
@@ -96,11 +97,15 @@ class Queue:
             self.channel.basic_ack(self.last, multiple=True)
 
 
-def consume():
+def parameters(url):
     parameters = pika.URLParameters(url)
     parameters.heartbeat = 10
     parameters.socket_timeout = parameters.stack_timeout = parameters.blocked_connection_timeout = 10
-    connection = pika.BlockingConnection(parameters)
+    return parameters
+
+
+def consume():
+    connection = pika.BlockingConnection([parameters(url) for url in urls])
     try:
         consumers = [Queue(connection, name) for name in queues]
         say("ready")

@@ -22,7 +22,8 @@ pub struct Sink {
 }
 
 impl Sink {
-    /// Consumes from these queues, now or as soon as they are there, into a run's folder.
+    /// Consumes from these queues, now or as soon as they are there, into a run's folder. The URL may be
+    /// several, with commas between them.
     ///
     /// # Panics
     /// Where there is no Python with pika.

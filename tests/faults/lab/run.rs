@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::cluster::Member;
 use super::dump;
 use super::power::Disk;
 use super::samples::Sampler;
@@ -82,6 +83,8 @@ pub struct Broker {
     pub rabbit: Rabbit,
     /// What stands between it and the daemon, and writes down what it sees.
     pub proxy: proxy::Amqp,
+    /// The other members, where it is a cluster.
+    pub(super) others: Vec<Member>,
 }
 
 impl Broker {
@@ -89,13 +92,11 @@ impl Broker {
         let file = File::create(folder.join(BROKER)).unwrap();
         let recorder = proxy::Recorder::new(clock.started(), file);
         let proxy = proxy::Amqp::in_front_of(port(&rabbit.url), recorder).await;
-        Self { rabbit, proxy }
-    }
-
-    pub(super) fn url_for_daemon(&self) -> String {
-        self.proxy
-            .line
-            .url(&self.rabbit.url, port(&self.rabbit.url))
+        Self {
+            rabbit,
+            proxy,
+            others: Vec::new(),
+        }
     }
 }
 

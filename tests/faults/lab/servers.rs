@@ -38,14 +38,23 @@ pub struct Rabbit {
 }
 
 impl Rabbit {
-    /// Runs `rabbitmqctl`, which takes a second, whatever it does.
-    pub async fn control(&self, arguments: &[&str]) {
+    /// Runs `rabbitmqctl`, which takes a second, whatever it does; what it says.
+    pub async fn control(&self, arguments: &[&str]) -> String {
+        let said = self.try_control(arguments).await;
+        said.unwrap_or_else(|said| panic!("rabbitmqctl {arguments:?}: {said}"))
+    }
+
+    /// The same where it may fail.
+    pub async fn try_control(&self, arguments: &[&str]) -> Result<String, String> {
         let mut command = command(&self.server.value("RABBITMQCTL"));
         command.arg("-q").args(arguments).stdin(Stdio::null());
         let output = tokio::task::spawn_blocking(move || command.output().unwrap());
         let output = output.await.unwrap();
-        let said = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert!(output.status.success(), "rabbitmqctl {arguments:?}: {said}");
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        match output.status.success() {
+            true => Ok(text(&output.stdout)),
+            false => Err(text(&output.stderr)),
+        }
     }
 
     /// Queues of this name keep to a policy from now on, such as `{"max-length":5}`.

@@ -21,6 +21,7 @@ const RATE: f64 = 200.0;
 pub struct Setup<'a> {
     lab: &'a Lab,
     own_broker: bool,
+    cluster: bool,
     own_postgres: bool,
     disk: bool,
     daemon: Box<dyn FnOnce(DaemonConfig) -> DaemonConfig>,
@@ -36,6 +37,7 @@ impl<'a> Setup<'a> {
         Self {
             lab,
             own_broker: false,
+            cluster: false,
             own_postgres: false,
             disk: false,
             daemon: Box::new(|config| config),
@@ -56,6 +58,12 @@ impl<'a> Setup<'a> {
     /// With a RabbitMQ that the row may harm.
     pub fn own_broker(mut self) -> Self {
         self.own_broker = true;
+        self
+    }
+
+    /// With a cluster of three RabbitMQ that the row may harm.
+    pub fn own_cluster(mut self) -> Self {
+        self.cluster = true;
         self
     }
 
@@ -121,18 +129,21 @@ impl<'a> Setup<'a> {
         records::save(&folder, records::PLAN, &self.plan).unwrap();
         let disk = self.disk.then(|| Disk::new(&folder));
         let store = self.store(disk.as_ref()).await;
-        let rabbit = match self.own_broker {
-            true => servers::own_rabbit().await,
-            false => self.lab.servers.rabbit().await,
+        let broker = match (self.cluster, self.own_broker) {
+            (true, _) => Broker::cluster(clock, &folder).await,
+            (_, true) => Broker::behind_a_proxy(servers::own_rabbit().await, clock, &folder).await,
+            (_, false) => {
+                let rabbit = self.lab.servers.rabbit().await;
+                Broker::behind_a_proxy(rabbit, clock, &folder).await
+            }
         };
-        let broker = Broker::behind_a_proxy(rabbit, clock, &folder).await;
         let config = DaemonConfig::new(&store.url_for_daemon()).broker(&broker.url_for_daemon());
         let config = (self.daemon)(config);
         let config = match &self.lab.points {
             Some(points) => with_failpoints(config, points),
             None => config,
         };
-        let sink = Sink::start(&folder, clock, &broker.rabbit.url, &self.queues);
+        let sink = Sink::start(&folder, clock, &broker.url(), &self.queues);
         let sampler = Sampler::start(store.wal());
         let scraper = Scraper::start(&folder, clock);
         let front = match self.front {

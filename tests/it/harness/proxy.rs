@@ -142,13 +142,13 @@ impl Shared {
 impl Proxy {
     /// Starts one in front of a port of this machine.
     pub async fn in_front_of(port: u16) -> Self {
-        Self::with_filter(port, |_| None).await
+        Self::with_filter(port, || None).await
     }
 
-    /// Starts one whose connections pass through a filter each; connections are counted from 1.
+    /// Starts one whose connections pass through a filter each.
     async fn with_filter<F>(port: u16, filter: F) -> Self
     where
-        F: Fn(u64) -> Option<Box<dyn Filter>> + Send + Sync + 'static,
+        F: Fn() -> Option<Box<dyn Filter>> + Send + Sync + 'static,
     {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let own = listener.local_addr().unwrap().port();
@@ -292,7 +292,7 @@ impl Drop for Standing {
 async fn connection(
     client: TcpStream,
     shared: Arc<Shared>,
-    filter: &(dyn Fn(u64) -> Option<Box<dyn Filter>> + Send + Sync),
+    filter: &(dyn Fn() -> Option<Box<dyn Filter>> + Send + Sync),
 ) {
     let _standing = Standing::new(&shared);
     let signals = Signals::of(&shared);
@@ -306,8 +306,8 @@ async fn connection(
         let _ = client.set_zero_linger();
         return;
     };
-    let number = 1 + shared.opened.fetch_add(1, Ordering::SeqCst);
+    shared.opened.fetch_add(1, Ordering::SeqCst);
     Line::new(client, server)
-        .run(&shared, signals, filter(number))
+        .run(&shared, signals, filter())
         .await;
 }

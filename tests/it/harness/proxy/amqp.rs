@@ -5,6 +5,7 @@ mod conversation;
 mod frames;
 pub mod record;
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -30,6 +31,8 @@ pub struct Amqp {
     pub line: Proxy,
     plan: Arc<Mutex<Plan>>,
     recorder: Arc<Recorder>,
+    /// Counts connections, on whichever line.
+    opened: Arc<AtomicU64>,
 }
 
 impl Amqp {
@@ -37,16 +40,19 @@ impl Amqp {
     pub async fn in_front_of(port: u16, recorder: Recorder) -> Self {
         let plan = Arc::<Mutex<Plan>>::default();
         let recorder = Arc::new(recorder);
-        let (each, noting) = (Arc::clone(&plan), Arc::clone(&recorder));
-        let line = Proxy::with_filter(port, move |number| {
-            let (plan, recorder) = (Arc::clone(&each), Arc::clone(&noting));
-            Some(Box::new(Conversation::new(number, plan, recorder)))
-        });
+        let opened = Arc::default();
         Self {
-            line: line.await,
+            line: line(port, &plan, &recorder, &opened).await,
             plan,
             recorder,
+            opened,
         }
+    }
+
+    /// One more line, in front of another member of the cluster: a network of its own, with the same plan
+    /// and in the same record.
+    pub async fn beside(&self, port: u16) -> Proxy {
+        line(port, &self.plan, &self.recorder, &self.opened).await
     }
 
     /// The records so far are written out.
@@ -106,4 +112,19 @@ impl Amqp {
         self.plan.lock().unwrap().closes += 1;
         self.line.poke();
     }
+}
+
+async fn line(
+    port: u16,
+    plan: &Arc<Mutex<Plan>>,
+    recorder: &Arc<Recorder>,
+    opened: &Arc<AtomicU64>,
+) -> Proxy {
+    let (plan, recorder, opened) = (Arc::clone(plan), Arc::clone(recorder), Arc::clone(opened));
+    Proxy::with_filter(port, move || {
+        let number = 1 + opened.fetch_add(1, Ordering::SeqCst);
+        let (plan, recorder) = (Arc::clone(&plan), Arc::clone(&recorder));
+        Some(Box::new(Conversation::new(number, plan, recorder)))
+    })
+    .await
 }

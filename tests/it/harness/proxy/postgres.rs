@@ -111,7 +111,7 @@ impl Postgres {
     pub async fn in_front_of(port: u16) -> Self {
         let plan = Arc::<Mutex<Plan>>::default();
         let each = Arc::clone(&plan);
-        let line = Proxy::with_filter(port, move |_| {
+        let line = Proxy::with_filter(port, move || {
             Some(Box::new(Conversation::new(Arc::clone(&each))))
         });
         Self {
