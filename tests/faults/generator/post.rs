@@ -33,6 +33,15 @@ pub(super) async fn connection(shared: Arc<Shared>, number: usize) {
         let job = shared.jobs.lock().unwrap().pop_front();
         let (mut request, attempt) = match job {
             None => continue,
+            // A daemon that is slow may leave more to be posted than there is time for.
+            Some(Job::New(key, class)) if shared.is_over() => {
+                shared.settle(key, class, false);
+                continue;
+            }
+            Some(Job::Again(request, _)) if shared.is_over() => {
+                shared.settle(request.number, request.class, false);
+                continue;
+            }
             Some(Job::New(key, class)) => {
                 let kseq = shared.next_of(key);
                 shared.totals.lock().unwrap().events += 1;
