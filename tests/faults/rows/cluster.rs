@@ -7,7 +7,7 @@ use tokio::time::{Instant, sleep};
 use super::broker::CONNECTED;
 use crate::harness::daemon::ALL;
 use crate::lab::cluster::TICK;
-use crate::lab::{Lab, Outcome, Run, WITHIN};
+use crate::lab::{Lab, Outcome, Run, Setup, WITHIN};
 use crate::records::FaultKind;
 
 /// For an election, a new connection of daemon and sink, and the arrival of what waited meanwhile, on a
@@ -16,6 +16,14 @@ const ELECTION: Duration = Duration::from_secs(10);
 
 /// The daemon's longest wait between two attempts.
 const RETRY: Duration = Duration::from_secs(10);
+
+/// Three nodes leave less of two processors to everybody else.
+const RATE: f64 = 100.0;
+
+fn set_up(lab: &Lab) -> Setup<'_> {
+    let setup = lab.setup().own_cluster();
+    setup.load(|load| load.rate = RATE)
+}
 
 /// How the daemon stands to the node that leads the queue.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -68,8 +76,8 @@ fn opened(run: &Run) -> u64 {
 
 /// F-16: the node that leads the queue is killed and comes back, and the next one.
 pub async fn leader_killed(lab: Lab) -> Outcome {
-    let mut run = lab.setup().own_cluster().start().await;
-    run.arrived(800).await;
+    let mut run = set_up(&lab).start().await;
+    run.arrived(400).await;
     for cycle in 0..lab.times(2, 20) {
         let daemon = Daemon::in_turn(cycle);
         run.fault(FaultKind::Broker, "kill -9 of the leader", async |run| {
@@ -99,8 +107,8 @@ pub async fn leader_killed(lab: Lab) -> Outcome {
 /// F-16: the node that leads the queue is cut off from the other two, which elect another leader. It stops
 /// by itself when it notices; until then it takes what a daemon publishes there, and confirms nothing.
 pub async fn leader_cut_off(lab: Lab) -> Outcome {
-    let mut run = lab.setup().own_cluster().start().await;
-    run.arrived(800).await;
+    let mut run = set_up(&lab).start().await;
+    run.arrived(400).await;
     for cycle in 0..lab.times(2, 10) {
         let daemon = Daemon::in_turn(cycle);
         run.fault(FaultKind::Broker, "the leader is cut off", async |run| {
@@ -125,8 +133,8 @@ pub async fn leader_cut_off(lab: Lab) -> Outcome {
 
 /// F-16: two of three nodes are killed. The third one takes nothing on its own; everything waits in the log.
 pub async fn majority_killed(lab: Lab) -> Outcome {
-    let mut run = lab.setup().own_cluster().start().await;
-    run.arrived(800).await;
+    let mut run = set_up(&lab).start().await;
+    run.arrived(400).await;
     for _ in 0..lab.times(1, 5) {
         run.fault(FaultKind::Broker, "kill -9 of two nodes", async |run| {
             let leader = run.leader(ALL, 0).await;
@@ -138,7 +146,7 @@ pub async fn majority_killed(lab: Lab) -> Outcome {
             // What was on its way has come.
             sleep(Duration::from_secs(1)).await;
             let before = run.sink().seen();
-            run.more(1000).await;
+            run.more(500).await;
             let arrived = run.sink().seen() - before;
             run.expect(
                 &format!("nothing arrives from a minority, not {arrived}"),
@@ -146,7 +154,7 @@ pub async fn majority_killed(lab: Lab) -> Outcome {
             );
             run.broker().node(other).server.restart().await;
             let since = Instant::now();
-            run.sink().wait_for(before + 1000, WITHIN).await;
+            run.sink().wait_for(before + 500, WITHIN).await;
             arrives_again(run, since, "a majority again", RETRY + ELECTION).await;
             run.broker().node(leader).server.restart().await;
             run.leader(ALL, leader).await;
