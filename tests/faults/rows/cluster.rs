@@ -122,6 +122,8 @@ pub async fn leader_cut_off(lab: Lab) -> Outcome {
             // Whoever is connected to it has to wait until it stops.
             arrives_again(run, since, what, TICK * 5 / 4 + ELECTION).await;
             drop(lost);
+            // It mostly comes back by itself; once it had not after 90 s, and that would test the broker.
+            run.broker().node(leader).server.restart().await;
             run.leader(ALL, (leader + 1) % 3).await;
         })
         .await;
