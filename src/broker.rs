@@ -6,7 +6,8 @@
 
 use std::collections::HashSet;
 use std::future::poll_fn;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::Poll;
 use std::time::Duration;
 
@@ -121,6 +122,8 @@ pub struct Session {
     exchange: ShortString,
     confirm_deadline: Duration,
     address: String,
+    rejected: OnceLock<Instant>,
+    confirmed: AtomicBool,
 }
 
 impl Session {
@@ -162,7 +165,23 @@ impl Session {
             exchange: settings.topology.exchange.as_str().into(),
             confirm_deadline: settings.confirm_deadline,
             address,
+            rejected: OnceLock::new(),
+            confirmed: AtomicBool::new(false),
         })
+    }
+
+    /// When the first message of this session was answered with a negative confirm.
+    ///
+    /// Besides a full queue this can be the channel's own state: RabbitMQ 3.10 goes on rejecting what is
+    /// published to a quorum queue on a channel that was opened before the queue had its next leader, and takes
+    /// the same on a fresh one.
+    pub fn rejected_since(&self) -> Option<Instant> {
+        self.rejected.get().copied()
+    }
+
+    /// Whether a message of this session was answered with a positive confirm.
+    pub fn has_confirmed(&self) -> bool {
+        self.confirmed.load(Ordering::Relaxed)
     }
 
     /// Host and port of the broker.
@@ -186,8 +205,9 @@ impl Session {
 
     /// Publishes a batch and says what became of each message, in order.
     ///
-    /// The confirm deadline is the longest silence, not the longest batch: on a slow line a batch that
-    /// makes progress would otherwise be given up and sent again for ever. Nor does it run while the
+    /// The confirm deadline is the longest time without a message written or a positive confirm, not the
+    /// longest batch: on a slow line a batch that makes progress would otherwise be given up and sent again
+    /// for ever. (A broker without a leader trickles negative confirms for minutes.) Nor does it run while the
     /// broker blocks the connection: a timeout does not withdraw what was sent, and sending it again
     /// would pile up copies.
     ///
@@ -244,7 +264,7 @@ impl Session {
             });
         }
         failpoints::crash_soon("relay.published");
-        // Each message written and each confirm is progress.
+        // Each message written and each positive confirm is progress.
         let progress = || answers.fetch_add(1, Ordering::Relaxed);
         let mut confirms = Vec::with_capacity(batch.len());
         for publish in sent {
@@ -256,7 +276,9 @@ impl Session {
             let confirm = confirm.map_err(|error| self.explain(error))?;
             confirms.push(async move {
                 let confirm = confirm.await;
-                progress();
+                if !matches!(confirm, Ok(Confirmation::Nack(_))) {
+                    progress();
+                }
                 confirm
             });
         }
@@ -281,12 +303,14 @@ impl Session {
         for (index, confirmation) in confirmations.into_iter().enumerate() {
             match confirmation {
                 Confirmation::Ack(message) => {
+                    self.confirmed.store(true, Ordering::Relaxed);
                     if let Some(message) = message {
                         note(message);
                     }
                 }
                 Confirmation::Nack(message) => {
                     nacked[index] = true;
+                    self.rejected.get_or_init(Instant::now);
                     if let Some(message) = message {
                         note(message);
                     }

@@ -66,6 +66,10 @@ pub struct Settings {
 const POLL: Duration = Duration::from_millis(200);
 /// How often dead letters that a person asked for again are looked for.
 const RETRY_POLL: Duration = Duration::from_secs(1);
+/// How long a session is kept on which messages are rejected, see [`Session::rejected_since`].
+const REJECTED_FOR: Duration = Duration::from_secs(15);
+/// The same, where nothing else was ever taken on it, as after the leader of a queue was lost.
+const NOTHING_BUT_REJECTED_FOR: Duration = Duration::from_secs(1);
 /// How often a standing-by relay tries to get the reader.
 const STANDBY: Duration = Duration::from_secs(1);
 
@@ -221,6 +225,16 @@ impl Relay {
             if session.is_blocked() && !failpoints::mutant("mutant.M11") {
                 self.wait_while_blocked(&session, shutdown).await?;
                 continue;
+            }
+            let patience = match session.has_confirmed() {
+                true => REJECTED_FOR,
+                false => NOTHING_BUT_REJECTED_FOR,
+            };
+            let rejected = session.rejected_since();
+            if rejected.is_some_and(|since| patience <= since.elapsed()) {
+                tracing::info!("RabbitMQ goes on rejecting messages; trying a fresh session");
+                session.close().await;
+                session = self.open_session().await?;
             }
             if retries_at <= Instant::now() {
                 retries_at = Instant::now() + RETRY_POLL;

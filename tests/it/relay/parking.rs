@@ -150,6 +150,12 @@ async fn what_a_full_queue_rejects_waits_until_there_is_room() {
         assert_eq!(daemon.metric(&parked).await, Some(0.0), "{reason}");
     }
     assert!(dead_letters(&config).is_empty());
+    // It may be the session's fault: another one is tried.
+    let sessions = "hookwell_broker_connects_total{result=\"ok\"}";
+    eventually("a fresh session", WITHIN, async || {
+        (daemon.metric(sessions).await == Some(2.0)).then_some(())
+    })
+    .await;
     let sink = Sink::open(&broker.url, &[ALL]).await;
     sink.wait_for(posted as usize, WITHIN).await;
     ledger_is(&daemon, posted as usize, 0).await;
