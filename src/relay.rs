@@ -209,7 +209,7 @@ impl Relay {
         let mut lanes = self.held_lanes().await?;
         let mut retries_at = Instant::now();
         // What is left of a window that RabbitMQ did not take whole, and what was read behind it.
-        let mut unsettled = None;
+        let mut unsettled: Option<Window> = None;
         let mut ahead = Vec::new();
         // Whether the store may hold what the feed does not.
         let mut look = true;
@@ -240,8 +240,12 @@ impl Relay {
                 retries_at = Instant::now() + RETRY_POLL;
                 session = self.take_retries(reader, session, shutdown).await?;
             }
-            self.try_held(reader, &mut session, &mut lanes, shutdown)
+            let released = self
+                .try_held(reader, &mut session, &mut lanes, shutdown)
                 .await?;
+            if let Some(window) = &mut unsettled {
+                released.iter().for_each(|tenant| window.release(tenant));
+            }
             let mut window = match unsettled.take() {
                 Some(window) => window,
                 None => {

@@ -24,22 +24,23 @@ impl Relay {
         ))
     }
 
-    /// Publishes the oldest events of those held tenants whose time has come, as one batch.
+    /// Publishes the oldest events of those held tenants whose time has come, as one batch; returns those that
+    /// are held no more.
     pub(super) async fn try_held(
         &self,
         reader: &mut dyn Reader,
         session: &mut Session,
         lanes: &mut Lanes,
         shutdown: &CancellationToken,
-    ) -> Result<(), Ended> {
+    ) -> Result<Vec<String>, Ended> {
         let tried = self.read_held(reader, lanes).await?;
         if tried.is_empty() {
-            return Ok(());
+            return Ok(Vec::new());
         }
         let events = || tried.iter().flat_map(|(_, events)| events);
         let batch: Vec<_> = events().map(message).collect();
         let Some(published) = self.publish(session, &batch, shutdown).await else {
-            return Ok(());
+            return Ok(Vec::new());
         };
         let now = Instant::now();
         let mut settled = Vec::new();
@@ -66,20 +67,20 @@ impl Relay {
         }
         settled.retain(|one| !one.published.is_empty() || !one.parked.is_empty());
         if settled.is_empty() {
-            return Ok(());
+            return Ok(Vec::new());
         }
         let released = reader.settle_held(&settled, (self.clock)()).await?;
         for one in &settled {
             self.tell_parked(&one.parked);
         }
-        for tenant in released {
-            lanes.release(&tenant);
+        for tenant in &released {
+            lanes.release(tenant);
             tracing::info!(
                 tenant,
                 "RabbitMQ takes everything of a tenant that was held"
             );
         }
-        Ok(())
+        Ok(released)
     }
 
     /// What is to be tried now: at most a window of events.

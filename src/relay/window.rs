@@ -162,6 +162,15 @@ impl Window {
         true
     }
 
+    /// A tenant is held no more: what waits with it here, behind events that are still open, goes on.
+    pub(super) fn release(&mut self, tenant: &str) {
+        for (recorded, state) in self.events.iter().zip(&mut self.states) {
+            if matches!(state, State::Settled(Fate::Held { .. })) && lane(recorded) == tenant {
+                *state = State::Open { returns: 0 };
+            }
+        }
+    }
+
     /// The broker closed the channel because of something in this round.
     pub(super) fn note_refusal(&mut self, round: &[usize], detail: &str) {
         detail.clone_into(&mut self.problem);

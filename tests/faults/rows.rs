@@ -161,7 +161,7 @@ pub const ROWS: &[Row] = &[
     row!("F-07-check", "the same where hookwell only checks", BOTH, &[], first: false, topology::exchange_deleted_where_it_only_checks),
     row!("F-08", "disk alarm of the broker", BOTH, &[], first: false, broker::disk_alarm),
     row!("F-09", "confirms not asked for: must lose", BOTH, &[Ability::Failpoints], first: false, broker::without_confirms),
-    row!("F-10", "a full queue that rejects", BOTH, &[], first: false, topology::full_queue),
+    row!("F-10", "a full queue that rejects", BOTH, &[], first: true, topology::full_queue),
     row!("F-10-drop", "arguments that let RabbitMQ drop messages", SQLITE, &[], first: false, topology::dropping_queue),
     row!("F-16", "kill -9 of the node that leads the queue", BOTH, &[], first: false, cluster::leader_killed),
     row!("F-16-partition", "the leader cut off from the other two nodes", BOTH, LOST, first: false, cluster::leader_cut_off),

@@ -419,3 +419,18 @@ fn the_settled_prefix_leaves_the_window_and_the_rest_goes_on() {
     assert_eq!(window.settle(), settled(Some(14), 3, vec![]));
     assert_eq!((window.unsettled(), window.last()), (0, None));
 }
+
+#[test]
+fn what_waits_in_the_window_with_a_tenant_that_is_released_goes_on_in_order() {
+    let (mut lanes, now) = (lanes(), Instant::now());
+    lanes.got_through(["c"].into_iter());
+    assert!(lanes.hold(&BTreeSet::from(["a".to_owned()]), now));
+    let mut window = window_of(&["b", "a", "b", "a"], &lanes);
+    assert!(!window.note(&[0, 2], vec![Nacked; 2], &mut lanes, now));
+    assert_eq!(window.settle(), None);
+    lanes.release("a");
+    window.release("a");
+    assert_eq!(window.round(), [0, 1, 2, 3]);
+    assert!(window.note(&[0, 1, 2, 3], vec![Confirmed; 4], &mut lanes, now));
+    assert_eq!(window.settle(), settled(Some(14), 4, vec![]));
+}
