@@ -2,8 +2,8 @@
 //! the writer's transaction.
 //!
 //! Every statement crosses to SQLite's thread and back, so a batch is few statements of many rows. Their
-//! number of rows is a power of two, filled up with rows that do nothing, so that few different
-//! statements are ever prepared.
+//! number of rows is one of a few, filled up with rows that do nothing, so that few different statements
+//! are ever prepared.
 
 use sqlx::sqlite::SqliteConnection;
 use sqlx::{QueryBuilder, Row, Sqlite};
@@ -16,11 +16,16 @@ use crate::event::{Event, EventKey, Position};
 /// Rows of one statement at most; with 12 columns far from SQLite's limit of 32,766 variables.
 const ROWS: usize = 512;
 
+/// Statements have powers of two of rows up to this, and multiples of it beyond.
+const STEP: usize = 32;
+
 /// Splits a batch into runs, each with the number of rows that its statement has.
 fn runs<T>(batch: &[T]) -> impl Iterator<Item = (&[T], usize)> {
-    batch
-        .chunks(ROWS)
-        .map(|run| (run, run.len().next_power_of_two()))
+    let rows = |count: usize| match count {
+        ..STEP => count.next_power_of_two(),
+        _ => count.next_multiple_of(STEP),
+    };
+    batch.chunks(ROWS).map(move |run| (run, rows(run.len())))
 }
 
 /// A key with its app, as it is asked for.
