@@ -17,6 +17,9 @@ const POISONED: u64 = 42;
 /// The queue of that tenant, and of nobody else.
 const OWN: &str = "hookwell.poisoned";
 
+/// A queue that is not there.
+const NOBODYS: &str = "hookwell.nobodys";
+
 fn tenant(number: u64) -> String {
     format!("Tenant{number:014}")
 }
@@ -68,12 +71,16 @@ pub async fn nacked(lab: Lab) -> Outcome {
     });
     let mut run = setup.start().await;
     calm(&run).await;
+    let rabbit = run.broker().rabbit.clone();
+    let full = r#"{"max-length":0,"overflow":"reject-publish"}"#;
+    // Setting a policy keeps a processor busy for a second: it does so in calm times, too.
+    rabbit.policy(NOBODYS, full).await;
+    run.more(1000).await;
+    rabbit.no_policy(NOBODYS).await;
     run.fault(
         FaultKind::Topology,
         "the queue of one tenant is full",
         async |run| {
-            let rabbit = run.broker().rabbit.clone();
-            let full = r#"{"max-length":0,"overflow":"reject-publish"}"#;
             rabbit.policy(OWN, full).await;
             sleep(Duration::from_secs(lab.times(6, 60) as u64)).await;
             rabbit.no_policy(OWN).await;
