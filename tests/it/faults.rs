@@ -231,7 +231,8 @@ async fn an_exchange_that_is_deleted_under_load_is_made_again() {
     }
     load.more(50, WITHIN).await;
     let accepted = load.finish().await;
-    // What is sent while the exchange has no binding yet goes to the alternate exchange, as it should.
+    // What RabbitMQ routes in the very moment of a deletion can meet the exchange without its bindings, and
+    // goes to the alternate exchange. A session that published before it had bound would send windows there.
     let unrouted = Sink::open(&broker.url, &["hookwell.unrouted"]).await;
     let lost_connections = value(&daemon, CONNECTS).await as usize - 1;
     becomes(&daemon, "hookwell_ledger_events{state=\"pending\"}", 0.0).await;
@@ -239,10 +240,10 @@ async fn an_exchange_that_is_deleted_under_load_is_made_again() {
         (accepted.count() <= sink.distinct() + unrouted.distinct()).then_some(())
     })
     .await;
-    assert_eq!(
-        unrouted.distinct(),
-        0,
-        "the session declares before it publishes"
+    let strays = unrouted.distinct();
+    assert!(
+        strays < 10,
+        "{strays}: the session binds before it publishes"
     );
     judge(&daemon, &sink, &accepted, WINDOW * lost_connections).await;
 }
