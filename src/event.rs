@@ -10,6 +10,8 @@ use sha2::{Digest, Sha256};
 
 pub mod catalogue;
 pub mod identify;
+#[cfg(test)]
+pub(crate) mod recorded;
 pub mod samples;
 
 /// The type under which a body is stored that nothing could be read from.

@@ -121,24 +121,10 @@ impl Feed {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::event::{BodyHash, Event, EventKey, Micros, Origin, Tenant};
+    use crate::event::recorded;
 
     fn recorded(position: i64) -> Recorded {
-        Recorded {
-            position: Position(position),
-            event: Event {
-                key: EventKey::from_stored(format!("event-{position}")),
-                app_id: "app".to_owned(),
-                event_type: "ContactCreate".to_owned(),
-                tenant: Tenant::default(),
-                entity_id: None,
-                origin: Origin::Webhook,
-                signature: None,
-                received_at: Micros(0),
-                body_hash: BodyHash::of(b""),
-                body: bytes::Bytes::from_static(b"0123456789"),
-            },
-        }
+        recorded::recorded(position, "")
     }
 
     fn feed(positions: impl IntoIterator<Item = i64>) -> Feed {

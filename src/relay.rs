@@ -26,8 +26,6 @@ mod lanes;
 mod message;
 mod publish;
 mod retries;
-#[cfg(test)]
-mod samples;
 mod window;
 
 use window::Window;
@@ -172,6 +170,13 @@ impl Relay {
         opened
     }
 
+    /// A fresh session in place of one that is of no use any more, as after a refusal: that closes the channel.
+    async fn replace_session(&self, session: &mut Session) -> Result<(), broker::Error> {
+        session.close().await;
+        *session = self.open_session().await?;
+        Ok(())
+    }
+
     /// Waits for the reader: another daemon may hold it.
     async fn stand_by(
         &self,
@@ -233,12 +238,11 @@ impl Relay {
             let rejected = session.rejected_since();
             if rejected.is_some_and(|since| patience <= since.elapsed()) {
                 tracing::info!("RabbitMQ goes on rejecting messages; trying a fresh session");
-                session.close().await;
-                session = self.open_session().await?;
+                self.replace_session(&mut session).await?;
             }
             if retries_at <= Instant::now() {
                 retries_at = Instant::now() + RETRY_POLL;
-                session = self.take_retries(reader, session, shutdown).await?;
+                self.take_retries(reader, &mut session, shutdown).await?;
             }
             let released = self
                 .try_held(reader, &mut session, &mut lanes, shutdown)

@@ -57,8 +57,7 @@ impl Relay {
             Err(broker::Error::Refused { code, text }) => {
                 self.count_unknown(batch.len());
                 settled.extend(lanes.note_refusal(&tried, &format!("{code} {text}"), now));
-                session.close().await;
-                *session = self.open_session().await?;
+                self.replace_session(session).await?;
             }
             Err(error) => {
                 self.count_unknown(batch.len());

@@ -102,14 +102,9 @@ impl Relay {
                 Err(broker::Error::Refused { code, text }) => {
                     self.count_unknown(round.len());
                     window.note_refusal(&round, &format!("{code} {text}"));
-                    // The refusal closed the channel, so the session is of no use any more.
-                    session.close().await;
-                    match self.open_session().await {
-                        Ok(opened) => *session = opened,
-                        Err(error) => {
-                            window.broken = Some(error);
-                            return;
-                        }
+                    if let Err(error) = self.replace_session(session).await {
+                        window.broken = Some(error);
+                        return;
                     }
                     continue;
                 }

@@ -11,9 +11,9 @@ impl Relay {
     pub(super) async fn take_retries(
         &self,
         reader: &mut dyn Reader,
-        mut session: Session,
+        session: &mut Session,
         shutdown: &CancellationToken,
-    ) -> Result<Session, Ended> {
+    ) -> Result<(), Ended> {
         const AT_ONCE: i64 = 50;
         for recorded in reader.retries(AT_ONCE).await? {
             let parked = |reason, detail| Parked {
@@ -22,8 +22,8 @@ impl Relay {
                 detail,
             };
             let batch = [message(&recorded)];
-            let Some(published) = self.publish(&session, &batch, shutdown).await else {
-                return Ok(session);
+            let Some(published) = self.publish(session, &batch, shutdown).await else {
+                return Ok(());
             };
             let verdict = match published {
                 Ok(outcomes) => match outcomes.into_iter().next() {
@@ -32,8 +32,7 @@ impl Relay {
                     Some(Outcome::Nacked) | None => continue,
                 },
                 Err(broker::Error::Refused { code, text }) => {
-                    session.close().await;
-                    session = self.open_session().await?;
+                    self.replace_session(session).await?;
                     Some(parked(REFUSED, format!("{code} {text}")))
                 }
                 Err(error) => return Err(error.into()),
@@ -55,6 +54,6 @@ impl Relay {
                 .settle_retry(recorded.position, verdict.as_ref(), (self.clock)())
                 .await?;
         }
-        Ok(session)
+        Ok(())
     }
 }

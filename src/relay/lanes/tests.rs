@@ -1,7 +1,7 @@
 //! Who is held, when, and what becomes of the events that wait.
 #![allow(clippy::unwrap_used)]
 use super::*;
-use crate::relay::samples::recorded;
+use crate::event::recorded::recorded;
 use Outcome::{Confirmed, Nacked};
 
 const ATTEMPTS: u32 = 3;

@@ -1,7 +1,7 @@
 //! Every mixture of outcomes, and what may be told to the store then.
 #![allow(clippy::unwrap_used)]
 use super::*;
-use crate::relay::samples::recorded;
+use crate::event::recorded::recorded;
 use Outcome::{Confirmed, Nacked};
 use std::time::Duration;
 

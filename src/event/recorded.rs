@@ -1,9 +1,9 @@
-//! Events for the unit tests of this folder.
+//! Events for unit tests.
 
 use crate::event::{BodyHash, Event, EventKey, Micros, Origin, Position, Recorded, Tenant};
 
-/// The event of a tenant at a place; of nobody for an empty name.
-pub(super) fn recorded(position: i64, tenant: &str) -> Recorded {
+/// The event of a tenant at a place; of nobody for an empty name. Its body has ten bytes.
+pub(crate) fn recorded(position: i64, tenant: &str) -> Recorded {
     Recorded {
         position: Position(position),
         event: Event {
@@ -18,8 +18,8 @@ pub(super) fn recorded(position: i64, tenant: &str) -> Recorded {
             origin: Origin::Webhook,
             signature: None,
             received_at: Micros(0),
-            body_hash: BodyHash::of(b""),
-            body: bytes::Bytes::new(),
+            body_hash: BodyHash::of(b"0123456789"),
+            body: bytes::Bytes::from_static(b"0123456789"),
         },
     }
 }
