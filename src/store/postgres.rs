@@ -15,22 +15,22 @@ use tokio::time::timeout;
 
 use super::schema;
 use super::{
-    Appended, Cutoff, DeadLetter, Error, EventFilter, HeldTenant, Ledger, Parked, Pruned,
-    QuarantineBounds, Quarantined, RELAY, Reader, Refused, Selection, Settled, SettledHeld, Store,
-    Sweep,
+    Appended, Cutoff, DeadLetter, Error, EventFilter, HeldTenant, Ledger, Pruned, QuarantineBounds,
+    Quarantined, RELAY, Reader, Refused, Selection, Store, Sweep,
 };
-use crate::event::{Event, EventKey, Micros, Position, Recorded};
+use crate::event::{Event, Position, Recorded};
 use crate::failpoints;
+
+use reader::PostgresReader;
+
+mod append;
+mod reader;
 
 mod statements {
     use super::super::sql::{event_columns, held_statements, shared_statements};
     shared_statements!(sqlx::PgConnection, sqlx::postgres::PgRow);
     held_statements!(sqlx::Postgres, sqlx::PgConnection, sqlx::postgres::PgRow);
 }
-
-/// The class of hookwell's advisory locks ("hkwl"); the second half says which reader.
-const LOCK_CLASS: i32 = 0x686b_776c;
-const RELAY_LOCK: i32 = 1;
 
 /// The log on Postgres.
 pub struct PostgresStore {
@@ -152,68 +152,6 @@ impl PostgresStore {
     }
 }
 
-impl PostgresStore {
-    /// The defect M5: connections of a pool, some in a transaction, in a future that may be dropped.
-    async fn append_through_pool(&self, batch: &[Event]) -> Result<Vec<Appended>, Error> {
-        if batch.iter().any(|event| event.received_at.0 % 2 == 0) {
-            return call_append(&mut *self.pool.acquire().await?, batch).await;
-        }
-        let mut transaction = self.pool.begin().await?;
-        let appended = call_append(&mut transaction, batch).await?;
-        transaction.commit().await?;
-        Ok(appended)
-    }
-}
-
-async fn call_append(
-    connection: &mut PgConnection,
-    batch: &[Event],
-) -> Result<Vec<Appended>, Error> {
-    let column = |of: fn(&Event) -> &str| batch.iter().map(of).collect::<Vec<&str>>();
-    let maybe =
-        |of: fn(&Event) -> Option<&str>| batch.iter().map(of).collect::<Vec<Option<&str>>>();
-    let rows = sqlx::query(
-        "select ord, outcome, log_position, final_key from append_events($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
-    )
-    .bind(column(|event| event.key.as_str()))
-    .bind(column(|event| &event.app_id))
-    .bind(column(|event| &event.event_type))
-    .bind(maybe(|event| event.tenant.company_id.as_deref()))
-    .bind(maybe(|event| event.tenant.location_id.as_deref()))
-    .bind(maybe(|event| event.entity_id.as_deref()))
-    .bind(column(|event| event.origin.as_str()))
-    .bind(maybe(|event| event.signature.as_deref()))
-    .bind(batch.iter().map(|event| event.received_at.0).collect::<Vec<i64>>())
-    .bind(batch.iter().map(|event| event.body_hash.0.as_slice()).collect::<Vec<&[u8]>>())
-    .bind(batch.iter().map(|event| event.body.as_ref()).collect::<Vec<&[u8]>>())
-    .fetch_all(connection)
-    .await?;
-    if let [only] = rows.as_slice()
-        && only.try_get::<i64, _>("ord")? == 0
-    {
-        // All of it is new; this is the position before the first one.
-        let head: i64 = only.try_get("log_position")?;
-        let places = (1..).map(|n| Appended::New(Position(head + n)));
-        return Ok(places.take(batch.len()).collect());
-    }
-    if rows.len() != batch.len() {
-        return Err(Error::Corrupt("the answer of append_events"));
-    }
-    rows.iter()
-        .map(|row| {
-            let position = || row.try_get("log_position").map(Position);
-            Ok(match row.try_get::<&str, _>("outcome")? {
-                "new" => Appended::New(position()?),
-                "altered" => Appended::Altered(
-                    position()?,
-                    EventKey::from_stored(row.try_get("final_key")?),
-                ),
-                _ => Appended::Duplicate,
-            })
-        })
-        .collect()
-}
-
 /// Runs statements on a connection of the pool, within the deadline. A connection whose answer did not
 /// come is thrown away, not given back.
 macro_rules! pooled {
@@ -237,7 +175,7 @@ macro_rules! pooled {
 impl Store for PostgresStore {
     async fn append(&self, batch: &[Event]) -> Result<Vec<Appended>, Error> {
         if failpoints::mutant("mutant.M5") {
-            return self.append_through_pool(batch).await;
+            return append::through_pool(&self.pool, batch).await;
         }
         let mut slot = self.appender.lock().await;
         let mut connection = match slot.take() {
@@ -245,7 +183,7 @@ impl Store for PostgresStore {
             None => self.connect().await?,
         };
         // Only a connection that answered goes back into its slot.
-        let appended = timeout(self.deadline, call_append(&mut connection, batch))
+        let appended = timeout(self.deadline, append::append(&mut connection, batch))
             .await
             .map_err(|_| Error::Deadline(self.deadline))??;
         *slot = Some(connection);
@@ -253,25 +191,8 @@ impl Store for PostgresStore {
     }
 
     async fn relay_reader(&self) -> Result<Option<Box<dyn Reader>>, Error> {
-        let mut connection = self.connect().await?;
-        let asked = async {
-            let held: bool = sqlx::query_scalar("select pg_try_advisory_lock($1, $2)")
-                .bind(LOCK_CLASS)
-                .bind(RELAY_LOCK)
-                .fetch_one(&mut connection)
-                .await?;
-            Ok(held)
-        };
-        // A server that fell silent must not hold up the relay for ever.
-        if !PostgresReader::bounded(self.deadline, asked).await? {
-            let closed = async { Ok(connection.close().await?) };
-            PostgresReader::bounded(self.deadline, closed).await?;
-            return Ok(None);
-        }
-        Ok(Some(Box::new(PostgresReader {
-            connection,
-            deadline: self.deadline,
-        })))
+        let reader = PostgresReader::lock(self.connect().await?, self.deadline).await?;
+        Ok(reader.map(|reader| Box::new(reader) as Box<dyn Reader>))
     }
 
     async fn ledger(&self) -> Result<Ledger, Error> {
@@ -362,107 +283,6 @@ impl Store for PostgresStore {
         drop(self.appender.lock().await.take());
         // A server that hangs is not waited for.
         let _ = timeout(self.deadline, self.pool.close()).await;
-    }
-}
-
-/// The relay's reader; the connection holds the advisory lock.
-struct PostgresReader {
-    connection: PgConnection,
-    deadline: Duration,
-}
-
-impl PostgresReader {
-    /// Bounds a statement. After a deadline the reader must be dropped, and with it connection and lock.
-    async fn bounded<T>(
-        deadline: Duration,
-        work: impl Future<Output = Result<T, Error>> + Send,
-    ) -> Result<T, Error> {
-        timeout(deadline, work)
-            .await
-            .map_err(|_| Error::Deadline(deadline))?
-    }
-}
-
-#[async_trait]
-impl Reader for PostgresReader {
-    async fn position(&mut self) -> Result<Position, Error> {
-        Self::bounded(
-            self.deadline,
-            statements::relay_position(&mut self.connection),
-        )
-        .await
-    }
-
-    async fn read(
-        &mut self,
-        after: Position,
-        limit: i64,
-        max_bytes: i64,
-    ) -> Result<Vec<Recorded>, Error> {
-        let work = statements::read(&mut self.connection, after, limit, max_bytes);
-        Self::bounded(self.deadline, work).await
-    }
-
-    async fn settle(&mut self, settled: &Settled, now: Micros) -> Result<(), Error> {
-        let work = async {
-            let connection = &mut self.connection;
-            if settled.rows() == 0 {
-                return statements::move_cursor(connection, settled.upto, settled.published).await;
-            }
-            let mut transaction = connection.begin().await?;
-            statements::settle(&mut transaction, settled, now).await?;
-            Ok(transaction.commit().await?)
-        };
-        Self::bounded(self.deadline, work).await
-    }
-
-    async fn held(
-        &mut self,
-        tenant: &str,
-        limit: i64,
-        max_bytes: i64,
-    ) -> Result<Vec<Recorded>, Error> {
-        let work = statements::held(&mut self.connection, tenant, limit, max_bytes);
-        Self::bounded(self.deadline, work).await
-    }
-
-    async fn settle_held(
-        &mut self,
-        settled: &[SettledHeld],
-        now: Micros,
-    ) -> Result<Vec<String>, Error> {
-        let work = async {
-            let mut transaction = self.connection.begin().await?;
-            let released = statements::settle_held(&mut transaction, settled, now).await?;
-            transaction.commit().await?;
-            Ok(released)
-        };
-        Self::bounded(self.deadline, work).await
-    }
-
-    async fn retries(&mut self, limit: i64) -> Result<Vec<Recorded>, Error> {
-        Self::bounded(
-            self.deadline,
-            statements::retries(&mut self.connection, limit),
-        )
-        .await
-    }
-
-    async fn settle_retry(
-        &mut self,
-        position: Position,
-        parked: Option<&Parked>,
-        now: Micros,
-    ) -> Result<(), Error> {
-        let work = async {
-            let mut transaction = self.connection.begin().await?;
-            match parked {
-                Some(entry) => statements::park(&mut transaction, entry, now).await?,
-                None => statements::drop_dead_letter(&mut transaction, position).await?,
-            }
-            Ok(transaction.commit().await?)
-        };
-        Self::bounded(self.deadline, work).await
     }
 }
 

@@ -23,19 +23,21 @@ use tokio::time::sleep;
 
 use super::schema;
 use super::{
-    Appended, Cutoff, DeadLetter, Error, EventFilter, HeldTenant, Ledger, Parked, Pruned,
-    QuarantineBounds, Quarantined, Reader, Refused, Selection, Settled, SettledHeld, Store, Sweep,
+    Appended, Cutoff, DeadLetter, Error, EventFilter, HeldTenant, Ledger, Pruned, QuarantineBounds,
+    Quarantined, Reader, Refused, Selection, Store, Sweep,
 };
-use crate::event::{Event, Micros, Position, Recorded};
+use crate::event::{Event, Position, Recorded};
 use crate::failpoints;
 use crate::telemetry::Chain;
 
 use checkpoint::Written;
+use reader::SqliteReader;
 use writer::{Writer, on};
 
 mod append;
 mod checkpoint;
 mod keys;
+mod reader;
 mod writer;
 
 mod statements {
@@ -232,16 +234,16 @@ impl Store for SqliteStore {
                 self.path.display()
             )));
         }
-        // Given back after a success alone: else it is not known what is in the log.
-        let young = writer.keys.take();
         let done = on!(writer, Now, connection => async {
             let mut transaction = connection.begin_with("begin immediate").await?;
-            let done = append::append(&mut transaction, young, batch).await?;
+            let done = append::append(&mut transaction, &mut writer.keys, batch).await?;
             failpoints::crash("append.inside");
             transaction.commit().await?;
             Ok::<_, Error>(done)
         })?;
-        writer.keys = Some(done.young);
+        if let Some(keys) = &mut writer.keys {
+            keys.committed(done.young, done.head);
+        }
         self.written.batch(batch);
         Ok(done.appended)
     }
@@ -366,88 +368,6 @@ impl Store for SqliteStore {
         if let Err(error) = done {
             tracing::debug!(%error, "the write-ahead log stays beside the database");
         }
-    }
-}
-
-struct SqliteReader {
-    writer: Arc<Mutex<Writer>>,
-    written: Arc<Written>,
-    readers: SqlitePool,
-}
-
-#[async_trait]
-impl Reader for SqliteReader {
-    async fn position(&mut self) -> Result<Position, Error> {
-        statements::relay_position(&mut *self.readers.acquire().await?).await
-    }
-
-    async fn read(
-        &mut self,
-        after: Position,
-        limit: i64,
-        max_bytes: i64,
-    ) -> Result<Vec<Recorded>, Error> {
-        let mut connection = self.readers.acquire().await?;
-        statements::read(&mut connection, after, limit, max_bytes).await
-    }
-
-    async fn settle(&mut self, settled: &Settled, now: Micros) -> Result<(), Error> {
-        let mut writer = self.writer.lock().await;
-        self.written.pages(1 + settled.rows());
-        on!(writer, Later, connection => async {
-            if settled.rows() == 0 {
-                return statements::move_cursor(connection, settled.upto, settled.published).await;
-            }
-            let mut transaction = connection.begin_with("begin immediate").await?;
-            statements::settle(&mut transaction, settled, now).await?;
-            Ok(transaction.commit().await?)
-        })
-    }
-
-    async fn held(
-        &mut self,
-        tenant: &str,
-        limit: i64,
-        max_bytes: i64,
-    ) -> Result<Vec<Recorded>, Error> {
-        let mut connection = self.readers.acquire().await?;
-        statements::held(&mut connection, tenant, limit, max_bytes).await
-    }
-
-    async fn settle_held(
-        &mut self,
-        settled: &[SettledHeld],
-        now: Micros,
-    ) -> Result<Vec<String>, Error> {
-        let mut writer = self.writer.lock().await;
-        self.written.pages(settled.len() as u64);
-        on!(writer, Later, connection => async {
-            let mut transaction = connection.begin_with("begin immediate").await?;
-            let released = statements::settle_held(&mut transaction, settled, now).await?;
-            transaction.commit().await?;
-            Ok(released)
-        })
-    }
-
-    async fn retries(&mut self, limit: i64) -> Result<Vec<Recorded>, Error> {
-        statements::retries(&mut *self.readers.acquire().await?, limit).await
-    }
-
-    async fn settle_retry(
-        &mut self,
-        position: Position,
-        parked: Option<&Parked>,
-        now: Micros,
-    ) -> Result<(), Error> {
-        let mut writer = self.writer.lock().await;
-        on!(writer, Later, connection => async {
-            let mut transaction = connection.begin_with("begin immediate").await?;
-            match parked {
-                Some(entry) => statements::park(&mut transaction, entry, now).await?,
-                None => statements::drop_dead_letter(&mut transaction, position).await?,
-            }
-            Ok(transaction.commit().await?)
-        })
     }
 }
 

@@ -10,7 +10,7 @@ use sqlx::{QueryBuilder, Row, Sqlite};
 
 use super::super::sql::event_columns;
 use super::super::{Appended, Error};
-use super::keys::{self, Kept, YoungKeys};
+use super::keys::{self, YoungKeys};
 use crate::event::{Event, EventKey, Position};
 
 /// Rows of one statement at most; with 12 columns far from SQLite's limit of 32,766 variables.
@@ -69,27 +69,30 @@ async fn known_hashes(
 pub(super) type Placed<'a> = (Position, EventKey, &'a Event);
 
 /// What is so once the append is committed.
-pub(super) struct Done {
+pub(super) struct Done<'a> {
     /// What became of each event.
     pub(super) appended: Vec<Appended>,
-    /// The keys that the tree has not.
-    pub(super) young: YoungKeys,
+    /// New events whose keys the tree has not.
+    pub(super) young: Vec<Placed<'a>>,
+    /// The head of the log.
+    pub(super) head: Position,
 }
 
 /// Appends a batch; the caller begins and commits, and after any error rolls back. Without the young keys, or
-/// with those of another moment, they are read.
-pub(super) async fn append(
+/// with those of another moment, they are read; otherwise they are left as they are, for the caller knows
+/// whether the commit came through.
+pub(super) async fn append<'a>(
     connection: &mut SqliteConnection,
-    young: Option<YoungKeys>,
-    batch: &[Event],
-) -> Result<Done, Error> {
+    young: &mut Option<YoungKeys>,
+    batch: &'a [Event],
+) -> Result<Done<'a>, Error> {
     let head = keys::head(connection).await?;
-    let mut young = match young {
+    let young = match young {
         Some(young) if young.reaches(head) => young,
-        _ => YoungKeys::load(connection).await?,
+        _ => young.insert(YoungKeys::load(connection).await?),
     };
     let asked = batch.iter().map(|event| (&event.key, &*event.app_id));
-    let known = known_hashes(connection, &young, &asked.collect::<Vec<_>>()).await?;
+    let known = known_hashes(connection, young, &asked.collect::<Vec<_>>()).await?;
 
     let mut next = head;
     let mut place = || {
@@ -105,7 +108,7 @@ pub(super) async fn append(
             Some(_) => {
                 let key = event.key.altered(&event.body_hash);
                 let asked = [(&key, &*event.app_id)];
-                match known_hashes(connection, &young, &asked).await?[..] {
+                match known_hashes(connection, young, &asked).await?[..] {
                     [Some(_)] => (Appended::Duplicate, key),
                     _ => (Appended::Altered(place(), key.clone()), key),
                 }
@@ -126,14 +129,13 @@ pub(super) async fn append(
             .await?;
     }
     if young.is_full() {
-        young.insert_beyond(connection, fresh).await?;
-    } else {
-        for (position, key, event) in fresh {
-            young.add(&event.app_id, key, Kept::of(position, event));
-        }
+        keys::insert_at_once(connection, std::mem::take(&mut fresh)).await?;
     }
-    young.reach(next);
-    Ok(Done { appended, young })
+    Ok(Done {
+        appended,
+        young: fresh,
+        head: next,
+    })
 }
 
 // `or fail` spares SQLite the journal with which it could undo one statement: after an error the whole

@@ -36,14 +36,14 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 /// What the tree keeps with a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Kept {
-    pub(super) position: Position,
-    pub(super) received_at: Micros,
-    pub(super) body_hash: [u8; 32],
+struct Kept {
+    position: Position,
+    received_at: Micros,
+    body_hash: [u8; 32],
 }
 
 impl Kept {
-    pub(super) fn of(position: Position, event: &Event) -> Self {
+    fn of(position: Position, event: &Event) -> Self {
         Self {
             position,
             received_at: event.received_at,
@@ -113,12 +113,15 @@ impl YoungKeys {
         self.head == head
     }
 
-    /// Everything up to here has been added, or is in the tree.
-    pub(super) fn reach(&mut self, head: Position) {
+    /// Takes the keys of a committed append; everything else up to this head is in the tree.
+    pub(super) fn committed(&mut self, fresh: Vec<Placed<'_>>, head: Position) {
+        for (position, key, event) in fresh {
+            self.add(&event.app_id, key, Kept::of(position, event));
+        }
         self.head = head;
     }
 
-    pub(super) fn add(&mut self, app_id: &str, key: EventKey, kept: Kept) {
+    fn add(&mut self, app_id: &str, key: EventKey, kept: Kept) {
         self.count += 1;
         match self.young.get_mut(app_id) {
             Some(keys) => keys.insert(key, kept),
@@ -127,25 +130,6 @@ impl YoungKeys {
                 keys.insert(key, kept)
             }
         };
-    }
-
-    /// Writes the keys of an append into the tree at once, for there is no more room here.
-    pub(super) async fn insert_beyond(
-        &self,
-        connection: &mut SqliteConnection,
-        fresh: Vec<Placed<'_>>,
-    ) -> Result<(), Error> {
-        let mut by_app: HashMap<&str, Vec<_>> = HashMap::new();
-        for (position, key, event) in fresh {
-            let run = by_app.entry(&event.app_id).or_default();
-            run.push((key, Kept::of(position, event)));
-        }
-        for (app_id, keys) in by_app {
-            for run in keys.chunks(AT_ONCE) {
-                insert(connection, app_id, run).await?;
-            }
-        }
-        Ok(())
     }
 
     /// Whether one of these events was received before this moment.
@@ -225,6 +209,24 @@ async fn insert(
             .push_bind(kept.body_hash.as_slice());
     });
     query.build().execute(connection).await?;
+    Ok(())
+}
+
+/// Writes the keys of an append into the tree within it, for there is no more room in memory.
+pub(super) async fn insert_at_once(
+    connection: &mut SqliteConnection,
+    fresh: Vec<Placed<'_>>,
+) -> Result<(), Error> {
+    let mut by_app: HashMap<&str, Vec<_>> = HashMap::new();
+    for (position, key, event) in fresh {
+        let run = by_app.entry(&event.app_id).or_default();
+        run.push((key, Kept::of(position, event)));
+    }
+    for (app_id, keys) in by_app {
+        for run in keys.chunks(AT_ONCE) {
+            insert(connection, app_id, run).await?;
+        }
+    }
     Ok(())
 }
 

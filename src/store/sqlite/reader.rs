@@ -1,0 +1,97 @@
+//! The relay's reader on SQLite: it reads through connections of its own and settles on the one that writes.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use sqlx::Connection;
+use sqlx::sqlite::SqlitePool;
+use tokio::sync::Mutex;
+
+use super::super::{Error, Parked, Reader, Settled, SettledHeld};
+use super::checkpoint::Written;
+use super::statements;
+use super::writer::{Writer, on};
+use crate::event::{Micros, Position, Recorded};
+
+/// The relay's reader.
+pub(super) struct SqliteReader {
+    pub(super) writer: Arc<Mutex<Writer>>,
+    pub(super) written: Arc<Written>,
+    pub(super) readers: SqlitePool,
+}
+
+#[async_trait]
+impl Reader for SqliteReader {
+    async fn position(&mut self) -> Result<Position, Error> {
+        statements::relay_position(&mut *self.readers.acquire().await?).await
+    }
+
+    async fn read(
+        &mut self,
+        after: Position,
+        limit: i64,
+        max_bytes: i64,
+    ) -> Result<Vec<Recorded>, Error> {
+        let mut connection = self.readers.acquire().await?;
+        statements::read(&mut connection, after, limit, max_bytes).await
+    }
+
+    async fn settle(&mut self, settled: &Settled, now: Micros) -> Result<(), Error> {
+        let mut writer = self.writer.lock().await;
+        self.written.pages(1 + settled.rows());
+        on!(writer, Later, connection => async {
+            if settled.rows() == 0 {
+                return statements::move_cursor(connection, settled.upto, settled.published).await;
+            }
+            let mut transaction = connection.begin_with("begin immediate").await?;
+            statements::settle(&mut transaction, settled, now).await?;
+            Ok(transaction.commit().await?)
+        })
+    }
+
+    async fn held(
+        &mut self,
+        tenant: &str,
+        limit: i64,
+        max_bytes: i64,
+    ) -> Result<Vec<Recorded>, Error> {
+        let mut connection = self.readers.acquire().await?;
+        statements::held(&mut connection, tenant, limit, max_bytes).await
+    }
+
+    async fn settle_held(
+        &mut self,
+        settled: &[SettledHeld],
+        now: Micros,
+    ) -> Result<Vec<String>, Error> {
+        let mut writer = self.writer.lock().await;
+        self.written.pages(settled.len() as u64);
+        on!(writer, Later, connection => async {
+            let mut transaction = connection.begin_with("begin immediate").await?;
+            let released = statements::settle_held(&mut transaction, settled, now).await?;
+            transaction.commit().await?;
+            Ok(released)
+        })
+    }
+
+    async fn retries(&mut self, limit: i64) -> Result<Vec<Recorded>, Error> {
+        statements::retries(&mut *self.readers.acquire().await?, limit).await
+    }
+
+    async fn settle_retry(
+        &mut self,
+        position: Position,
+        parked: Option<&Parked>,
+        now: Micros,
+    ) -> Result<(), Error> {
+        let mut writer = self.writer.lock().await;
+        on!(writer, Later, connection => async {
+            let mut transaction = connection.begin_with("begin immediate").await?;
+            match parked {
+                Some(entry) => statements::park(&mut transaction, entry, now).await?,
+                None => statements::drop_dead_letter(&mut transaction, position).await?,
+            }
+            Ok(transaction.commit().await?)
+        })
+    }
+}
