@@ -353,13 +353,7 @@ impl Run {
         self.begun += 1;
         let from = self.parts.clock.micros();
         let result = deed(self).await;
-        self.faults.write(&Fault {
-            kind,
-            what: what.to_owned(),
-            from,
-            to: self.parts.clock.micros(),
-        });
-        self.faults.finish();
+        self.note_fault(kind, what, from);
         result
     }
 

@@ -60,12 +60,15 @@ fn a_request() -> Vec<u8> {
     Crafted::signed(vec![b' '; 2000]).bytes()
 }
 
-/// The longest time of all; says which did not end at all.
-fn longest(run: &mut Run, what: &str, ends: &[Option<(String, Duration)>]) -> Duration {
+/// States that each of them was closed by a deadline.
+fn closed_by(run: &mut Run, what: &str, ends: &[Option<(String, Duration)>], deadline: Duration) {
     let open = ends.iter().filter(|end| end.is_none()).count();
     run.expect(&format!("{open} {what} stood too long"), open == 0);
     let times = ends.iter().flatten().map(|(_, time)| *time);
-    times.max().unwrap_or_default()
+    let longest = times.max().unwrap_or_default();
+    run.expect("each is closed at the deadline", longest <= deadline);
+    let (count, seconds) = (ends.len(), longest.as_secs_f64());
+    run.figure(format!("{count} closed within {seconds:.1} s"));
 }
 
 /// States that good senders were not slowed down by what bad ones did.
@@ -105,18 +108,13 @@ pub async fn slow_heads(lab: Lab) -> Outcome {
                 slow(run, modes[n % 3], request, HEAD + NOISE + NOISE).await
             });
             let ends = join_all(all).await;
-            let longest = longest(run, "connections without a head", &ends);
-            run.expect("each is closed at the deadline", longest <= HEAD + NOISE);
+            closed_by(run, "connections without a head", &ends, HEAD + NOISE);
             let too_soon = ends
                 .iter()
                 .flatten()
                 .filter(|(_, time)| *time < HEAD / 2)
                 .count();
             run.expect("none is closed before", too_soon == 0);
-            run.figure(format!(
-                "{count} closed within {:.1} s",
-                longest.as_secs_f64()
-            ));
         })
         .await;
         let faulty = run.answered(from, run.clock().micros());
@@ -145,8 +143,7 @@ pub async fn slow_bodies(lab: Lab) -> Outcome {
         let modes = [Slow::Stops(half), Slow::Drips(half)];
         let all = (0..count).map(|n| slow(run, modes[n % 2], &request, BODY + NOISE + NOISE));
         let ends = join_all(all).await;
-        let longest = longest(run, "connections without a body", &ends);
-        run.expect("each is closed at the deadline", longest <= BODY + NOISE);
+        closed_by(run, "connections without a body", &ends, BODY + NOISE);
         let told = ends
             .iter()
             .flatten()
@@ -156,10 +153,6 @@ pub async fn slow_bodies(lab: Lab) -> Outcome {
             &format!("each is told 408, not {told} of {count}"),
             told == count,
         );
-        run.figure(format!(
-            "{count} closed within {:.1} s",
-            longest.as_secs_f64()
-        ));
     })
     .await;
     let faulty = run.answered(from, run.clock().micros());
