@@ -18,13 +18,20 @@ pub async fn run(config: &Config, count: usize) -> Result<()> {
     let clock = clock::system();
     let started = Instant::now();
     let mut done = 0;
-    while done < count {
-        let upto = count.min(done + BATCH);
-        let batch: Vec<Event> = (done..upto)
-            .map(|n| event(&app.id, n as u64, &clock))
-            .collect();
-        store.append(&batch).await?;
-        done = upto;
+    let fill = async {
+        while done < count {
+            let upto = count.min(done + BATCH);
+            let batch: Vec<Event> = (done..upto)
+                .map(|n| event(&app.id, n as u64, &clock))
+                .collect();
+            store.append(&batch).await?;
+            done = upto;
+        }
+        anyhow::Ok(())
+    };
+    tokio::select! {
+        filled = fill => filled?,
+        () = store.upkeep() => (),
     }
     store.close().await;
     println!("preloaded={done}");

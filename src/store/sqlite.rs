@@ -234,9 +234,11 @@ impl Store for SqliteStore {
                 self.path.display()
             )));
         }
+        keys::know(&mut writer, &self.written).await?;
         let done = on!(writer, Now, connection => async {
             let mut transaction = connection.begin_with("begin immediate").await?;
-            let done = append::append(&mut transaction, &mut writer.keys, batch).await?;
+            let young = writer.keys.get_or_insert_default();
+            let done = append::append(&mut transaction, young, batch).await?;
             failpoints::crash("append.inside");
             transaction.commit().await?;
             Ok::<_, Error>(done)

@@ -78,19 +78,17 @@ pub(super) struct Done<'a> {
     pub(super) head: Position,
 }
 
-/// Appends a batch; the caller begins and commits, and after any error rolls back. Without the young keys, or
-/// with those of another moment, they are read; otherwise they are left as they are, for the caller knows
-/// whether the commit came through.
+/// Appends a batch; the caller begins and commits, and after any error rolls back. The young keys take what
+/// others appended; what is new they get from the caller, who knows whether the commit came through.
 pub(super) async fn append<'a>(
     connection: &mut SqliteConnection,
-    young: &mut Option<YoungKeys>,
+    young: &mut YoungKeys,
     batch: &'a [Event],
 ) -> Result<Done<'a>, Error> {
     let head = keys::head(connection).await?;
-    let young = match young {
-        Some(young) if young.reaches(head) => young,
-        _ => young.insert(YoungKeys::load(connection).await?),
-    };
+    if !young.reaches(head) {
+        young.follow(connection, head).await?;
+    }
     let asked = batch.iter().map(|event| (&event.key, &*event.app_id));
     let known = known_hashes(connection, young, &asked.collect::<Vec<_>>()).await?;
 

@@ -68,17 +68,48 @@ pub(super) struct YoungKeys {
 }
 
 impl YoungKeys {
-    /// Reads what the log has after the cursor.
-    pub(super) async fn load(connection: &mut SqliteConnection) -> Result<Self, Error> {
-        let head = head(connection).await?;
+    /// Reads what the log has after the cursor, if there is room for it. Otherwise the oldest part of it goes
+    /// into the tree, and the cursor behind it; so the next time there may be room.
+    async fn load(connection: &mut SqliteConnection) -> Result<Option<Self>, Error> {
+        let (head, cursor) = (head(connection).await?, cursor(connection).await?);
+        let mut loaded = Self {
+            head: cursor,
+            ..Self::default()
+        };
+        if head.0 - cursor.0 <= MOST as i64 {
+            loaded.follow(connection, head).await?;
+            return Ok(Some(loaded));
+        }
+        let upto = Position(cursor.0 + MOST as i64);
+        let mut transaction = connection.begin_with("begin immediate").await?;
+        loaded.follow(&mut transaction, upto).await?;
+        for (app_id, keys) in loaded.young {
+            insert(
+                &mut transaction,
+                &app_id,
+                &keys.into_iter().collect::<Vec<_>>(),
+            )
+            .await?;
+        }
+        move_cursor(&mut transaction, upto).await?;
+        transaction.commit().await?;
+        Ok(None)
+    }
+
+    /// Takes what stands in the log up to here and was appended by somebody else.
+    pub(super) async fn follow(
+        &mut self,
+        connection: &mut SqliteConnection,
+        head: Position,
+    ) -> Result<(), Error> {
         let rows = sqlx::query(
             "select event_key, app_id, position, received_at, body_hash from events \
-             where position > (select position from cursors where reader = $1)",
+             where position > $1 and position <= $2",
         )
-        .bind(KEYS)
+        .bind(self.head.0)
+        .bind(head.0)
         .fetch_all(connection)
         .await?;
-        let mut loaded = Self::default();
         for row in rows {
             let hash: Vec<u8> = row.try_get("body_hash")?;
             let kept = Kept {
@@ -89,10 +120,10 @@ impl YoungKeys {
                     .map_err(|_| Error::Corrupt("events.body_hash"))?,
             };
             let key = EventKey::from_stored(row.try_get("event_key")?);
-            loaded.add(row.try_get("app_id")?, key, kept);
+            self.add(row.try_get("app_id")?, key, kept);
         }
-        loaded.head = head;
-        Ok(loaded)
+        self.head = head;
+        Ok(())
     }
 
     /// The hash that came with a key.
@@ -122,14 +153,14 @@ impl YoungKeys {
     }
 
     fn add(&mut self, app_id: &str, key: EventKey, kept: Kept) {
-        self.count += 1;
-        match self.young.get_mut(app_id) {
+        let known = match self.young.get_mut(app_id) {
             Some(keys) => keys.insert(key, kept),
             None => {
                 let keys = self.young.entry(app_id.to_owned()).or_default();
                 keys.insert(key, kept)
             }
         };
+        self.count += usize::from(known.is_none());
     }
 
     /// Whether one of these events was received before this moment.
@@ -175,6 +206,24 @@ pub(super) async fn head(connection: &mut SqliteConnection) -> Result<Position, 
     Ok(Position(head))
 }
 
+/// Up to where the tree has the keys.
+async fn cursor(connection: &mut SqliteConnection) -> Result<Position, Error> {
+    let cursor = sqlx::query_scalar("select position from cursors where reader = $1")
+        .bind(KEYS)
+        .fetch_one(connection)
+        .await?;
+    Ok(Position(cursor))
+}
+
+async fn move_cursor(connection: &mut SqliteConnection, upto: Position) -> Result<(), Error> {
+    sqlx::query("update cursors set position = $2 where reader = $1 and position < $2")
+        .bind(KEYS)
+        .bind(upto.0)
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
 /// Where the log has this key behind the cursor.
 pub(super) async fn young_positions_of(
     connection: &mut SqliteConnection,
@@ -196,19 +245,21 @@ pub(super) async fn young_positions_of(
 async fn insert(
     connection: &mut SqliteConnection,
     app_id: &str,
-    run: &[(EventKey, Kept)],
+    keys: &[(EventKey, Kept)],
 ) -> Result<(), Error> {
-    let mut query = QueryBuilder::<Sqlite>::new(
-        "insert or ignore into event_keys (event_key, app_id, position, received_at, body_hash) ",
-    );
-    query.push_values(run, |mut row, (key, kept)| {
-        row.push_bind(key.as_str())
-            .push_bind(app_id)
-            .push_bind(kept.position.0)
-            .push_bind(kept.received_at.0)
-            .push_bind(kept.body_hash.as_slice());
-    });
-    query.build().execute(connection).await?;
+    for run in keys.chunks(AT_ONCE) {
+        let mut query = QueryBuilder::<Sqlite>::new(
+            "insert or ignore into event_keys (event_key, app_id, position, received_at, body_hash) ",
+        );
+        query.push_values(run, |mut row, (key, kept)| {
+            row.push_bind(key.as_str())
+                .push_bind(app_id)
+                .push_bind(kept.position.0)
+                .push_bind(kept.received_at.0)
+                .push_bind(kept.body_hash.as_slice());
+        });
+        query.build().execute(&mut *connection).await?;
+    }
     Ok(())
 }
 
@@ -223,15 +274,25 @@ pub(super) async fn insert_at_once(
         run.push((key, Kept::of(position, event)));
     }
     for (app_id, keys) in by_app {
-        for run in keys.chunks(AT_ONCE) {
-            insert(connection, app_id, run).await?;
-        }
+        insert(connection, app_id, &keys).await?;
+    }
+    Ok(())
+}
+
+/// Reads the young keys where it is not known what they are. After a crash in an overload that can be more than
+/// there is room for: then this takes seconds.
+pub(super) async fn know(writer: &mut Writer, written: &Written) -> Result<(), Error> {
+    while writer.keys.is_none() {
+        written.pages(MOST as u64);
+        writer.keys = on!(writer, Later, connection => YoungKeys::load(connection))?;
     }
     Ok(())
 }
 
 /// Writes keys into the tree, until something fails; dropped at any moment it leaves nothing half done.
 pub(super) async fn run(writer: &Mutex<Writer>, written: &Written) -> Result<(), Error> {
+    // At a start nobody waits for it yet.
+    know(&mut *writer.lock().await, written).await?;
     let mut since = None;
     loop {
         sleep(TICK).await;
@@ -259,14 +320,9 @@ pub(super) async fn write_older(
     before: Micros,
 ) -> Result<(), Error> {
     let mut locked = writer.lock().await;
-    if locked.keys.is_none() {
-        let loaded = on!(locked, Later, connection => YoungKeys::load(connection))?;
-        locked.keys = Some(loaded);
-    }
-    let has_older = locked
-        .keys
-        .as_ref()
-        .is_some_and(|keys| keys.has_older(before));
+    know(&mut locked, written).await?;
+    let keys = locked.keys.as_ref();
+    let has_older = keys.is_some_and(|keys| keys.has_older(before));
     drop(locked);
     if has_older {
         while write_a_run(&mut *writer.lock().await, written).await? {}
@@ -289,9 +345,7 @@ async fn write_a_run(writer: &mut Writer, written: &Written) -> Result<bool, Err
     written.pages(run.len() as u64);
     on!(writer, Later, connection => async {
         if run.is_empty() {
-            let moved = sqlx::query("update cursors set position = $2 where reader = $1 and position < $2");
-            moved.bind(KEYS).bind(upto.0).execute(connection).await?;
-            return Ok(());
+            return move_cursor(connection, upto).await;
         }
         let mut transaction = connection.begin_with("begin immediate").await?;
         insert(&mut transaction, &app_id, &run).await?;

@@ -36,7 +36,7 @@ impl Durability {
 pub(super) struct Writer {
     options: SqliteConnectOptions,
     open: Option<Tuned>,
-    /// `None` when it is not known what is in the store: they are read again.
+    /// `None` when it is not known what they are: they are read again.
     pub(super) keys: Option<YoungKeys>,
 }
 

@@ -190,3 +190,50 @@ async fn keys_go_into_the_table_by_themselves_and_the_cursor_follows() {
     assert!(known.iter().all(|one| *one == Appended::Duplicate));
     upkeep.abort();
 }
+
+/// After a crash in an overload the log can be far ahead of the table. What is kept in memory stays bounded.
+#[tokio::test]
+async fn more_keys_than_there_is_room_for_go_into_the_table_first() {
+    const EVENTS: i64 = 200_000;
+    let file = SqliteFile::new();
+    let store = open(&file.url()).await;
+    store.append(&[delivery(1, 1)]).await.unwrap();
+    drop(store);
+    let mut other = sqlx::SqliteConnection::connect(&file.url()).await.unwrap();
+    let many = "insert into events with recursive n (n) as (select 2 union all select n + 1 from n where n < $1) \
+                select n, 'many-' || n, app_id, event_type, company_id, location_id, entity_id, origin, signature, \
+                       received_at, body_hash, body from n, (select * from events where position = 1)";
+    sqlx::query(many)
+        .bind(EVENTS)
+        .execute(&mut other)
+        .await
+        .unwrap();
+    let head = "update log_head set position = $1";
+    sqlx::query(head)
+        .bind(EVENTS)
+        .execute(&mut other)
+        .await
+        .unwrap();
+
+    let store = open(&file.url()).await;
+    let mut first = delivery(1, 1);
+    let mut last = first.clone();
+    first.key = EventKey::from_stored("many-2".to_owned());
+    last.key = EventKey::from_stored(format!("many-{EVENTS}"));
+    let appended = store.append(&[first, last, delivery(2, 1)]).await.unwrap();
+    let words: Vec<_> = appended.iter().map(word).collect();
+    assert_eq!(words, ["duplicate", "duplicate", "new"]);
+    let in_the_table: i64 = sqlx::query_scalar("select count(*) from event_keys")
+        .fetch_one(&mut other)
+        .await
+        .unwrap();
+    let cursor: i64 = sqlx::query_scalar("select position from cursors where reader = 'keys'")
+        .fetch_one(&mut other)
+        .await
+        .unwrap();
+    assert_eq!(in_the_table, cursor);
+    assert!(
+        EVENTS - cursor <= 131_072,
+        "{cursor} of {EVENTS} are in the table"
+    );
+}
