@@ -2,15 +2,15 @@
 //!
 //! Left to itself SQLite does it within a commit, every thousand pages: hundreds of scattered writes and
 //! an fsync, for which everybody behind that commit waits. Here a connection of its own copies while
-//! appends go on. Only the last few pages, after which the log can begin anew, are copied while the
-//! writer stands still.
+//! appends go on, again and again, each time what was appended meanwhile. Only the last few pages, after which
+//! the log can begin anew, are copied while the writer stands still.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use sqlx::{ConnectOptions, Row};
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, MutexGuard};
 use tokio::time::sleep;
 
 use super::super::Error;
@@ -23,8 +23,9 @@ const PAGE: usize = 4096;
 const TICK: Duration = Duration::from_millis(100);
 /// Pages from which a checkpoint is worth its fsync: pages that changed several times are copied once.
 const WORTH_IT: u64 = 8_192;
-/// Pages that may be left for the moment in which the writer stands still.
-const LITTLE: i64 = 512;
+/// When a round found no more pages than this, those appended meanwhile are few enough for the moment in which
+/// the writer stands still.
+const LITTLE: i64 = 128;
 /// Copies beside the writer before that moment comes anyway.
 const ROUNDS: usize = 4;
 /// Ticks without a write after which the log is emptied and its file cut to nothing.
@@ -34,7 +35,10 @@ const PATIENCE: Duration = Duration::from_millis(100);
 
 /// Roughly how many pages went into the log since it was empty.
 #[derive(Debug, Default)]
-pub(super) struct Written(AtomicU64);
+pub(super) struct Written {
+    pages: AtomicU64,
+    in_bulk: Mutex<()>,
+}
 
 impl Written {
     /// A committed batch: its events in a row.
@@ -45,11 +49,16 @@ impl Written {
 
     /// So many pages.
     pub(super) fn pages(&self, pages: u64) {
-        self.0.fetch_add(pages, Ordering::Relaxed);
+        self.pages.fetch_add(pages, Ordering::Relaxed);
+    }
+
+    /// Held while many pages go into the log at nobody's request, or out of it: they do not race each other.
+    pub(super) async fn in_bulk(&self) -> MutexGuard<'_, ()> {
+        self.in_bulk.lock().await
     }
 
     fn now(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
+        self.pages.load(Ordering::Relaxed)
     }
 }
 
@@ -64,8 +73,10 @@ const TRUNCATE: &str = "pragma wal_checkpoint(truncate)";
 struct Said {
     /// A reader was in the way.
     busy: bool,
-    /// Pages in the log that the database file has not.
-    left: i64,
+    /// Pages in the log when it began.
+    pages: i64,
+    /// How many of them the database file has.
+    copied: i64,
 }
 
 /// Checkpoints until something fails; dropped at any moment it leaves nothing half done.
@@ -87,16 +98,31 @@ pub(super) async fn run(
         }
         before = now;
         if WORTH_IT <= now {
-            for _ in 0..ROUNDS {
-                if checkpoint(&mut connection, PASSIVE).await?.left <= LITTLE {
-                    break;
-                }
-            }
+            let _alone = written.in_bulk().await;
+            copy(&mut connection).await?;
             begin_anew(&mut connection, RESTART, written, writer).await?;
         } else if IDLE_TICKS <= idle && !is_cut {
             is_cut = begin_anew(&mut connection, TRUNCATE, written, writer).await?;
         }
     }
+}
+
+/// Copies beside the writer, until little is left.
+async fn copy(connection: &mut SqliteConnection) -> Result<(), Error> {
+    let mut before = 0;
+    for _ in 0..ROUNDS {
+        let said = checkpoint(connection, PASSIVE).await?;
+        // With everything copied the writer may have begun the log anew by itself.
+        let found = match before <= said.pages {
+            true => said.pages - before,
+            false => said.pages,
+        };
+        if found <= LITTLE {
+            break;
+        }
+        before = said.copied;
+    }
+    Ok(())
 }
 
 /// Copies the rest while the writer stands still; whether it did. With a reader in the midst of the log it
@@ -110,16 +136,16 @@ async fn begin_anew(
     let _still = writer.lock().await;
     let done = !checkpoint(connection, how).await?.busy;
     if done {
-        written.0.store(0, Ordering::Relaxed);
+        written.pages.store(0, Ordering::Relaxed);
     }
     Ok(done)
 }
 
 async fn checkpoint(connection: &mut SqliteConnection, how: &'static str) -> Result<Said, Error> {
     let row = sqlx::query(how).fetch_one(connection).await?;
-    let (pages, copied): (i64, i64) = (row.try_get(1)?, row.try_get(2)?);
     Ok(Said {
         busy: row.try_get::<i64, _>(0)? != 0,
-        left: pages - copied,
+        pages: row.try_get(1)?,
+        copied: row.try_get(2)?,
     })
 }

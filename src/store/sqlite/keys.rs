@@ -28,7 +28,7 @@ const WORTH_IT: usize = 32_768;
 /// Keys in memory at most, some 25 MiB; beyond, an append writes its own into the tree, as if there were none.
 const MOST: usize = 4 * WORTH_IT;
 /// Keys written into the tree in one transaction: an append waits a few milliseconds for it.
-const AT_ONCE: usize = 256;
+const AT_ONCE: usize = 64;
 /// How often it is looked whether there is something to do.
 const TICK: Duration = Duration::from_millis(250);
 /// Keys wait no longer than about this; a start has fewer to read then.
@@ -305,8 +305,7 @@ pub(super) async fn run(writer: &Mutex<Writer>, written: &Written) -> Result<(),
         }
         let waiting = since.get_or_insert_with(Instant::now).elapsed();
         if WORTH_IT <= count || PATIENCE <= waiting {
-            // Appends come in between.
-            while write_a_run(&mut *writer.lock().await, written).await? {}
+            write_runs(writer, written).await?;
             since = None;
         }
     }
@@ -325,9 +324,19 @@ pub(super) async fn write_older(
     let has_older = keys.is_some_and(|keys| keys.has_older(before));
     drop(locked);
     if has_older {
-        while write_a_run(&mut *writer.lock().await, written).await? {}
+        write_runs(writer, written).await?;
     }
     Ok(())
+}
+
+/// Writes all that is set aside; appends and checkpoints come in between.
+async fn write_runs(writer: &Mutex<Writer>, written: &Written) -> Result<(), Error> {
+    loop {
+        let _alone = written.in_bulk().await;
+        if !write_a_run(&mut *writer.lock().await, written).await? {
+            return Ok(());
+        }
+    }
 }
 
 /// One transaction; whether there is more to write.
