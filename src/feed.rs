@@ -6,6 +6,7 @@
 //! read. The store stays the truth; nothing is here that is not committed.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
@@ -19,6 +20,7 @@ pub struct Feed {
     grown: Notify,
     most_events: usize,
     most_bytes: usize,
+    in_all: AtomicU64,
     newest: Mutex<Newest>,
 }
 
@@ -42,12 +44,15 @@ impl Feed {
             grown: Notify::new(),
             most_events,
             most_bytes,
+            in_all: AtomicU64::new(0),
             newest: Mutex::default(),
         }
     }
 
     /// Takes what was committed, in the order of its positions, and wakes the relay.
-    pub fn committed(&self, events: impl Iterator<Item = Recorded>) {
+    pub fn committed(&self, events: Vec<Recorded>) {
+        self.in_all
+            .fetch_add(events.len() as u64, Ordering::Relaxed);
         {
             let mut newest = self.lock();
             if newest.open {
@@ -62,6 +67,11 @@ impl Feed {
             }
         }
         self.grown.notify_one();
+    }
+
+    /// How many events this daemon has committed since its start.
+    pub fn committed_in_all(&self) -> u64 {
+        self.in_all.load(Ordering::Relaxed)
     }
 
     /// Completes at the next commit; enable it before looking, so that none is missed.
@@ -130,7 +140,7 @@ mod tests {
     fn feed(positions: impl IntoIterator<Item = i64>) -> Feed {
         let feed = Feed::new(10, 1000);
         feed.open();
-        feed.committed(positions.into_iter().map(recorded));
+        feed.committed(positions.into_iter().map(recorded).collect());
         feed
     }
 
@@ -171,7 +181,7 @@ mod tests {
     #[test]
     fn closed_it_keeps_nothing_and_says_nothing() {
         let feed = Feed::new(10, 1000);
-        feed.committed([recorded(1)].into_iter());
+        feed.committed(vec![recorded(1)]);
         assert_eq!(take(&feed, 0, 10, 1000), None);
         feed.open();
         assert_eq!(take(&feed, 0, 10, 1000), Some(vec![]));
@@ -186,9 +196,10 @@ mod tests {
         assert!(many.lock().events.is_empty());
         let large = Feed::new(10, 25);
         large.open();
-        large.committed((1..=2).map(recorded));
+        large.committed((1..=2).map(recorded).collect());
         assert!(large.is_open());
-        large.committed([recorded(3)].into_iter());
+        large.committed(vec![recorded(3)]);
         assert!(!large.is_open());
+        assert_eq!(large.committed_in_all(), 3);
     }
 }

@@ -21,6 +21,7 @@ use crate::retry::Delays;
 use crate::store::{self, Parked, Reader, Settled, Store};
 use crate::telemetry::Chain;
 
+mod courtesy;
 mod held;
 mod lanes;
 mod message;
@@ -28,6 +29,7 @@ mod publish;
 mod retries;
 mod window;
 
+use courtesy::Courtesy;
 use window::Window;
 
 pub use message::{CLOUD_EVENTS, HEADERS, message};
@@ -218,6 +220,7 @@ impl Relay {
         let mut ahead = Vec::new();
         // Whether the store may hold what the feed does not.
         let mut look = true;
+        let mut courtesy = Courtesy::new(self.feed.committed_in_all());
         loop {
             let mut woken = std::pin::pin!(self.feed.grown());
             // Registered before looking, so that no wake-up is lost.
@@ -255,7 +258,8 @@ impl Relay {
                 None => {
                     let mut events = std::mem::take(&mut ahead);
                     if events.is_empty() {
-                        events = self.next_events(reader, cursor, &mut look).await?;
+                        let size = courtesy.window(self.settings.window);
+                        events = self.next_events(reader, cursor, size, &mut look).await?;
                     }
                     if events.is_empty() {
                         if !session.is_open() {
@@ -284,10 +288,12 @@ impl Relay {
                 };
                 self.settle(reader, &settled).await?;
             }
+            let (begun, open) = (Instant::now(), window.unsettled());
             let is_read = !ahead.is_empty();
+            let size = courtesy.window(self.settings.window);
             let ((), read) = tokio::join!(
                 self.publish_window(&mut session, &mut window, &mut lanes, shutdown, delays),
-                self.read_ahead(reader, last, is_read)
+                self.read_ahead(reader, last, size, is_read)
             );
             failpoints::crash("relay.confirmed");
             if let Some(settled) = window.settle() {
@@ -300,7 +306,31 @@ impl Relay {
                 return Err(Ended::Broker(error));
             }
             ahead.append(&mut read?);
-            unsettled = (0 < window.unsettled()).then_some(window);
+            let left = window.unsettled();
+            unsettled = (0 < left).then_some(window);
+            self.give_way(&mut courtesy, begun.elapsed(), open - left, shutdown)
+                .await;
+        }
+    }
+
+    /// Rests, when there is a backlog and webhooks come in.
+    async fn give_way(
+        &self,
+        courtesy: &mut Courtesy,
+        took: Duration,
+        published: usize,
+        shutdown: &CancellationToken,
+    ) {
+        let committed = self.feed.committed_in_all();
+        if self.feed.is_open() {
+            return courtesy.none_needed(committed);
+        }
+        let rest = courtesy.rest(took, published as u64, committed);
+        if !rest.is_zero() {
+            tokio::select! {
+                () = shutdown.cancelled() => (),
+                () = sleep(rest) => (),
+            }
         }
     }
 
@@ -309,6 +339,7 @@ impl Relay {
         &self,
         reader: &mut dyn Reader,
         cursor: Position,
+        size: i64,
         look: &mut bool,
     ) -> Result<Vec<Recorded>, store::Error> {
         match self.take_fed(cursor) {
@@ -320,10 +351,10 @@ impl Relay {
             return Ok(Vec::new());
         }
         let fed = self.feed.is_open();
-        let events = self.read(reader, cursor).await?;
+        let events = self.read(reader, cursor, size).await?;
         if fed {
             *look = !events.is_empty();
-        } else if (events.len() as i64) < self.settings.window {
+        } else if (events.len() as i64) < size {
             // The end is near. What is committed before this moment is still to be read.
             self.feed.open();
         }
@@ -360,10 +391,9 @@ impl Relay {
         &self,
         reader: &mut dyn Reader,
         after: Position,
+        size: i64,
     ) -> Result<Vec<Recorded>, store::Error> {
-        reader
-            .read(after, self.settings.window, self.settings.window_bytes)
-            .await
+        reader.read(after, size, self.settings.window_bytes).await
     }
 
     /// The next window, while this one is under way, unless it is read already; with an open feed it will
@@ -372,11 +402,12 @@ impl Relay {
         &self,
         reader: &mut dyn Reader,
         after: Position,
+        size: i64,
         is_read: bool,
     ) -> Result<Vec<Recorded>, store::Error> {
         match is_read || self.feed.is_open() {
             true => Ok(Vec::new()),
-            false => self.read(reader, after).await,
+            false => self.read(reader, after, size).await,
         }
     }
 

@@ -157,7 +157,7 @@ impl Writer {
                     self.failed = 0;
                 }
                 let committed = batch.answer(appended);
-                self.feed.committed(committed.into_iter());
+                self.feed.committed(committed);
                 failpoints::crash_soon("answered");
             }
             Err(error) => {
