@@ -16,7 +16,7 @@ use super::servers::{Postgres, Rabbit, port};
 use crate::generator::{Generator, Settings};
 use crate::harness::{Daemon, DaemonConfig, Proxy, eventually, proxy};
 use crate::records::{
-    AFTER_CRASH, BROKER, Clock, Ended, FAULTS, Fault, FaultKind, Life, Resources, Writer, series,
+    AFTER_CRASH, BROKER, Clock, Ended, FAULTS, FaultKind, Life, Resources, Writer, series,
 };
 use crate::sink::Sink;
 

@@ -80,7 +80,7 @@ pub async fn nacked(lab: Lab) -> Outcome {
     run.fault(
         FaultKind::Topology,
         "the queue of one tenant is full",
-        async |run| {
+        async |_| {
             rabbit.policy(OWN, full).await;
             sleep(Duration::from_secs(lab.times(6, 60) as u64)).await;
             rabbit.no_policy(OWN).await;
