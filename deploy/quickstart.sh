@@ -138,20 +138,6 @@ launch "$work/hookwell.pid" "$log" "$hookwell" serve --config "$config"
 hookwell_pid=$(<"$work/hookwell.pid")
 hookwell_started=$(process_started "$hookwell_pid") || { show_log "$log"; die 'hookwell ended at once'; }
 
-# The status code of a GET, or nothing.
-http_status() {
-  local line=''
-  {
-    exec 3<>"/dev/tcp/127.0.0.1/$1" || return 0
-    printf 'GET %s HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n' "$2" >&3
-    read -r -t 2 line <&3 || true
-    read -r -d '' -t 2 _ <&3 || true
-    exec 3>&-
-  } 2>/dev/null
-  line=${line#* }
-  printf '%s' "${line%% *}"
-}
-
 deadline=$((SECONDS + 30))
 until [[ $(http_status "$admin_port" /readyz) == 200 ]]; do
   is_alive "$hookwell_pid" "$hookwell_started" || { show_log "$log"; die 'hookwell ended before it was ready'; }

@@ -256,6 +256,20 @@ launch() {
 
 port_answers() { (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
 
+# http_status PORT PATH: the status code of a GET, or nothing.
+http_status() {
+  local line=''
+  {
+    exec 3<>"/dev/tcp/127.0.0.1/$1" || return 0
+    printf 'GET %s HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n' "$2" >&3
+    read -r -t 2 line <&3 || true
+    read -r -d '' -t 2 _ <&3 || true
+    exec 3>&-
+  } 2>/dev/null
+  line=${line#* }
+  printf '%s' "${line%% *}"
+}
+
 # Sets the variable named $1 to a port that nobody uses. It lies below the range
 # from which the kernel takes ports for outgoing connections, so that it is
 # still free when an instance is started again.
