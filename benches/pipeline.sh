@@ -11,7 +11,7 @@
 #   way      all the way into quorum queues, against verify-only
 #   bare     the bare publisher, and both kinds of inserts on each store
 #   latency  answers at 25, 50, 75 and 90 % of the peak; end to end at 500/s; while a backlog drains
-#   drain    rate and CPU time of draining 10,000 and many waiting events, against the bare publisher
+#   drain    rate and CPU time of draining when few and when many wait, and against the bare publisher
 #   memory   at rest, with a backlog under load, and while it drains
 #   profile  CPU time by component, with perf
 #
@@ -19,7 +19,7 @@
 #   --store NAME         sqlite, postgres or both (both)
 #   --seconds N          length of each run (10)
 #   --connections N      keep-alive connections of the generator (256; four times as many for latency)
-#   --waiting N          the many waiting events of drain and profile (200000); 10000000 takes its time
+#   --waiting N          the many waiting events of drain and profile (500000); 10000000 takes its time
 #   --million N          waiting events of memory and latency (1000000; 0 leaves these parts out)
 #   --results FILE       appends what was measured to FILE, as Markdown
 #   --keep               leaves logs and results in their folder and says where
@@ -42,7 +42,7 @@ cd "$root"
 
 SECTIONS='accept way bare latency drain memory profile'
 command_line="bash benches/pipeline.sh${*:+ $*}"
-seconds=10 connections=256 stores='sqlite postgres' waiting=200000 million=1000000
+seconds=10 connections=256 stores='sqlite postgres' waiting=500000 million=1000000
 only='' check='' keep='' results_file=''
 usage() { sed -n '2,/^set -/{/^#/s/^# \{0,1\}//p}' "${BASH_SOURCE[0]}"; }
 wrong() { complain "$*"; exit 64; }
@@ -79,7 +79,7 @@ while (($#)); do
   shift
 done
 ((seconds >= 1 && connections >= 1)) || wrong '--seconds and --connections must be at least 1'
-((waiting >= 20000)) || wrong '--waiting must be at least 20000: fewer drain before they can be measured'
+((waiting >= 500000)) || wrong '--waiting must be at least 500000: so many are drained'
 wants() { [[ -z $only || " $only " == *" $1 "* ]]; }
 
 # Overrides meant for another hookwell must not change what is measured here.

@@ -145,7 +145,11 @@ struct Post {
 struct Drain {
     #[arg(long)]
     config: PathBuf,
-    /// Confirms to wait for, counted from the daemon's start
+    /// Measure from this confirm on, counted from the daemon's start. At the first one the daemon may
+    /// still be warming up
+    #[arg(long, default_value_t = 1)]
+    from: u64,
+    /// Measure up to this confirm
     #[arg(long)]
     count: u64,
     /// Processes whose CPU time is wanted, with their children
@@ -176,7 +180,7 @@ fn run(cli: Cli) -> Result<()> {
         Command::Post(args) => alone()?.block_on(post::run(args)),
         Command::Drain(args) => {
             let admin = config(&args.config)?.admin_listen;
-            alone()?.block_on(drain::run(admin, args.count, &args.watched))
+            alone()?.block_on(drain::run(admin, args.from, args.count, &args.watched))
         }
         Command::VerifyOnly { config: file } => {
             threads()?.block_on(verify_only::run(config(&file)?))

@@ -91,7 +91,7 @@ pub async fn run(args: crate::Post) -> Result<()> {
     if let Some(before) = before {
         let upto = before.confirmed()? + tally.accepted;
         let last = wait_for_confirms(config.admin_listen, upto).await?;
-        let whole = (last - started).as_secs_f64();
+        let whole = (last.at - started).as_secs_f64();
         println!("confirmed={}", tally.accepted);
         println!("confirmed_seconds={whole:.3}");
         println!("confirmed_rate={:.0}", tally.accepted as f64 / whole);
@@ -106,18 +106,26 @@ pub async fn run(args: crate::Post) -> Result<()> {
     Ok(())
 }
 
-/// Returns the moment at which `upto` confirms had been counted.
-pub async fn wait_for_confirms(admin: SocketAddr, upto: u64) -> Result<Instant> {
-    let mut seen = (0, Instant::now());
+/// How many confirms the daemon had counted, and when that was seen.
+#[derive(Debug, Clone, Copy)]
+pub struct Confirms {
+    pub count: u64,
+    pub at: Instant,
+}
+
+/// Returns as soon as at least `upto` confirms are counted.
+pub async fn wait_for_confirms(admin: SocketAddr, upto: u64) -> Result<Confirms> {
+    let mut moved = Instant::now();
+    let mut before = 0;
     loop {
         let count = Scrape::of(admin).await?.confirmed()?;
         let now = Instant::now();
         if upto <= count {
-            return Ok(now);
+            return Ok(Confirms { count, at: now });
         }
-        if count != seen.0 {
-            seen = (count, now);
-        } else if STALLED < now - seen.1 {
+        if count != before {
+            (before, moved) = (count, now);
+        } else if STALLED < now - moved {
             bail!("{count} of {upto} events were confirmed, and no more came for {STALLED:?}");
         }
         sleep(Duration::from_millis(20)).await;

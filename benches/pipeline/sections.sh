@@ -5,7 +5,11 @@
 # More than the fastest server here answers in a second: bodies are signed before the clock starts.
 BODIES_PER_SECOND=30000
 # Few events are drained so quickly that one round says little.
-FEW=10000 ROUNDS=5
+FEW=10000 ROUNDS=9
+# Of them those in the middle are measured: connections are warm, and the relay still reads ahead.
+MEASURED_FROM=1000 MEASURED_UPTO=9000
+# How many of the many are drained in one go.
+LONG=200000
 END_TO_END_RATE=500
 # Shares of the peak at which answers are timed.
 LEVELS='25 50 75 90'
@@ -97,6 +101,14 @@ bare_publisher() {
   measure "publisher$publishers" bare-publisher --url "$broker_url" --seconds "$seconds" "${watch[@]}"
 }
 
+# preload STORE COUNT: straight into the store, HTTP would take minutes; left as after hours in which as much
+# came in, when autovacuum and writeback had their time.
+preload() {
+  measure "$1.preload" preload --count "$2"
+  [[ $1 != postgres ]] || "$pg_bin/psql" -q "$store_url" -c 'vacuum analyze' -c checkpoint
+  sync -f "$work"
+}
+
 inserts() {
   local kind
   for kind in raw append; do
@@ -119,6 +131,17 @@ post_at() {
     --bodies $((rate * (seconds + 2))) "$@"
 }
 
+# post_fresh STORE RUN RATE: into empty queues. Nobody consumes here, and behind a hundred thousand messages a
+# queue of RabbitMQ stops now and then for a tenth of a second.
+post_fresh() {
+  fresh_queues
+  configure "$store_url" "$broker_url"
+  start_daemon
+  profiling='' post_all "$1.first" --seconds 1 --connections 1 --bodies 100 --confirmed
+  post_at "$@" --confirmed
+  stop_server
+}
+
 latency() {
   local store=$1 level rate peak
   fresh "$store"
@@ -128,43 +151,55 @@ latency() {
     post_way "$store" "$store.way"
   fi
   peak=$(value "$store.way" confirmed_rate)
+  stop_server
   for level in $LEVELS; do
     rate=$(reckon %.0f "$peak * $level / 100")
     note "$store: answers at $rate events/s, $level % of the peak"
-    post_at "$store" "$store.at$level" "$rate" --confirmed
+    post_fresh "$store" "$store.at$level" "$rate"
   done
   note "$store: end to end at $END_TO_END_RATE events/s"
-  post_at "$store" "$store.end_to_end" "$END_TO_END_RATE" --confirmed
-  stop_server
+  post_fresh "$store" "$store.end_to_end" "$END_TO_END_RATE"
 
   ((million > 0)) || return 0
   rate=$(reckon %.0f "$peak / 2")
   note "$store: answers at $rate events/s while $million waiting events drain"
   fresh "$store"
-  measure "$store.preload" preload --count "$million" # straight into the store: HTTP would take minutes
+  preload "$store" "$million"
   start_daemon
   post_at "$store" "$store.draining" "$rate" --backlog
   stop_server
 }
 
-# drain_once STORE RUN COUNT
-drain_once() {
-  fresh "$1"
-  measure "$1.preload" preload --count "$3"
+# drain_some STORE RUN ARGUMENT...: into fresh queues by a daemon that has just started.
+drain_some() {
+  local run=$2
+  fresh_queues
+  configure "$store_url" "$broker_url"
   start_daemon
-  measure "$2" drain --count "$3" "${watch[@]}" --watch "hookwell=$server_pid"
+  shift 2
+  measure "$run" drain "$@" "${watch[@]}" --watch "hookwell=$server_pid"
   stop_server
 }
 
+# Few and many take turns, so that both see the same machine.
 drain() {
   local store=$1 round
   ((publishers > 0)) || bare_publisher
-  note "$store: draining $FEW waiting events, $ROUNDS times"
+  note "$store: draining $FEW events with $FEW and with $waiting waiting, $ROUNDS times"
+  fresh "$store"
+  preload "$store" "$waiting"
+  kept_url=$store_url
   for ((round = 1; round <= ROUNDS; round++)); do
-    drain_once "$store" "$store.few$round" "$FEW"
+    fresh_store "$store"
+    configure "$store_url" "$broker_url"
+    preload "$store" "$FEW"
+    drain_some "$store" "$store.few$round" --from "$MEASURED_FROM" --count "$MEASURED_UPTO"
+    store_url=$kept_url
+    drain_some "$store" "$store.many$round" --from "$MEASURED_FROM" --count "$MEASURED_UPTO"
   done
-  note "$store: draining $waiting waiting events"
-  drain_once "$store" "$store.many" "$waiting"
+  note "$store: draining $LONG of them in one go"
+  kept_url=''
+  drain_some "$store" "$store.long" --from "$MEASURED_FROM" --count "$LONG"
   bare_publisher
 }
 
@@ -178,7 +213,7 @@ memory() {
   sleep 3
   keep_value "$store.memory" rest_mib "$(status_mib VmRSS)"
   stop_server
-  measure "$store.preload" preload --count "$million"
+  preload "$store" "$million"
   start_daemon
   post_all "$store.waiting" --seconds "$seconds" --connections "$connections" \
     --bodies $((BODIES_PER_SECOND * seconds))
@@ -201,7 +236,7 @@ profile() {
   way "$1" "$1.way.profile"
   note "$1: draining $waiting waiting events"
   fresh "$1"
-  profiling='' measure "$1.preload" preload --count "$waiting"
+  profiling='' preload "$1" "$waiting"
   start_daemon
   measure "$1.drain.profile" drain --count "$waiting" "${watch[@]}" --watch "hookwell=$server_pid"
   stop_server

@@ -60,19 +60,27 @@ path = "/webhooks/ghl"
 TOML
 }
 
-# fresh_store sqlite|postgres: an empty one; sets $store_url.
-stores_made=0
+# fresh_store sqlite|postgres: an empty one; sets $store_url. Those before are dropped, but for $kept_url.
+stores_made=0 store_url='' store_urls='' kept_url=''
 fresh_store() {
+  local at=(-h 127.0.0.1 -p "${pg_port-}" -U postgres) url left=''
+  for url in $store_urls; do
+    if [[ $url == "$kept_url" ]]; then
+      left+=" $url"
+    elif [[ $url == sqlite://* ]]; then
+      rm -f -- "${url#sqlite://}"*
+    else
+      "$pg_bin/dropdb" "${at[@]}" "${url##*/}"
+    fi
+  done
   stores_made=$((stores_made + 1))
   if [[ $1 == sqlite ]]; then
-    rm -f -- "$work"/*.db "$work"/*.db-* "$work"/*.db.lock
     store_url=sqlite://$work/$stores_made.db
   else
-    local at=(-h 127.0.0.1 -p "$pg_port" -U postgres)
-    PGOPTIONS='-c client_min_messages=warning' "$pg_bin/dropdb" "${at[@]}" --if-exists "bench$((stores_made - 1))"
     "$pg_bin/createdb" "${at[@]}" "bench$stores_made"
     store_url=postgres://postgres@127.0.0.1:$pg_port/bench$stores_made
   fi
+  store_urls="$left $store_url"
 }
 
 # fresh_queues: a virtual host of its own, so that no run inherits another's messages; sets $broker_url.
@@ -97,14 +105,22 @@ start_server() {
   launch "$work/server.pid" "$work/server.log" "$@"
   server_pid=$(<"$work/server.pid")
   server_started=$(process_started "$server_pid") || { show_log "$work/server.log"; die 'the server ended at once'; }
+  wait_for_server port_answers "$http_port"
+}
+# wait_for_server COMMAND...: until it succeeds.
+wait_for_server() {
   local deadline=$((SECONDS + 60))
-  until port_answers "$http_port"; do
+  until "$@"; do
     is_alive "$server_pid" "$server_started" || { show_log "$work/server.log"; die 'the server ended'; }
-    ((SECONDS < deadline)) || { show_log "$work/server.log"; die 'the server did not listen in time'; }
+    ((SECONDS < deadline)) || { show_log "$work/server.log"; die 'the server was not ready in time'; }
     sleep 0.05
   done
 }
-start_daemon() { start_server "$hookwell" serve --config "$work/hookwell.toml"; }
+is_ready() { [[ $(http_status "$admin_port" /readyz) == 200 ]]; }
+start_daemon() {
+  start_server "$hookwell" serve --config "$work/hookwell.toml"
+  wait_for_server is_ready
+}
 stop_server() {
   end_process "$server_pid" "$server_started" TERM 30
   server_pid='' server_started=''
