@@ -29,6 +29,8 @@ const WORTH_IT: usize = 32_768;
 const MOST: usize = 4 * WORTH_IT;
 /// Keys written into the tree in one transaction: an append waits a few milliseconds for it.
 const AT_ONCE: usize = 64;
+/// Rows of the log read in one go.
+const READ_AT_ONCE: i64 = 4_096;
 /// How often it is looked whether there is something to do.
 const TICK: Duration = Duration::from_millis(250);
 /// Keys wait no longer than about this; a start has fewer to read then.
@@ -80,7 +82,7 @@ impl YoungKeys {
             loaded.follow(connection, head).await?;
             return Ok(Some(loaded));
         }
-        let upto = Position(cursor.0 + MOST as i64);
+        let upto = Position(cursor.0 + WORTH_IT as i64);
         let mut transaction = connection.begin_with("begin immediate").await?;
         loaded.follow(&mut transaction, upto).await?;
         for (app_id, keys) in loaded.young {
@@ -102,12 +104,25 @@ impl YoungKeys {
         connection: &mut SqliteConnection,
         head: Position,
     ) -> Result<(), Error> {
+        while self.head < head {
+            let upto = head.min(Position(self.head.0 + READ_AT_ONCE));
+            self.read(connection, upto).await?;
+            self.head = upto;
+        }
+        Ok(())
+    }
+
+    async fn read(
+        &mut self,
+        connection: &mut SqliteConnection,
+        upto: Position,
+    ) -> Result<(), Error> {
         let rows = sqlx::query(
             "select event_key, app_id, position, received_at, body_hash from events \
              where position > $1 and position <= $2",
         )
         .bind(self.head.0)
-        .bind(head.0)
+        .bind(upto.0)
         .fetch_all(connection)
         .await?;
         for row in rows {
@@ -122,7 +137,6 @@ impl YoungKeys {
             let key = EventKey::from_stored(row.try_get("event_key")?);
             self.add(row.try_get("app_id")?, key, kept);
         }
-        self.head = head;
         Ok(())
     }
 
