@@ -141,7 +141,12 @@ pub async fn slow_bodies(lab: Lab) -> Outcome {
         let request = a_request();
         let half = request.len() - 1000;
         let modes = [Slow::Stops(half), Slow::Drips(half)];
-        let all = (0..count).map(|n| slow(run, modes[n % 2], &request, BODY + NOISE + NOISE));
+        let request = &request;
+        let all = (0..count).map(async |n| {
+            // As above: not more at once than a listener's backlog.
+            sleep(Duration::from_millis(n as u64)).await;
+            slow(run, modes[n % 2], request, BODY + NOISE + NOISE).await
+        });
         let ends = join_all(all).await;
         closed_by(run, "connections without a body", &ends, BODY + NOISE);
         let told = ends
