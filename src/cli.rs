@@ -11,6 +11,7 @@ use crate::{failpoints, store};
 
 mod check_config;
 mod dead_letters;
+mod dev;
 mod events;
 mod held;
 mod keys;
@@ -55,6 +56,7 @@ enum Command {
     DeadLetters(dead_letters::Args),
     Quarantine(quarantine::Args),
     Keys(keys::Args),
+    Dev(dev::Args),
 }
 
 /// Where the configuration comes from.
@@ -168,6 +170,7 @@ pub fn main() -> ExitCode {
             Command::DeadLetters(args) => dead_letters::run(args).await,
             Command::Quarantine(args) => quarantine::run(args).await,
             Command::Keys(args) => keys::run(&args),
+            Command::Dev(args) => dev::run(args).await,
         }
     });
     // A command never waits for what a task may still be doing.

@@ -14,6 +14,7 @@ pub mod broker;
 pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod dev;
 pub mod event;
 pub mod failpoints;
 pub mod feed;

@@ -5,6 +5,7 @@
 // Built for every suite; a piece that one of them does not use is not dead.
 #![allow(dead_code, unused_imports)]
 
+pub mod api;
 pub mod broker;
 pub mod daemon;
 pub mod eventually;
@@ -15,6 +16,7 @@ pub mod proxy;
 pub mod services;
 pub mod store;
 
+pub use api::{Api, HandClock};
 pub use broker::{Broker, Delivery, Sink, fresh_vhost, fresh_vhost_on, own_broker};
 pub use daemon::{Daemon, DaemonConfig, run_cli};
 pub use eventually::eventually;

@@ -18,6 +18,7 @@ mod bench {
 mod bench_checker;
 mod cli;
 mod contract;
+mod dev_ghl;
 mod docs;
 mod faults;
 mod fuzz;

@@ -5,7 +5,7 @@ use crate::harness::daemon::run_plain;
 use crate::harness::{Backend, Daemon, DaemonConfig, run_cli, store_url};
 
 /// Every command that does something.
-const COMMANDS: [&[&str]; 17] = [
+const COMMANDS: [&[&str]; 18] = [
     &["serve"],
     &["check-config"],
     &["migrate"],
@@ -23,6 +23,7 @@ const COMMANDS: [&[&str]; 17] = [
     &["quarantine", "show"],
     &["quarantine", "admit"],
     &["keys", "generate"],
+    &["dev", "ghl"],
 ];
 
 const HELP: &str = "\
@@ -42,6 +43,7 @@ Commands:
   dead-letters  Events that could not be published
   quarantine    Requests that were refused
   keys          Make keys for trying things out
+  dev           Servers for trying things out
   help          Print this message or the help of the given subcommand(s)
 
 Options:
@@ -90,7 +92,7 @@ fn the_help_of_every_command_has_an_example_of_it() {
 #[test]
 fn wrong_usage_ends_with_64() {
     let config = DaemonConfig::new("sqlite://unused.db");
-    let rows: [&[&str]; 12] = [
+    let rows: [&[&str]; 14] = [
         &[],
         &["frobnicate"],
         &["serve", "--nonsense"],
@@ -103,6 +105,8 @@ fn wrong_usage_ends_with_64() {
         &["send"],
         &["send", "ContactCreate"],
         &["keys", "generate"],
+        &["dev"],
+        &["dev", "ghl", "--burst", "0"],
     ];
     for arguments in rows {
         let output = run_plain(arguments, &config);
@@ -121,7 +125,7 @@ fn a_bad_configuration_ends_every_command_with_78() {
     let config = DaemonConfig::new("mysql://somewhere");
     for command in COMMANDS {
         let more: &[&str] = match command {
-            ["events", "types"] | ["keys", ..] => continue,
+            ["events", "types"] | ["keys", ..] | ["dev", ..] => continue,
             [
                 "events" | "dead-letters" | "quarantine",
                 "show" | "retry" | "admit",
