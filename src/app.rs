@@ -8,12 +8,17 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use crate::admin::{self, Readiness};
+use crate::clock::Clock;
 use crate::config::{self, Config};
 use crate::feed::Feed;
+use crate::follow_up::{Planner, Runner, Tokens};
+use crate::http::oauth::{self, Oauth};
 use crate::http::{self, webhook};
-use crate::ingest::{Ingest, Writer};
+use crate::ingest::{self, Ingest, Writer};
+use crate::key_file::{self, KeyFile};
 use crate::metrics::Metrics;
 use crate::quarantine::Keeper;
 use crate::relay::Relay;
@@ -21,7 +26,7 @@ use crate::retry::Delays;
 use crate::store::{self, Access, PostgresStore, SqliteStore, Store};
 use crate::supervisor::{Exit, Supervisor};
 use crate::telemetry::Chain;
-use crate::{clock, observe, retention};
+use crate::{chance, clock, ghl, observe, retention};
 
 /// Why the daemon did not start.
 #[derive(Debug, thiserror::Error)]
@@ -29,6 +34,12 @@ pub enum Error {
     /// The store could not be opened, or must not be used.
     #[error(transparent)]
     Store(#[from] store::Error),
+    /// The keys that seal tokens cannot be had.
+    #[error("the keys that seal tokens cannot be used (ghl.token_keys_file)")]
+    Keys(#[from] key_file::Error),
+    /// The way to the API cannot be made.
+    #[error(transparent)]
+    Client(#[from] ghl::Error),
     /// An address could not be listened on.
     #[error("cannot listen on {address} ({key})")]
     Listen {
@@ -117,6 +128,28 @@ pub async fn serve(config: Config, shutdown: CancellationToken) -> Result<Exit, 
         Arc::clone(&feed),
         metrics.clone(),
     );
+    let calls = match config.calls {
+        Some(settings) => Some(Calls::new(
+            settings,
+            Arc::clone(&store),
+            writer_handle.clone(),
+            Arc::clone(&clock),
+            metrics.clone(),
+        )?),
+        None => None,
+    };
+    let planner = match &calls {
+        Some(calls) => calls.planner(),
+        // Installations are followed in any case.
+        None => Planner {
+            store: Arc::clone(&store),
+            rules: Arc::default(),
+            apps: Vec::new(),
+            wake: Arc::default(),
+            clock: Arc::clone(&clock),
+            metrics: metrics.clone(),
+        },
+    };
     let (quarantine, keeper) = Keeper::new(Arc::clone(&store), config.quarantine, metrics.clone());
     let ingest = Ingest::new(
         config.verifier,
@@ -126,8 +159,12 @@ pub async fn serve(config: Config, shutdown: CancellationToken) -> Result<Exit, 
         Arc::clone(&clock),
         metrics.clone(),
     );
+    let beside = calls
+        .as_ref()
+        .map(|calls| oauth::router(Arc::clone(&calls.oauth)));
     let routes = webhook::router(
         ingest,
+        beside,
         quarantine,
         config.http.requests,
         Arc::clone(&clock),
@@ -174,6 +211,18 @@ pub async fn serve(config: Config, shutdown: CancellationToken) -> Result<Exit, 
     supervisor.spawn("writer", writer.run(requests_done.clone()));
     supervisor.spawn("quarantine", keeper.run(requests_done));
     supervisor.spawn("relay", relay.run(shutdown.clone()));
+    supervisor.spawn("planner", planner.run(shutdown.clone()));
+    if let Some(calls) = calls {
+        let deeds = calls.oauth.deeds.clone();
+        supervisor.spawn("tokens", Arc::clone(&calls.tokens).run(shutdown.clone()));
+        supervisor.spawn("runner", calls.runner.run(shutdown.clone()));
+        let stop = shutdown.clone();
+        supervisor.spawn("oauth", async move {
+            stop.cancelled().await;
+            deeds.close();
+            deeds.wait().await;
+        });
+    }
     supervisor.spawn(
         "retention",
         retention::run(
@@ -198,6 +247,76 @@ pub async fn serve(config: Config, shutdown: CancellationToken) -> Result<Exit, 
     let exit = supervisor.run().await;
     store.close().await;
     Ok(exit)
+}
+
+/// What makes calls of GHL's API.
+struct Calls {
+    oauth: Arc<Oauth>,
+    tokens: Arc<Tokens>,
+    runner: Runner,
+}
+
+impl Calls {
+    fn new(
+        settings: config::Calls,
+        store: Arc<dyn Store>,
+        writer: ingest::Handle,
+        clock: Clock,
+        metrics: Metrics,
+    ) -> Result<Self, Error> {
+        let client = ghl::Client::new(&settings.client)?;
+        let keys = Arc::new(KeyFile::open(settings.key_file)?);
+        let chance = chance::system();
+        let credentials = settings.apps.iter();
+        let credentials = credentials.map(|(id, app)| (id.clone(), app.credentials.clone()));
+        let tokens = Tokens::new(
+            Arc::clone(&store),
+            client.clone(),
+            credentials.collect(),
+            keys,
+            Arc::clone(&clock),
+            Arc::clone(&chance),
+            metrics.clone(),
+        );
+        let oauth = Arc::new(Oauth {
+            apps: settings.apps,
+            authorize_urls: settings.authorize_urls,
+            store: Arc::clone(&store),
+            tokens: Arc::clone(&tokens),
+            clock: Arc::clone(&clock),
+            chance: Arc::clone(&chance),
+            deeds: TaskTracker::new(),
+        });
+        let runner = Runner {
+            store,
+            rules: settings.rules,
+            client,
+            tokens: Arc::clone(&tokens),
+            writer,
+            settings: settings.follow_ups,
+            wake: Arc::default(),
+            clock,
+            chance,
+            metrics,
+        };
+        Ok(Self {
+            oauth,
+            tokens,
+            runner,
+        })
+    }
+
+    /// The planner that feeds the runner.
+    fn planner(&self) -> Planner {
+        Planner {
+            store: Arc::clone(&self.runner.store),
+            rules: Arc::clone(&self.runner.rules),
+            apps: self.oauth.apps.keys().cloned().collect(),
+            wake: Arc::clone(&self.runner.wake),
+            clock: Arc::clone(&self.runner.clock),
+            metrics: self.runner.metrics.clone(),
+        }
+    }
 }
 
 async fn listen(address: std::net::SocketAddr, key: &'static str) -> Result<TcpListener, Error> {

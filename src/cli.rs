@@ -13,7 +13,9 @@ mod check_config;
 mod dead_letters;
 mod dev;
 mod events;
+mod follow_ups;
 mod held;
+mod installs;
 mod keys;
 mod migrate;
 mod quarantine;
@@ -53,6 +55,8 @@ enum Command {
     Tail(tail::Args),
     Events(events::Args),
     Held(held::Args),
+    Installs(installs::Args),
+    FollowUps(follow_ups::Args),
     DeadLetters(dead_letters::Args),
     Quarantine(quarantine::Args),
     Keys(keys::Args),
@@ -167,9 +171,11 @@ pub fn main() -> ExitCode {
             Command::Tail(args) => tail::run(args).await,
             Command::Events(args) => events::run(args).await,
             Command::Held(args) => held::run(args).await,
+            Command::Installs(args) => installs::run(args).await,
+            Command::FollowUps(args) => follow_ups::run(args).await,
             Command::DeadLetters(args) => dead_letters::run(args).await,
             Command::Quarantine(args) => quarantine::run(args).await,
-            Command::Keys(args) => keys::run(&args),
+            Command::Keys(args) => keys::run(args).await,
             Command::Dev(args) => dev::run(args).await,
         }
     });

@@ -4,11 +4,15 @@
 //! with its key, its place and a way out; a value that came through is valid. Secrets stay out of
 //! every message.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
+use crate::follow_up::{self, rule::Rules};
+use crate::ghl::{self, oauth::Credentials};
 use crate::http;
 use crate::ingest::App;
 use crate::quarantine;
@@ -40,6 +44,8 @@ pub struct Config {
     pub verifier: Verifier,
     /// For which apps.
     pub apps: Vec<App>,
+    /// Calls of GHL's API; none where no app has credentials.
+    pub calls: Option<Calls>,
     /// Refused requests.
     pub quarantine: quarantine::Settings,
     /// What is kept how long.
@@ -88,6 +94,39 @@ impl fmt::Debug for Store {
             .field("scheme", &scheme)
             .finish_non_exhaustive()
     }
+}
+
+/// The apps with credentials, by id.
+pub type OauthApps = BTreeMap<String, OauthApp>;
+
+/// An app that can be authorised.
+#[derive(Debug, Clone)]
+pub struct OauthApp {
+    /// How it shows itself to GHL.
+    pub credentials: Credentials,
+    /// The path of its redirect URI: where a browser comes back to.
+    pub callback_path: String,
+    /// Query of the link that installs it, as the portal shows it: without a `state`.
+    pub install_query: Option<String>,
+    /// Whether a browser may come back without a state of ours, as after an install from the marketplace.
+    pub without_state: bool,
+}
+
+/// Calls of GHL's API.
+#[derive(Debug, Clone)]
+pub struct Calls {
+    /// Where they go, and their bounds.
+    pub client: ghl::Settings,
+    /// Where a browser installs an app, and for agencies with a white label.
+    pub authorize_urls: [String; 2],
+    /// How follow-ups are made.
+    pub follow_ups: follow_up::Settings,
+    /// The file with the keys that seal tokens.
+    pub key_file: PathBuf,
+    /// The apps with credentials.
+    pub apps: OauthApps,
+    /// What events call for.
+    pub rules: Arc<Rules>,
 }
 
 /// Log lines.
@@ -166,8 +205,8 @@ impl Config {
         let verifier = sections::signature(&mut root, &mut warnings);
         let quarantine = sections::quarantine_of(&mut root);
         let log = sections::log(&mut root);
-        let apps = sections::apps(&mut root, &mut warnings);
-        sections::later(&mut root, &mut warnings);
+        let (apps, oauth_apps) = sections::apps(&mut root).unzip();
+        let calls = sections::calls(&mut root, oauth_apps.unwrap_or_default(), &mut warnings);
         let problems = root.into_problems();
         let complete = || {
             Some(Self {
@@ -177,6 +216,7 @@ impl Config {
                 relay: relay?,
                 verifier: verifier?,
                 apps: apps?,
+                calls: calls?,
                 quarantine: quarantine?,
                 retention: retention?,
                 log: log?,

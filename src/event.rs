@@ -10,6 +10,7 @@ use sha2::{Digest, Sha256};
 
 pub mod catalogue;
 pub mod identify;
+pub mod lifecycle;
 #[cfg(test)]
 pub(crate) mod recorded;
 pub mod samples;

@@ -23,6 +23,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::metrics::Metrics;
 
+pub mod oauth;
 pub mod webhook;
 
 /// Bounds of a listener.

@@ -76,8 +76,23 @@ pub struct Metrics {
     pub quarantine_entries: IntGauge,
     /// `hookwell_quarantine_dropped_total`: refused requests not kept, over the rate.
     pub quarantine_dropped: IntCounter,
-    /// `hookwell_retention_removed_total{what}`: `events`, `keys`.
+    /// `hookwell_retention_removed_total{what}`: `events`, `keys`, `follow_ups`.
     pub retention_removed: IntCounterVec,
+    /// `hookwell_follow_ups_planned_total{rule}`: calls that events called for.
+    pub follow_ups_planned: IntCounterVec,
+    /// `hookwell_follow_ups_ended_total{end}`: ends of claimed calls: `done`, `again`, `parked`,
+    /// `cancelled`, and `lost` where another daemon had taken over.
+    pub follow_ups_ended: IntCounterVec,
+    /// `hookwell_follow_ups{state}`: calls that are open: `pending`, `parked`.
+    pub follow_ups: IntGaugeVec,
+    /// `hookwell_follow_ups_oldest_seconds`: age of the oldest pending one.
+    pub follow_ups_oldest: IntGauge,
+    /// `hookwell_api_calls_total{outcome}`: calls of GHL's API, by what came of them.
+    pub api_calls: IntCounterVec,
+    /// `hookwell_api_breaker_open`: 1 while calls wait because the API does not answer.
+    pub api_breaker_open: IntGauge,
+    /// `hookwell_token_requests_total{what, outcome}`: exchanges, refreshes and mints of tokens.
+    pub token_requests: IntCounterVec,
 }
 
 /// Seconds; from a tenth of a millisecond to ten seconds.
@@ -163,6 +178,18 @@ impl Metrics {
             &[env!("CARGO_PKG_VERSION")],
         );
         info.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
+        let token_requests = b.register(IntCounterVec::new(
+            opts(
+                "token_requests_total",
+                "Exchanges, refreshes and mints of tokens.",
+            ),
+            &["what", "outcome"],
+        ));
+        for what in ["exchange", "refresh", "mint"] {
+            for outcome in ["ok", "refused", "later", "unknown"] {
+                token_requests.with_label_values(&[what, outcome]);
+            }
+        }
         #[cfg(target_os = "linux")]
         b.registry
             .register(Box::new(
@@ -285,8 +312,41 @@ impl Metrics {
                 "retention_removed_total",
                 "Rows removed.",
                 "what",
-                &["events", "keys"],
+                &["events", "keys", "follow_ups"],
             ),
+            follow_ups_planned: b.counters(
+                "follow_ups_planned_total",
+                "Calls that events called for.",
+                "rule",
+                &[],
+            ),
+            follow_ups_ended: b.counters(
+                "follow_ups_ended_total",
+                "Ends of claimed calls.",
+                "end",
+                &["done", "again", "parked", "cancelled", "lost"],
+            ),
+            follow_ups: b.gauges(
+                "follow_ups",
+                "Calls that are open.",
+                "state",
+                &["pending", "parked"],
+            ),
+            follow_ups_oldest: b.gauge(
+                "follow_ups_oldest_seconds",
+                "Age of the oldest pending call.",
+            ),
+            api_calls: b.counters(
+                "api_calls_total",
+                "Calls of GHL's API, by what came of them.",
+                "outcome",
+                &["done"],
+            ),
+            api_breaker_open: b.gauge(
+                "api_breaker_open",
+                "1 while calls wait because the API does not answer.",
+            ),
+            token_requests,
             registry: b.registry,
             names: b.names.take().into(),
         }

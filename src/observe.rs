@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use crate::admin::Readiness;
 use crate::clock::Clock;
 use crate::metrics::Metrics;
-use crate::store::{self, Ledger, Store};
+use crate::store::{self, FollowUpCounts, Ledger, Store};
 use crate::telemetry::Chain;
 
 const PERIOD: Duration = Duration::from_secs(1);
@@ -64,7 +64,20 @@ pub async fn run(
         if up && let Ok(Ok(ledger)) = timeout(PATIENCE, store.ledger()).await {
             show(&metrics, &ledger, &clock);
         }
+        if up && let Ok(Ok(counts)) = timeout(PATIENCE, store.follow_up_counts()).await {
+            show_follow_ups(&metrics, &counts, &clock);
+        }
     }
+}
+
+fn show_follow_ups(metrics: &Metrics, counts: &FollowUpCounts, clock: &Clock) {
+    for (state, count) in [("pending", counts.pending), ("parked", counts.dead)] {
+        metrics.follow_ups.with_label_values(&[state]).set(count);
+    }
+    let age = counts
+        .oldest_pending_at
+        .map_or(0, |at| (clock().0 - at.0).max(0) / 1_000_000);
+    metrics.follow_ups_oldest.set(age);
 }
 
 fn show(metrics: &Metrics, ledger: &Ledger, clock: &Clock) {

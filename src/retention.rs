@@ -63,7 +63,11 @@ pub async fn run(
                     .retention_removed
                     .with_label_values(&["keys"])
                     .inc_by(pruned.keys);
-                if pruned.events == 0 && pruned.keys == 0 {
+                metrics
+                    .retention_removed
+                    .with_label_values(&["follow_ups"])
+                    .inc_by(pruned.follow_ups);
+                if pruned.events + pruned.keys + pruned.follow_ups == 0 {
                     IDLE
                 } else {
                     BUSY

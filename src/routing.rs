@@ -6,7 +6,7 @@
 
 use thiserror::Error;
 
-use crate::event::{Tenant, UNKNOWN_TYPE, catalogue};
+use crate::event::{Event, Origin, Tenant, UNKNOWN_TYPE, catalogue};
 
 /// The longest routing or binding key AMQP can carry, in bytes.
 pub const MAX_KEY_BYTES: usize = 255;
@@ -20,14 +20,33 @@ const MAX_TENANT_BYTES: usize = 128;
 ///
 /// Types outside the [`catalogue`] go under `other`, a missing tenant is `none`.
 pub fn routing_key(event_type: &str, tenant: &Tenant) -> String {
+    key_of(event_type, tenant, false)
+}
+
+/// The key of an event in the log: as [`routing_key`], but for answers of follow-ups, whose types are
+/// `<family>.<action>` and are taken as they are. What GHL names is never taken so.
+pub fn key_of_event(event: &Event) -> String {
+    key_of(
+        &event.event_type,
+        &event.tenant,
+        event.origin != Origin::Webhook,
+    )
+}
+
+fn key_of(event_type: &str, tenant: &Tenant, own: bool) -> String {
     let mut key = String::with_capacity(64);
-    match catalogue::find(event_type) {
-        Some(kind) => {
+    match (catalogue::find(event_type), event_type.split_once('.')) {
+        (None, Some((family, action))) if own => {
+            push_word(&mut key, family, MAX_TYPE_BYTES / 2, "other");
+            key.push('.');
+            push_word(&mut key, action, MAX_TYPE_BYTES / 2, UNKNOWN_TYPE);
+        }
+        (Some(kind), _) => {
             key.push_str(kind.family);
             key.push('.');
             key.push_str(kind.action);
         }
-        None => {
+        (None, _) => {
             key.push_str("other.");
             push_word(
                 &mut key,

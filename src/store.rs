@@ -12,11 +12,21 @@ use async_trait::async_trait;
 
 use crate::event::{Event, EventKey, Micros, Position, Recorded};
 
+mod follow_ups;
+mod installations;
 mod postgres;
 mod schema;
 mod sql;
 mod sqlite;
 
+pub use follow_ups::{
+    Claimed, Claims, Ended, FollowUp, FollowUpCounts, FollowUpFilter, FollowUps, Next, PLANNER,
+    ParkedCalls, Plan, PlanReader, Planned,
+};
+pub use installations::{
+    Installation, InstallationFilter, Installations, NewToken, OauthState, RefreshEnd, SealedToken,
+    TokenState,
+};
 pub use postgres::PostgresStore;
 pub use sqlite::{Access, SqliteStore};
 
@@ -268,6 +278,8 @@ pub struct Pruned {
     pub events: u64,
     /// Dedupe keys.
     pub keys: u64,
+    /// Calls that ended.
+    pub follow_ups: u64,
 }
 
 /// How much the quarantine may hold.
@@ -290,7 +302,7 @@ pub enum Selection {
 
 /// The log and what is kept beside it. Each method is one whole deed.
 #[async_trait]
-pub trait Store: Send + Sync {
+pub trait Store: FollowUps + Installations {
     /// Appends a batch in one transaction and says what became of each event, in order. On return the
     /// new ones are durable. No two events of a batch may share app and key.
     ///
@@ -398,6 +410,11 @@ pub trait Reader: Send {
         parked: Option<&Parked>,
         now: Micros,
     ) -> Result<(), Error>;
+}
+
+/// How long it is from now to then.
+fn until(now: Micros, then: Micros) -> std::time::Duration {
+    std::time::Duration::from_micros(u64::try_from(then.0 - now.0).unwrap_or(0))
 }
 
 /// Where a sweep over the keys stands: the last key looked at, as (event key, app).

@@ -9,7 +9,7 @@ use super::{ConfigArgs, Failure, Outcome, table};
 use crate::app;
 use crate::clock::rfc3339;
 use crate::event::{Position, Recorded, catalogue};
-use crate::routing::routing_key;
+use crate::routing::key_of_event;
 use crate::store::{EventFilter, Store};
 
 /// Look into the log
@@ -162,10 +162,7 @@ fn show(recorded: &Recorded, body_alone: bool, as_json: bool) -> Outcome {
         ("position", json!(recorded.position.0)),
         ("event_key", json!(event.key.as_str())),
         ("type", json!(event.event_type)),
-        (
-            "routing_key",
-            json!(routing_key(&event.event_type, &event.tenant)),
-        ),
+        ("routing_key", json!(key_of_event(event))),
         ("app_id", json!(event.app_id)),
         ("company_id", json!(event.tenant.company_id)),
         ("location_id", json!(event.tenant.location_id)),

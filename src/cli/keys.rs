@@ -3,14 +3,19 @@
 use std::fs::OpenOptions;
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
+use zeroize::Zeroizing;
 
-use super::{Failure, Outcome};
+use super::{ConfigArgs, Failure, Outcome};
+use crate::follow_up::tokens;
+use crate::key_file::KeyFile;
+use crate::seal::{self, Keyring};
 use crate::signature::SigningKey;
+use crate::{app, chance, clock};
 
-/// Make keys for trying things out
+/// Keys: for trying things out, and those that seal tokens
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     #[command(subcommand)]
@@ -29,14 +34,130 @@ Writes the private key to dev-key.pem (readable by you alone) and the public one
         #[arg(long, value_name = "FILE")]
         out: PathBuf,
     },
+    /// Put a new key in front of the file that seals tokens, and seal what is stored with it
+    #[command(after_help = "Examples:
+  hookwell keys rotate --file token-keys                                  # makes the file
+  hookwell keys rotate --file token-keys --config hookwell.toml           # while daemons run
+  hookwell keys rotate --file token-keys --config hookwell.toml --drop    # and forgets the old keys
+
+A running daemon reads the file again when it meets a new key. With daemons on several machines, give each the new file before stored tokens are sealed again: first without --config, then copy, then with --config --keep.")]
+    Rotate {
+        /// The key file (ghl.token_keys_file); made if it is not there
+        #[arg(long, value_name = "FILE")]
+        file: PathBuf,
+        /// Seal what is stored with the newest key; without it only the file changes
+        #[command(flatten)]
+        config: ConfigArgs,
+        /// Make no new key: seal what is stored with the newest one there is
+        #[arg(long)]
+        keep: bool,
+        /// Forget the old keys when nothing is sealed with them any more
+        #[arg(long, requires = "config")]
+        drop: bool,
+    },
 }
 
-pub(super) fn run(args: &Args) -> Outcome {
-    let Command::Generate { out } = &args.command;
+pub(super) async fn run(args: Args) -> Outcome {
+    match args.command {
+        Command::Generate { out } => generate(&out),
+        Command::Rotate {
+            file,
+            config,
+            keep,
+            drop,
+        } => rotate(&file, &config, keep, drop).await,
+    }
+}
+
+async fn rotate(file: &Path, config: &ConfigArgs, keep: bool, drop: bool) -> Outcome {
+    let mut out = std::io::stdout();
+    if !keep {
+        let name = add_key(file)?;
+        writeln!(
+            out,
+            "The key {name} is the first one of {}.",
+            file.display()
+        )?;
+    }
+    if config.config.is_none() {
+        return Ok(());
+    }
+    let config = config.load()?;
+    let store = app::open_store_beside(&config.store).await?;
+    let keys =
+        KeyFile::open(file.to_owned()).map_err(|error| Failure::new(Failure::CONFIG, error))?;
+    let sealed = tokens::reseal(store.as_ref(), &keys, &chance::system())
+        .await
+        .map_err(|error| Failure::new(Failure::UNAVAILABLE, error))?;
+    let newest = keys.keys().current().to_owned();
+    writeln!(
+        out,
+        "{sealed} tokens are sealed with {newest} now; none is sealed with another key."
+    )?;
+    if drop {
+        let text = read(file)?;
+        let kept = text.lines().find(|line| line.starts_with(&newest));
+        replace(file, &format!("{}\n", kept.unwrap_or_default()))?;
+        writeln!(out, "{} holds {newest} alone.", file.display())?;
+    }
+    Ok(())
+}
+
+/// Puts a new key in front of those that are there; its name.
+fn add_key(file: &Path) -> Result<String, Failure> {
+    let mut key = Zeroizing::new([0; seal::KEY_BYTES]);
+    getrandom::fill(&mut *key).map_err(|error| Failure::saying(Failure::SOFTWARE, error))?;
+    let before = match file.exists() {
+        true => read(file)?,
+        false => Zeroizing::new(String::new()),
+    };
+    if !before.trim().is_empty() {
+        Keyring::parse(&before).map_err(|error| {
+            Failure::saying(Failure::CONFIG, format!("{}: {error}", file.display()))
+        })?;
+    }
+    let now = clock::rfc3339(clock::system()());
+    let moment: String = now.chars().filter(char::is_ascii_digit).take(17).collect();
+    let name = format!("k{moment}");
+    replace(
+        file,
+        &Zeroizing::new(format!("{}{}", *Keyring::line(&name, &key), *before)),
+    )?;
+    Ok(name)
+}
+
+fn read(file: &Path) -> Result<Zeroizing<String>, Failure> {
+    std::fs::read_to_string(file)
+        .map(Zeroizing::new)
+        .map_err(|error| {
+            Failure::saying(
+                Failure::NO_INPUT,
+                format!("cannot read {}: {error}", file.display()),
+            )
+        })
+}
+
+/// Replaces a file as a whole, readable by its owner alone: a daemon may be reading it.
+fn replace(file: &Path, text: &str) -> Outcome {
+    let mut fresh = file.to_path_buf().into_os_string();
+    fresh.push(".new");
+    let fresh = PathBuf::from(fresh);
+    // One that is left from a run that was cut off.
+    let _ = std::fs::remove_file(&fresh);
+    write_new(&fresh, 0o600, text)?;
+    std::fs::rename(&fresh, file).map_err(|error| {
+        Failure::saying(
+            Failure::CANNOT_CREATE,
+            format!("cannot write {}: {error}", file.display()),
+        )
+    })
+}
+
+fn generate(out: &Path) -> Outcome {
     let mut seed = [0; 32];
     getrandom::fill(&mut seed).map_err(|error| Failure::saying(Failure::SOFTWARE, error))?;
     let key = SigningKey::from_seed(seed);
-    let mut public = out.clone().into_os_string();
+    let mut public = out.to_path_buf().into_os_string();
     public.push(".pub");
     let public = PathBuf::from(public);
     write_new(out, 0o600, &key.to_pkcs8_pem())?;
@@ -51,7 +172,7 @@ pub(super) fn run(args: &Args) -> Outcome {
     )?)
 }
 
-fn write_new(path: &PathBuf, mode: u32, text: &str) -> Outcome {
+fn write_new(path: &Path, mode: u32, text: &str) -> Outcome {
     OpenOptions::new()
         .write(true)
         .create_new(true)

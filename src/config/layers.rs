@@ -409,6 +409,23 @@ impl Section {
         taken
     }
 
+    /// Takes a value of any form, with its place.
+    pub fn value(&mut self, key: &str) -> Option<(serde_json::Value, String)> {
+        let node = self.take(key)?;
+        let place = node.place.clone();
+        match json_of(node) {
+            Ok(value) => Some((value, place)),
+            Err((place, kind)) => {
+                self.problem(
+                    key,
+                    &place,
+                    format!("must not hold {kind}; write it as text"),
+                );
+                None
+            }
+        }
+    }
+
     /// Takes a key that has no effect yet; whether it was given.
     pub fn given(&mut self, key: &str) -> bool {
         self.take(key).is_some()
@@ -426,10 +443,32 @@ pub enum Free<'a> {
     Flag(bool),
 }
 
-fn nearest<'a>(key: &str, known: &'a [String]) -> Option<&'a str> {
+/// A value as JSON, or the place and kind of what has no place in it.
+fn json_of(node: Node) -> Result<serde_json::Value, (String, &'static str)> {
+    Ok(match node.value {
+        Value::Text(text) => text.into(),
+        Value::Number(number) => number.into(),
+        Value::Flag(flag) => flag.into(),
+        Value::List(items) => {
+            let items: Result<Vec<_>, _> = items.into_iter().map(json_of).collect();
+            items?.into()
+        }
+        Value::Table(entries) => {
+            let fields: Result<serde_json::Map<_, _>, _> = entries
+                .into_iter()
+                .map(|(name, node)| Ok((name, json_of(node)?)))
+                .collect();
+            fields?.into()
+        }
+        Value::Other(kind) => return Err((node.place, kind)),
+    })
+}
+
+/// The name among those that are known that looks most like this one.
+pub fn nearest<'a, S: AsRef<str>>(key: &str, known: &'a [S]) -> Option<&'a str> {
     known
         .iter()
-        .map(|name| (strsim::jaro_winkler(key, name), name.as_str()))
+        .map(|name| (strsim::jaro_winkler(key, name.as_ref()), name.as_ref()))
         .filter(|(likeness, _)| *likeness > 0.85)
         .max_by(|a, b| a.0.total_cmp(&b.0))
         .map(|(_, name)| name)

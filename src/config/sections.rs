@@ -5,7 +5,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use super::layers::Section;
-use super::{Http, Log, Store};
+use super::{Http, Log, OauthApps, Store};
 use crate::http;
 use crate::ingest::App;
 use crate::quarantine;
@@ -15,8 +15,11 @@ use crate::store::QuarantineBounds;
 use crate::telemetry;
 
 mod broker;
+mod follow_ups;
+mod ghl;
 
 pub(super) use broker::broker_of;
+pub(super) use ghl::calls;
 
 const SECOND: Duration = Duration::from_secs(1);
 const HOUR: Duration = Duration::from_secs(3600);
@@ -236,8 +239,9 @@ pub(super) fn log(root: &mut Section) -> Option<Log> {
     })
 }
 
-pub(super) fn apps(root: &mut Section, warnings: &mut Vec<String>) -> Option<Vec<App>> {
+pub(super) fn apps(root: &mut Section) -> Option<(Vec<App>, OauthApps)> {
     let mut apps: Vec<App> = Vec::new();
+    let mut oauth_apps = OauthApps::new();
     let mut complete = true;
     for mut a in root.sections("apps") {
         let place = a.place().to_owned();
@@ -262,17 +266,8 @@ pub(super) fn apps(root: &mut Section, warnings: &mut Vec<String>) -> Option<Vec
                     .to_owned()),
             }
         });
-        for key in [
-            "client_id",
-            "client_secret",
-            "client_secret_file",
-            "redirect_uri",
-        ] {
-            if a.given(key) {
-                warnings.push(format!(
-                    "apps: {key} has no effect in this version, which makes no API calls"
-                ));
-            }
+        if let Some(oauth) = ghl::oauth_app(&mut a, id.as_deref()) {
+            oauth_apps.extend(id.clone().map(|id| (id, oauth)));
         }
         match (id, path) {
             (Some(id), Some(path)) => {
@@ -311,6 +306,23 @@ pub(super) fn apps(root: &mut Section, warnings: &mut Vec<String>) -> Option<Vec
         }
         root.finish(a);
     }
+    for (id, oauth) in &oauth_apps {
+        let callback = &oauth.callback_path;
+        let taken = apps.iter().any(|app| {
+            app.path == *callback
+                || app
+                    .event_name(callback)
+                    .is_some_and(|name| !name.contains('/'))
+        });
+        if taken || callback == "/oauth/install" {
+            let place = root.place().to_owned();
+            root.problem(
+                "apps",
+                &place,
+                format!("the path of redirect_uri of app {id}, {callback}, is taken: by webhooks or /oauth/install"),
+            );
+        }
+    }
     if apps.is_empty() && complete {
         let place = root.place().to_owned();
         root.problem(
@@ -320,17 +332,5 @@ pub(super) fn apps(root: &mut Section, warnings: &mut Vec<String>) -> Option<Vec
         );
         return None;
     }
-    complete.then_some(apps)
-}
-
-/// Keys of the published contract that this version does nothing with: naming them is no error, but
-/// nobody should believe that they work.
-pub(super) fn later(root: &mut Section, warnings: &mut Vec<String>) {
-    for key in ["ghl", "follow_ups"] {
-        if root.given(key) {
-            warnings.push(format!(
-                "[{key}] has no effect in this version, which makes no API calls"
-            ));
-        }
-    }
+    complete.then_some((apps, oauth_apps))
 }

@@ -179,9 +179,11 @@ impl Door {
     }
 }
 
-/// The public routes: `POST <path>` and `POST <path>/<EventName>` for each app, and nothing else.
+/// The public routes: `POST <path>` and `POST <path>/<EventName>` for each app, those of `beside`, and nothing
+/// else.
 pub fn router(
     ingest: Arc<Ingest>,
+    beside: Option<Router>,
     quarantine: quarantine::Handle,
     limits: Limits,
     clock: Clock,
@@ -224,6 +226,9 @@ pub fn router(
             router = router.route(&path, post(accept).fallback(refuse_method));
         }
     }
+    router = beside
+        .into_iter()
+        .fold(router, |router, beside| router.merge(beside.with_state(())));
     router
         .fallback(
             |State(door): State<Arc<Door>>| async move { door.answer(Err(Problem::NotFound)) },

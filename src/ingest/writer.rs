@@ -36,7 +36,8 @@ struct Waiting {
     event: Event,
     /// `None` tells the request that the commit failed.
     reply: oneshot::Sender<Option<Appended>>,
-    _memory: OwnedSemaphorePermit,
+    /// Of a request's body; what the daemon makes itself has none.
+    _memory: Option<OwnedSemaphorePermit>,
 }
 
 /// The requests' end of the queue.
@@ -61,10 +62,23 @@ impl Handle {
             .try_send(Waiting {
                 event,
                 reply,
-                _memory: memory,
+                _memory: Some(memory),
             })
             .ok()?;
         Some(answer)
+    }
+
+    /// Appends an event that the daemon made itself; what became of it, or `None` when that is not known.
+    /// Waits for room in the queue. Dropping the future may leave the event to be appended.
+    pub async fn append(&self, event: Event) -> Option<Appended> {
+        let (reply, answer) = oneshot::channel();
+        let waiting = Waiting {
+            event,
+            reply,
+            _memory: None,
+        };
+        self.queue.send(waiting).await.ok()?;
+        answer.await.ok()?
     }
 }
 
@@ -196,10 +210,16 @@ impl Writer {
     }
 }
 
+/// Who waits for an event, with the memory of its body.
+type Waiter = (
+    oneshot::Sender<Option<Appended>>,
+    Option<OwnedSemaphorePermit>,
+);
+
 /// Distinct events with everybody who waits for each.
 struct Batch {
     events: Vec<Event>,
-    waiting: Vec<Vec<(oneshot::Sender<Option<Appended>>, OwnedSemaphorePermit)>>,
+    waiting: Vec<Vec<Waiter>>,
 }
 
 impl Batch {

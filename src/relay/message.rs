@@ -7,7 +7,7 @@ use crate::broker::{Header, Message};
 use crate::clock::rfc3339;
 use crate::event::Recorded;
 use crate::failpoints;
-use crate::routing::routing_key;
+use crate::routing::key_of_event;
 
 /// The headers, with what each holds, in the order of the documentation.
 pub const HEADERS: [(&str, &str); 8] = [
@@ -79,7 +79,7 @@ pub fn message(recorded: &Recorded) -> Message {
         kind: event.event_type.clone(),
         timestamp: u64::try_from(event.received_at.0 / 1_000_000).unwrap_or(0),
         lane: number(&[tenant]),
-        routing_key: routing_key(&event.event_type, &event.tenant),
+        routing_key: key_of_event(event),
         headers,
         body: match failpoints::mutant("mutant.M10") {
             true => serialised_again(&event.body),

@@ -21,15 +21,27 @@ use super::{
 use crate::event::{Event, Position, Recorded};
 use crate::failpoints;
 
-use reader::PostgresReader;
+use reader::{Locked, PostgresReader, RELAY_LOCK};
 
 mod append;
+mod follow_ups;
 mod reader;
 
 mod statements {
-    use super::super::sql::{event_columns, held_statements, shared_statements};
+    use super::super::sql::{
+        event_columns, follow_up_statements, held_statements, installation_statements,
+        shared_statements,
+    };
     shared_statements!(sqlx::PgConnection, sqlx::postgres::PgRow);
     held_statements!(sqlx::Postgres, sqlx::PgConnection, sqlx::postgres::PgRow);
+    installation_statements!(sqlx::PgConnection, sqlx::postgres::PgRow);
+    follow_up_statements!(
+        sqlx::Postgres,
+        sqlx::PgConnection,
+        sqlx::postgres::PgRow,
+        " for update",
+        " for update skip locked"
+    );
 }
 
 /// The log on Postgres.
@@ -171,6 +183,8 @@ macro_rules! pooled {
     }};
 }
 
+use pooled;
+
 #[async_trait]
 impl Store for PostgresStore {
     async fn append(&self, batch: &[Event]) -> Result<Vec<Appended>, Error> {
@@ -191,8 +205,8 @@ impl Store for PostgresStore {
     }
 
     async fn relay_reader(&self) -> Result<Option<Box<dyn Reader>>, Error> {
-        let reader = PostgresReader::lock(self.connect().await?, self.deadline).await?;
-        Ok(reader.map(|reader| Box::new(reader) as Box<dyn Reader>))
+        let locked = Locked::lock(self.connect().await?, RELAY_LOCK, self.deadline).await?;
+        Ok(locked.map(|locked| Box::new(PostgresReader(locked)) as Box<dyn Reader>))
     }
 
     async fn ledger(&self) -> Result<Ledger, Error> {
@@ -250,15 +264,10 @@ impl Store for PostgresStore {
 
     async fn prune(&self, cutoff: Cutoff) -> Result<Pruned, Error> {
         let after = self.sweep.after();
-        let (events, (keys, stopped)) = pooled!(self, connection => async {
-            let events =
-                statements::prune_events(connection, cutoff.bodies_before, cutoff.batch).await?;
-            let keys =
-                statements::prune_keys(connection, &after, cutoff.keys_before, cutoff.batch).await?;
-            Ok((events, keys))
-        })?;
+        let (pruned, stopped) =
+            pooled!(self, connection => statements::prune(connection, cutoff, &after))?;
         self.sweep.stop(stopped);
-        Ok(Pruned { events, keys })
+        Ok(pruned)
     }
 
     async fn check(&self) -> Result<(), Error> {

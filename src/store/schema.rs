@@ -6,7 +6,7 @@
 use super::Error;
 
 /// The schema version this binary was built for: the number of its migrations.
-const SCHEMA_VERSION: usize = 2;
+const SCHEMA_VERSION: usize = 3;
 
 /// How many migrations the store has seen; 0 for an empty one.
 macro_rules! applied_migrations {
@@ -37,6 +37,14 @@ macro_rules! migrations {
             (
                 "readers",
                 include_str!(concat!("../../migrations/", $backend, "/0002_readers.sql")),
+            ),
+            (
+                "follow_ups",
+                include_str!(concat!(
+                    "../../migrations/",
+                    $backend,
+                    "/0003_follow_ups.sql"
+                )),
             ),
         ])
     };

@@ -4,7 +4,9 @@
 //! placeholders, so only the connection type differs: the macro stamps the functions out for each. What
 //! really differs stands beside its backend. Every function is one statement on one connection.
 
+mod follow_ups;
 mod held;
+mod installations;
 
 /// Columns of an event, in the order `recorded` reads them.
 macro_rules! event_columns {
@@ -18,8 +20,8 @@ macro_rules! shared_statements {
     ($connection:ty, $row:ty) => {
         use crate::event::{BodyHash, Event, EventKey, Micros, Origin, Position, Recorded, Tenant};
         use crate::store::{
-            DeadLetter, Error, EventFilter, Ledger, Parked, Quarantined, QuarantineBounds, RELAY, Refused, Selection,
-            Settled,
+            Cutoff, DeadLetter, Error, EventFilter, Ledger, Parked, Pruned, Quarantined, QuarantineBounds, RELAY,
+            Refused, Selection, Settled,
         };
         use sqlx::Row;
 
@@ -363,7 +365,7 @@ macro_rules! shared_statements {
         }
 
         /// Deletes a bounded run from the old end of the log: behind every reader, older than the
-        /// cutoff, and neither a dead letter nor held.
+        /// cutoff, and neither a dead letter nor held, nor of a call that is still open.
         pub(crate) async fn prune_events(
             conn: &mut $connection,
             before: Micros,
@@ -375,6 +377,8 @@ macro_rules! shared_statements {
                    where e.position <= (select min(c.position) from cursors c) \
                      and not exists (select 1 from dead_letters d where d.position = e.position) \
                      and not exists (select 1 from held_events w where w.position = e.position) \
+                     and not exists (select 1 from follow_ups f where f.position = e.position \
+                                     and f.state in ('pending', 'dead')) \
                    order by e.position limit $2\
                  ) and received_at < $1",
             )
@@ -421,7 +425,22 @@ macro_rules! shared_statements {
             .await?;
             Ok((done.rows_affected(), last))
         }
+
+        /// Removes what is old, a bounded run of each; the second value is where the sweep over the keys stopped.
+        pub(crate) async fn prune(
+            conn: &mut $connection,
+            cutoff: Cutoff,
+            after: &(String, String),
+        ) -> Result<(Pruned, Option<(String, String)>), Error> {
+            let follow_ups = prune_follow_ups(conn, cutoff.bodies_before, cutoff.batch).await?;
+            let events = prune_events(conn, cutoff.bodies_before, cutoff.batch).await?;
+            let (keys, stopped) = prune_keys(conn, after, cutoff.keys_before, cutoff.batch).await?;
+            Ok((Pruned { events, keys, follow_ups }, stopped))
+        }
     };
 }
 
-pub(crate) use {event_columns, held::held_statements, shared_statements};
+pub(crate) use {
+    event_columns, follow_ups::follow_up_statements, held::held_statements,
+    installations::installation_statements, shared_statements,
+};

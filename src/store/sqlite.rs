@@ -36,17 +36,30 @@ use writer::{Writer, on};
 
 mod append;
 mod checkpoint;
+mod follow_ups;
 mod keys;
 mod reader;
 mod writer;
 
 mod statements {
-    use super::super::sql::{event_columns, held_statements, shared_statements};
+    use super::super::sql::{
+        event_columns, follow_up_statements, held_statements, installation_statements,
+        shared_statements,
+    };
     shared_statements!(sqlx::SqliteConnection, sqlx::sqlite::SqliteRow);
     held_statements!(
         sqlx::Sqlite,
         sqlx::SqliteConnection,
         sqlx::sqlite::SqliteRow
+    );
+    installation_statements!(sqlx::SqliteConnection, sqlx::sqlite::SqliteRow);
+    // There is one writer: nothing to lock.
+    follow_up_statements!(
+        sqlx::Sqlite,
+        sqlx::SqliteConnection,
+        sqlx::sqlite::SqliteRow,
+        "",
+        ""
     );
 }
 
@@ -328,15 +341,10 @@ impl Store for SqliteStore {
         keys::write_older(&self.writer, &self.written, before).await?;
         let mut writer = self.writer.lock().await;
         let after = self.sweep.after();
-        let (events, (keys, stopped)) = on!(writer, Later, connection => async {
-            let events =
-                statements::prune_events(connection, cutoff.bodies_before, cutoff.batch).await?;
-            let keys =
-                statements::prune_keys(connection, &after, cutoff.keys_before, cutoff.batch).await?;
-            Ok::<_, Error>((events, keys))
-        })?;
+        let (pruned, stopped) =
+            on!(writer, Later, connection => statements::prune(connection, cutoff, &after))?;
         self.sweep.stop(stopped);
-        Ok(Pruned { events, keys })
+        Ok(pruned)
     }
 
     async fn check(&self) -> Result<(), Error> {

@@ -100,6 +100,7 @@ impl Server {
             );
             let routes = webhook::router(
                 ingest,
+                None,
                 quarantine,
                 config.http.requests,
                 clock,

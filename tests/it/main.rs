@@ -21,6 +21,7 @@ mod contract;
 mod dev_ghl;
 mod docs;
 mod faults;
+mod follow_ups;
 mod fuzz;
 mod hang_up;
 mod harness;

@@ -8,14 +8,16 @@ use std::time::Duration;
 use bytes::Bytes;
 use hookwell::event::{BodyHash, Event, EventKey, Micros, Origin, Position, Recorded, Tenant};
 use hookwell::store::{
-    Access, Appended, Cutoff, Error, EventFilter, Ledger, Parked, PostgresStore, QuarantineBounds,
-    Reader, Refused, Selection, SqliteStore, Store,
+    Access, Appended, Cutoff, Error, EventFilter, Ledger, Parked, Plan, PostgresStore,
+    QuarantineBounds, Reader, Refused, Selection, SqliteStore, Store,
 };
 
 use crate::harness::{Backend, StoreUrl, done, eventually, store_url};
 
 mod durability;
+mod follow_ups;
 mod held;
+mod installations;
 mod lost_answers;
 mod order;
 mod schema;
@@ -105,8 +107,20 @@ impl Fixture {
         positions
     }
 
-    /// Prunes until nothing more goes, a few rows at a time; how many events and keys went.
+    /// Prunes until nothing more goes, a few rows at a time; how many events and keys went. The planner has
+    /// seen everything by then: it is the relay that these cases are about.
     async fn prune(&self, bodies_before: i64, keys_before: i64) -> (u64, u64) {
+        let upto = Position(self.ledger().await.accepted);
+        let plan = Plan {
+            upto,
+            ..Plan::default()
+        };
+        let mut planner = eventually("the planner's reader is free", DEADLINE, async || {
+            self.store.plan_reader().await.unwrap()
+        })
+        .await;
+        planner.settle(&plan, Micros(0)).await.unwrap();
+        drop(planner);
         let cutoff = Cutoff {
             bodies_before: Micros(bodies_before),
             keys_before: Micros(keys_before),
@@ -830,6 +844,26 @@ macro_rules! store_suite {
     };
 }
 
+use follow_ups::{
+    a_call_is_claimed_by_one_and_ended_under_its_claim,
+    a_claim_whose_time_is_over_is_somebody_elses, a_claim_without_a_call_costs_no_budget,
+    a_parked_call_waits_for_a_person_and_keeps_its_event,
+    a_tenants_budget_bounds_its_claims_and_nobody_elses, an_uninstall_cancels_the_calls_before_it,
+    calls_of_one_record_run_one_after_the_other, events_of_one_record_within_a_window_are_one_call,
+    the_planner_reads_the_types_it_asks_for_and_plans_each_event_once,
+    what_is_claimed_is_shared_among_tenants,
+};
+use installations::{
+    a_companys_uninstall_is_that_of_every_location,
+    a_refresh_that_brought_no_new_refresh_token_keeps_the_old_one,
+    a_refresh_without_an_end_is_over_after_its_time_and_counted,
+    a_state_is_good_once_and_with_its_cookie,
+    an_access_token_that_is_not_taken_counts_as_expired_if_it_is_still_that_one,
+    an_installation_follows_its_newest_event, an_old_uninstall_erases_no_newer_token,
+    an_uninstall_that_comes_first_is_remembered, installations_are_listed_page_by_page,
+    of_many_who_want_to_refresh_one_does, tokens_are_found_by_the_key_that_sealed_them,
+};
+
 store_suite! {
     a_repeated_event_is_a_duplicate
     the_same_id_with_other_bytes_is_kept_under_a_key_of_its_own
@@ -850,4 +884,25 @@ store_suite! {
     an_event_is_found_by_key_and_by_position
     of_the_same_events_appended_at_once_each_is_new_once
     positions_become_visible_in_order
+    the_planner_reads_the_types_it_asks_for_and_plans_each_event_once
+    a_call_is_claimed_by_one_and_ended_under_its_claim
+    a_claim_whose_time_is_over_is_somebody_elses
+    a_tenants_budget_bounds_its_claims_and_nobody_elses
+    a_claim_without_a_call_costs_no_budget
+    what_is_claimed_is_shared_among_tenants
+    calls_of_one_record_run_one_after_the_other
+    events_of_one_record_within_a_window_are_one_call
+    a_parked_call_waits_for_a_person_and_keeps_its_event
+    an_uninstall_cancels_the_calls_before_it
+    an_installation_follows_its_newest_event
+    an_uninstall_that_comes_first_is_remembered
+    a_companys_uninstall_is_that_of_every_location
+    an_old_uninstall_erases_no_newer_token
+    of_many_who_want_to_refresh_one_does
+    a_refresh_that_brought_no_new_refresh_token_keeps_the_old_one
+    a_refresh_without_an_end_is_over_after_its_time_and_counted
+    an_access_token_that_is_not_taken_counts_as_expired_if_it_is_still_that_one
+    a_state_is_good_once_and_with_its_cookie
+    tokens_are_found_by_the_key_that_sealed_them
+    installations_are_listed_page_by_page
 }

@@ -1,4 +1,4 @@
-//! The relay's reader on Postgres. Its connection holds an advisory lock, so that of several daemons one reads.
+//! Readers on Postgres. The connection of each holds an advisory lock, so that of several daemons one reads.
 
 use std::time::Duration;
 
@@ -13,29 +13,31 @@ use crate::event::{Micros, Position, Recorded};
 
 /// The class of hookwell's advisory locks ("hkwl"); the second half says which reader.
 const LOCK_CLASS: i32 = 0x686b_776c;
-const RELAY_LOCK: i32 = 1;
+pub(super) const RELAY_LOCK: i32 = 1;
+pub(super) const PLANNER_LOCK: i32 = 2;
 
-/// The relay's reader; the connection holds the advisory lock.
-pub(super) struct PostgresReader {
-    connection: PgConnection,
-    deadline: Duration,
+/// A connection that holds the lock of a reader.
+pub(super) struct Locked {
+    pub(super) connection: PgConnection,
+    pub(super) deadline: Duration,
 }
 
-impl PostgresReader {
+impl Locked {
     /// Takes the lock, if nobody has it.
     pub(super) async fn lock(
         mut connection: PgConnection,
+        reader: i32,
         deadline: Duration,
     ) -> Result<Option<Self>, Error> {
         let asked = async {
             let held: bool = sqlx::query_scalar("select pg_try_advisory_lock($1, $2)")
                 .bind(LOCK_CLASS)
-                .bind(RELAY_LOCK)
+                .bind(reader)
                 .fetch_one(&mut connection)
                 .await?;
             Ok(held)
         };
-        // A server that fell silent must not hold up the relay for ever.
+        // A server that fell silent must not hold up the reader for ever.
         if !Self::bounded(deadline, asked).await? {
             let closed = async { Ok(connection.close().await?) };
             Self::bounded(deadline, closed).await?;
@@ -48,7 +50,7 @@ impl PostgresReader {
     }
 
     /// Bounds a statement. After a deadline the reader must be dropped, and with it connection and lock.
-    async fn bounded<T>(
+    pub(super) async fn bounded<T>(
         deadline: Duration,
         work: impl Future<Output = Result<T, Error>> + Send,
     ) -> Result<T, Error> {
@@ -58,12 +60,15 @@ impl PostgresReader {
     }
 }
 
+/// The relay's reader.
+pub(super) struct PostgresReader(pub(super) Locked);
+
 #[async_trait]
 impl Reader for PostgresReader {
     async fn position(&mut self) -> Result<Position, Error> {
-        Self::bounded(
-            self.deadline,
-            statements::relay_position(&mut self.connection),
+        Locked::bounded(
+            self.0.deadline,
+            statements::relay_position(&mut self.0.connection),
         )
         .await
     }
@@ -74,13 +79,13 @@ impl Reader for PostgresReader {
         limit: i64,
         max_bytes: i64,
     ) -> Result<Vec<Recorded>, Error> {
-        let work = statements::read(&mut self.connection, after, limit, max_bytes);
-        Self::bounded(self.deadline, work).await
+        let work = statements::read(&mut self.0.connection, after, limit, max_bytes);
+        Locked::bounded(self.0.deadline, work).await
     }
 
     async fn settle(&mut self, settled: &Settled, now: Micros) -> Result<(), Error> {
         let work = async {
-            let connection = &mut self.connection;
+            let connection = &mut self.0.connection;
             if settled.rows() == 0 {
                 return statements::move_cursor(connection, settled.upto, settled.published).await;
             }
@@ -88,7 +93,7 @@ impl Reader for PostgresReader {
             statements::settle(&mut transaction, settled, now).await?;
             Ok(transaction.commit().await?)
         };
-        Self::bounded(self.deadline, work).await
+        Locked::bounded(self.0.deadline, work).await
     }
 
     async fn held(
@@ -97,8 +102,8 @@ impl Reader for PostgresReader {
         limit: i64,
         max_bytes: i64,
     ) -> Result<Vec<Recorded>, Error> {
-        let work = statements::held(&mut self.connection, tenant, limit, max_bytes);
-        Self::bounded(self.deadline, work).await
+        let work = statements::held(&mut self.0.connection, tenant, limit, max_bytes);
+        Locked::bounded(self.0.deadline, work).await
     }
 
     async fn settle_held(
@@ -107,18 +112,18 @@ impl Reader for PostgresReader {
         now: Micros,
     ) -> Result<Vec<String>, Error> {
         let work = async {
-            let mut transaction = self.connection.begin().await?;
+            let mut transaction = self.0.connection.begin().await?;
             let released = statements::settle_held(&mut transaction, settled, now).await?;
             transaction.commit().await?;
             Ok(released)
         };
-        Self::bounded(self.deadline, work).await
+        Locked::bounded(self.0.deadline, work).await
     }
 
     async fn retries(&mut self, limit: i64) -> Result<Vec<Recorded>, Error> {
-        Self::bounded(
-            self.deadline,
-            statements::retries(&mut self.connection, limit),
+        Locked::bounded(
+            self.0.deadline,
+            statements::retries(&mut self.0.connection, limit),
         )
         .await
     }
@@ -130,13 +135,13 @@ impl Reader for PostgresReader {
         now: Micros,
     ) -> Result<(), Error> {
         let work = async {
-            let mut transaction = self.connection.begin().await?;
+            let mut transaction = self.0.connection.begin().await?;
             match parked {
                 Some(entry) => statements::park(&mut transaction, entry, now).await?,
                 None => statements::drop_dead_letter(&mut transaction, position).await?,
             }
             Ok(transaction.commit().await?)
         };
-        Self::bounded(self.deadline, work).await
+        Locked::bounded(self.0.deadline, work).await
     }
 }

@@ -20,7 +20,7 @@ async fn migrating_says_what_it_did() {
         let url = store_url(backend).await;
         let config = DaemonConfig::new(url.url());
         for said in [
-            "2 migrations ran; the schema is up to date.\n",
+            "3 migrations ran; the schema is up to date.\n",
             "The schema is up to date.\n",
         ] {
             let output = run_cli(&["migrate"], &config);

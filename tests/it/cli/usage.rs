@@ -5,7 +5,7 @@ use crate::harness::daemon::run_plain;
 use crate::harness::{Backend, Daemon, DaemonConfig, run_cli, store_url};
 
 /// Every command that does something.
-const COMMANDS: [&[&str]; 18] = [
+const COMMANDS: [&[&str]; 25] = [
     &["serve"],
     &["check-config"],
     &["migrate"],
@@ -23,6 +23,13 @@ const COMMANDS: [&[&str]; 18] = [
     &["quarantine", "show"],
     &["quarantine", "admit"],
     &["keys", "generate"],
+    &["keys", "rotate"],
+    &["installs", "list"],
+    &["installs", "show"],
+    &["follow-ups", "list"],
+    &["follow-ups", "show"],
+    &["follow-ups", "retry"],
+    &["follow-ups", "try"],
     &["dev", "ghl"],
 ];
 
@@ -40,9 +47,11 @@ Commands:
   tail          Print what arrives in RabbitMQ
   events        Look into the log
   held          Tenants whose events wait, as RabbitMQ refuses them
+  installs      Where the apps are installed, and whether there is a token
+  follow-ups    The API calls that events call for
   dead-letters  Events that could not be published
   quarantine    Requests that were refused
-  keys          Make keys for trying things out
+  keys          Keys: for trying things out, and those that seal tokens
   dev           Servers for trying things out
   help          Print this message or the help of the given subcommand(s)
 
@@ -130,6 +139,9 @@ fn a_bad_configuration_ends_every_command_with_78() {
                 "events" | "dead-letters" | "quarantine",
                 "show" | "retry" | "admit",
             ] => &["1"],
+            ["installs" | "follow-ups", "show"] => &["1"],
+            ["follow-ups", "retry"] => &["--all"],
+            ["follow-ups", "try"] => &["rule", "--event", "1"],
             ["send"] => &["ContactCreate", "--key", "k.pem"],
             _ => &[],
         };

@@ -40,6 +40,8 @@ pub struct DaemonConfig {
     pub keys: Vec<String>,
     /// Ids with their paths.
     pub apps: Vec<(String, String)>,
+    /// More lines of TOML in the first app.
+    pub of_app: String,
     /// More lines of TOML by section.
     pub sections: BTreeMap<String, String>,
     /// Environment variables.
@@ -69,6 +71,7 @@ impl DaemonConfig {
             queues: vec![(ALL.to_owned(), vec!["#".to_owned()])],
             keys: vec![Ghl::new().key.public_key_pem()],
             apps: vec![(APP_ID.to_owned(), PATH.to_owned())],
+            of_app: String::new(),
             sections: BTreeMap::new(),
             variables: Vec::new(),
             tail: String::new(),
@@ -122,8 +125,9 @@ impl DaemonConfig {
         for (name, bind) in &self.queues {
             writeln!(text, "[[broker.queues]]\nname = {name:?}\nbind = {bind:?}").unwrap();
         }
-        for (id, path) in &self.apps {
-            writeln!(text, "[[apps]]\nid = {id:?}\npath = {path:?}").unwrap();
+        for (n, (id, path)) in self.apps.iter().enumerate() {
+            let more = if n == 0 { self.of_app.as_str() } else { "" };
+            writeln!(text, "[[apps]]\nid = {id:?}\npath = {path:?}\n{more}").unwrap();
         }
         text.push_str(&self.tail);
         let path = self.dir.path().join("hookwell.toml");

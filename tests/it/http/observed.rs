@@ -11,6 +11,8 @@ use crate::harness::{
 /// Every family, as operators know it. A change here is a change of a public contract.
 const FAMILIES: &str = "\
 hookwell_accept_seconds histogram
+hookwell_api_breaker_open gauge
+hookwell_api_calls_total counter
 hookwell_backlog_events gauge
 hookwell_backlog_oldest_seconds gauge
 hookwell_broker_blocked gauge
@@ -25,6 +27,9 @@ hookwell_events_accepted_total counter
 hookwell_events_too_large_total counter
 hookwell_events_unreadable_total counter
 hookwell_events_without_id_total counter
+hookwell_follow_ups gauge
+hookwell_follow_ups_ended_total counter
+hookwell_follow_ups_oldest_seconds gauge
 hookwell_held_events gauge
 hookwell_held_tenants gauge
 hookwell_http_accept_errors_total counter
@@ -41,7 +46,8 @@ hookwell_quarantine_entries gauge
 hookwell_refused_total counter
 hookwell_relay_active gauge
 hookwell_retention_removed_total counter
-hookwell_store_up gauge";
+hookwell_store_up gauge
+hookwell_token_requests_total counter";
 
 /// Every label with what it may say.
 const LABELS: &[(&str, &[&str])] = &[
@@ -49,7 +55,18 @@ const LABELS: &[(&str, &[&str])] = &[
     ("state", &["accepted", "published", "pending", "parked"]),
     ("origin", &["webhook", "follow_up", "backfill", "replay"]),
     ("result", &["ok", "error"]),
-    ("what", &["events", "keys"]),
+    (
+        "what",
+        &[
+            "events",
+            "keys",
+            "follow_ups",
+            "exchange",
+            "refresh",
+            "mint",
+        ],
+    ),
+    ("end", &["done", "again", "parked", "cancelled", "lost"]),
     (
         "outcome",
         &[
@@ -60,6 +77,10 @@ const LABELS: &[(&str, &[&str])] = &[
             "returned",
             "nacked",
             "unknown",
+            "done",
+            "ok",
+            "refused",
+            "later",
         ],
     ),
 ];

@@ -1,0 +1,282 @@
+//! `hookwell follow-ups`
+
+use std::io::Write;
+
+use clap::Subcommand;
+use serde_json::{Value, json};
+
+use super::{ConfigArgs, Failure, Outcome, table};
+use crate::app;
+use crate::clock::{self, rfc3339};
+use crate::event::Position;
+use crate::follow_up::rule::{self, Rule};
+use crate::follow_up::runner;
+use crate::store::{FollowUp, FollowUpFilter, ParkedCalls, Store};
+
+/// The API calls that events call for
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// List calls, newest first
+    #[command(after_help = "Examples:
+  hookwell follow-ups list --config hookwell.toml --state dead
+  hookwell follow-ups list --config hookwell.toml --rule contact-snapshot --json
+
+States: pending (to be made, or being made), done, dead (parked for a person, with the reason), cancelled (the app was uninstalled), merged (another call was made for several events of one record).")]
+    List {
+        #[command(flatten)]
+        config: ConfigArgs,
+        /// Only in this state
+        #[arg(long, value_parser = ["pending", "done", "dead", "cancelled", "merged"])]
+        state: Option<String>,
+        /// Only of this rule
+        #[arg(long, value_name = "NAME")]
+        rule: Option<String>,
+        /// Only of this location or company
+        #[arg(long, value_name = "ID")]
+        tenant: Option<String>,
+        /// At most so many
+        #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(i64).range(1..=10_000))]
+        limit: i64,
+        /// Print an object a line
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show one call with what the last answer said
+    #[command(after_help = "Example:\n  hookwell follow-ups show 17 --config hookwell.toml")]
+    Show {
+        /// Its number
+        id: i64,
+        #[command(flatten)]
+        config: ConfigArgs,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Make parked calls again, with all their attempts
+    #[command(after_help = "Examples:
+  hookwell follow-ups retry 17 --config hookwell.toml
+  hookwell follow-ups retry --rule contact-snapshot --config hookwell.toml
+  hookwell follow-ups retry --all --config hookwell.toml
+
+A call that is parked as outcome_unknown may have had its effect: look before it is made twice.")]
+    Retry {
+        /// Its number
+        #[arg(required_unless_present_any = ["all", "rule"], conflicts_with_all = ["all", "rule"])]
+        id: Option<i64>,
+        /// Every parked one of a rule
+        #[arg(long, value_name = "NAME", conflicts_with = "all")]
+        rule: Option<String>,
+        /// Every parked one
+        #[arg(long)]
+        all: bool,
+        #[command(flatten)]
+        config: ConfigArgs,
+    },
+    /// Show the request that a rule would send for an event, without sending it
+    #[command(after_help = "Examples:
+  hookwell follow-ups try contact-snapshot --event 17 --config hookwell.toml
+  hookwell follow-ups try contact-snapshot --event 3f0e6f5c-8a3e-4f4e-9a6e-0c1a0d3b2f11 --config hookwell.toml
+
+Says too when the event does not call for the rule. Answers of lookups are not there: a request that needs them cannot be shown.")]
+    Try {
+        /// The rule's name
+        rule: String,
+        /// The event: its position or its key
+        #[arg(long, value_name = "EVENT")]
+        event: String,
+        #[command(flatten)]
+        config: ConfigArgs,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+const NAMES: [&str; 11] = [
+    "id",
+    "state",
+    "rule",
+    "position",
+    "tenant",
+    "entity_id",
+    "attempt",
+    "due_at",
+    "status",
+    "reason",
+    "detail",
+];
+
+pub(super) async fn run(args: Args) -> Outcome {
+    match args.command {
+        Command::List {
+            config,
+            state,
+            rule,
+            tenant,
+            limit,
+            json,
+        } => {
+            let config = config.load()?;
+            let store = app::open_store_beside(&config.store).await?;
+            let filter = FollowUpFilter {
+                state,
+                rule,
+                tenant,
+                limit,
+            };
+            let rows: Vec<_> = store.follow_ups(&filter).await?.iter().map(row).collect();
+            Ok(table::print(json, &NAMES, &rows)?)
+        }
+        Command::Show { id, config, json } => {
+            let config = config.load()?;
+            let store = app::open_store_beside(&config.store).await?;
+            let Some(found) = store.follow_up(id).await? else {
+                return Err(absent(id));
+            };
+            if json {
+                return Ok(table::print(true, &NAMES, &[row(&found)])?);
+            }
+            let mut fields: Vec<_> = NAMES.into_iter().zip(row(&found)).collect();
+            fields.push(("app_id", json!(found.app_id)));
+            fields.push(("planned_at", json!(rfc3339(found.planned_at))));
+            fields.push(("ended_at", json!(found.ended_at.map(rfc3339))));
+            fields.push(("being_made", json!(found.claimed)));
+            Ok(table::fields(&mut std::io::stdout().lock(), &fields)?)
+        }
+        Command::Retry {
+            id,
+            rule,
+            all: _,
+            config,
+        } => {
+            let config = config.load()?;
+            let store = app::open_store_beside(&config.store).await?;
+            let which = match (id, rule) {
+                (Some(id), _) => ParkedCalls::One(id),
+                (_, Some(rule)) => ParkedCalls::Rule(rule),
+                (None, None) => ParkedCalls::All,
+            };
+            let count = store.retry_follow_ups(&which, clock::system()()).await?;
+            match (count, id) {
+                (0, Some(id)) => Err(absent(id)),
+                (0, None) => Ok(writeln!(std::io::stdout(), "There is no parked call.")?),
+                (count, _) => Ok(writeln!(
+                    std::io::stdout(),
+                    "{count} will be made again; `hookwell follow-ups list` shows what becomes of them."
+                )?),
+            }
+        }
+        Command::Try {
+            rule,
+            event,
+            config,
+            json,
+        } => {
+            let config = config.load()?;
+            let rules = config.calls.as_ref().map(|calls| &calls.rules);
+            let Some(rule) = rules.and_then(|rules| rules.find(&rule)) else {
+                let known: Vec<_> = rules
+                    .into_iter()
+                    .flat_map(|rules| rules.all())
+                    .map(|rule| rule.name.as_str())
+                    .collect();
+                return Err(Failure::saying(
+                    Failure::NO_INPUT,
+                    format!("no rule is called {rule}; there are: {}", known.join(", ")),
+                ));
+            };
+            let store = app::open_store_beside(&config.store).await?;
+            let base = config
+                .calls
+                .as_ref()
+                .map(|calls| calls.client.api_base.as_str());
+            rehearse(store.as_ref(), rule, base.unwrap_or_default(), &event, json).await
+        }
+    }
+}
+
+async fn rehearse(store: &dyn Store, rule: &Rule, base: &str, event: &str, json: bool) -> Outcome {
+    let positions = match event.parse() {
+        Ok(position) => vec![Position(position)],
+        Err(_) => store.positions_of(event).await?,
+    };
+    let found = match positions.first() {
+        Some(position) => store.event_at(*position).await?,
+        None => None,
+    };
+    let Some(found) = found else {
+        return Err(Failure::saying(
+            Failure::NO_INPUT,
+            format!(
+                "there is no event {event} whose body is still kept; see `hookwell events list`"
+            ),
+        ));
+    };
+    let context = rule::context(&found, &std::collections::BTreeMap::new());
+    let takes = rule.takes(&found, &context);
+    let rendered = runner::rehearse(rule, &found).map_err(|error| {
+        Failure::saying(Failure::PARTLY, format!("rule {}: {error}", rule.name))
+    })?;
+    let url = format!("{base}{}", rendered.target);
+    let mut out = std::io::stdout().lock();
+    if json {
+        let shown = json!({
+            "rule": rule.name, "calls_for_it": takes, "method": rendered.method.as_str(), "url": url,
+            "version": rendered.version, "body": rendered.body,
+        });
+        return Ok(writeln!(out, "{shown}")?);
+    }
+    writeln!(
+        out,
+        "{} {}",
+        rendered.method.as_str(),
+        table::printable(&url)
+    )?;
+    writeln!(out, "Version: {}", rendered.version)?;
+    writeln!(
+        out,
+        "Authorization: Bearer (the token of {})",
+        found.event.tenant.id().unwrap_or("nobody")
+    )?;
+    if let Some(body) = &rendered.body {
+        let text = serde_json::to_string_pretty(body).unwrap_or_default();
+        writeln!(out, "\n{text}")?;
+    }
+    if !takes {
+        writeln!(
+            out,
+            "\nnote: a {} like this does not call for the rule: see its `on` and `when`",
+            found.event.event_type
+        )?;
+    }
+    Ok(())
+}
+
+fn row(one: &FollowUp) -> Vec<Value> {
+    vec![
+        json!(one.id),
+        json!(one.state),
+        json!(one.rule),
+        json!(one.position.0),
+        json!(one.tenant),
+        json!(one.entity_id),
+        json!(one.attempt),
+        json!(rfc3339(one.due_at)),
+        json!(one.status),
+        json!(one.reason),
+        json!(one.detail),
+    ]
+}
+
+fn absent(id: i64) -> Failure {
+    Failure::saying(
+        Failure::NO_INPUT,
+        format!("there is no such call {id}; see `hookwell follow-ups list`"),
+    )
+}

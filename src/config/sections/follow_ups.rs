@@ -1,0 +1,359 @@
+//! `[[follow_ups]]`: each rule compiled, with what is wrong said by its name, the field, and the nearest right one.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use super::super::layers::{Section, nearest};
+use super::{DAY, HOUR, SECOND};
+use crate::event::catalogue;
+use crate::follow_up::rule::{ANSWER, CallTemplate, Lookup, NAMES, Rule, TokenOf};
+use crate::follow_up::template::{BodyTemplate, Error, Expression, Template};
+use crate::follow_up::verdict::Policy;
+use crate::ghl::{Method, VERSION};
+use crate::retry::Attempts;
+
+/// Rules at most.
+const MOST: usize = 500;
+
+/// Every rule of the configuration, with problems for those that are wrong.
+pub(super) fn rules(
+    root: &mut Section,
+    attempts: Attempts,
+    warnings: &mut Vec<String>,
+) -> Option<Vec<Rule>> {
+    let mut rules: Vec<Rule> = Vec::new();
+    let mut complete = true;
+    for mut s in root.sections("follow_ups") {
+        let place = s.place().to_owned();
+        match rule(&mut s, attempts, warnings) {
+            Some(rule) => {
+                if rules.iter().any(|other| other.name == rule.name) {
+                    s.problem("name", &place, format!("{} is there twice", rule.name));
+                }
+                rules.push(rule);
+            }
+            None => complete = false,
+        }
+        root.finish(s);
+    }
+    if MOST < rules.len() {
+        let place = root.place().to_owned();
+        root.problem("follow_ups", &place, format!("has more than {MOST} rules"));
+    }
+    complete.then_some(rules)
+}
+
+/// A problem in a rule says which rule it is in.
+fn note(
+    s: &mut Section,
+    rule: &str,
+    key: &str,
+    place: &str,
+    error: &Error,
+    names: &BTreeSet<&str>,
+) {
+    let hint = match error {
+        Error::UnknownName { name, .. } => {
+            let known: Vec<_> = names.iter().copied().collect();
+            match nearest(name, &known) {
+                Some(known) => format!("; did you mean {known}?"),
+                None => format!("; there are {}", known.join(", ")),
+            }
+        }
+        _ => String::new(),
+    };
+    s.problem(key, place, format!("in rule {rule}: {error}{hint}"));
+}
+
+fn rule(s: &mut Section, defaults: Attempts, warnings: &mut Vec<String>) -> Option<Rule> {
+    let place = s.place().to_owned();
+    let name = s.read("name", |text| {
+        let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'_';
+        match (1..=64).contains(&text.len()) && text.bytes().all(plain) {
+            true => Ok(text.to_owned()),
+            false => Err("must be 1 to 64 of a-z, 0-9, - and _".to_owned()),
+        }
+    });
+    if name.is_none() && !s.has_problem("name") {
+        s.problem("name", &place, "is missing: a rule needs a name of its own");
+    }
+    // The rest is read all the same, so that everything is said at once.
+    let shown = name.clone().unwrap_or_else(|| "without a name".to_owned());
+    let on = types(s, &shown, &place, warnings);
+    let lookups = lookups(s, &shown);
+    let looked_up: Vec<String> = lookups
+        .iter()
+        .flatten()
+        .map(|lookup| lookup.name.clone())
+        .collect();
+    let names = Rule::names(looked_up.iter().map(String::as_str));
+    let plain_names: BTreeSet<&str> = NAMES.into_iter().collect();
+    let when = match s.given_text("when") {
+        None => Some(None),
+        Some((text, at)) => match Expression::condition(&text, &plain_names) {
+            Ok(when) => Some(Some(when)),
+            Err(error) => {
+                note(s, &shown, "when", &at, &error, &plain_names);
+                None
+            }
+        },
+    };
+    let request = request(s, &shown, &place, &names);
+    let version = version(s);
+    let body = body(s, &shown, "body", &names);
+    let mut with_answer = names.clone();
+    with_answer.insert(ANSWER);
+    let publish = self::body(s, &shown, "publish", &with_answer);
+    let publish_as = event_type(s, "publish_as");
+    let tombstone_as = event_type(s, "tombstone_as");
+    let coalesce = s.duration("coalesce", Duration::ZERO, HOUR);
+    let token_of = match s.read("token_of", |text| match text {
+        "tenant" => Ok(TokenOf::Tenant),
+        "company" => Ok(TokenOf::Company),
+        _ => Err("must be \"tenant\" or \"company\"".to_owned()),
+    }) {
+        None if s.has_problem("token_of") => None,
+        token_of => Some(token_of.unwrap_or(TokenOf::Tenant)),
+    };
+    let attempts = s.number("attempts", 1, 100);
+    let idempotent = s.flag("idempotent");
+    if publish.as_ref().is_some_and(Option::is_some)
+        && publish_as.as_ref().is_some_and(Option::is_none)
+    {
+        s.problem(
+            "publish",
+            &place,
+            format!("in rule {shown}: has no effect without publish_as"),
+        );
+    }
+    let (method, path) = request?;
+    Some(Rule {
+        name: name?,
+        on: on?,
+        when: when?,
+        call: CallTemplate {
+            method,
+            path,
+            version: version?,
+            body: body?,
+        },
+        token_of: token_of?,
+        lookups: lookups?,
+        publish_as: publish_as?,
+        publish: publish?,
+        coalesce: coalesce.filter(|window| !window.is_zero()),
+        policy: Policy {
+            attempts: Attempts {
+                most: attempts.map_or(defaults.most, |most| {
+                    u32::try_from(most).unwrap_or(u32::MAX)
+                }),
+                ..defaults
+            },
+            idempotent: idempotent.unwrap_or(method.is_idempotent()),
+            tombstone: tombstone_as.as_ref()?.is_some(),
+        },
+        tombstone_as: tombstone_as?,
+    })
+}
+
+fn types(
+    s: &mut Section,
+    rule: &str,
+    place: &str,
+    warnings: &mut Vec<String>,
+) -> Option<BTreeSet<String>> {
+    let given = s.texts("on");
+    if given.is_empty() {
+        if !s.has_problem("on") {
+            s.problem(
+                "on",
+                place,
+                format!("in rule {rule}: is missing: the types of events that call for it"),
+            );
+        }
+        return None;
+    }
+    let known: Vec<&str> = catalogue::all()
+        .iter()
+        .map(|kind| kind.event_type)
+        .collect();
+    let mut types = BTreeSet::new();
+    let mut good = true;
+    for (name, at) in given {
+        if let Some(kind) = catalogue::find(&name) {
+            types.insert(kind.event_type.to_owned());
+        } else if let Some(near) = nearest(&name, &known) {
+            good = false;
+            s.problem(
+                "on",
+                &at,
+                format!("in rule {rule}: {name} is no type of event; did you mean {near}?"),
+            );
+        } else {
+            // GHL adds types now and then, and answers have types of their own.
+            warnings.push(format!(
+                "rule {rule}: the type {name} is not in the table of `hookwell events types`"
+            ));
+            types.insert(name);
+        }
+    }
+    good.then_some(types)
+}
+
+fn request(
+    s: &mut Section,
+    rule: &str,
+    place: &str,
+    names: &BTreeSet<&str>,
+) -> Option<(Method, Template)> {
+    let Some((text, at)) = s.given_text("request") else {
+        if !s.has_problem("request") {
+            s.problem(
+                "request",
+                place,
+                format!("in rule {rule}: is missing, such as \"GET /contacts/{{entity_id}}\""),
+            );
+        }
+        return None;
+    };
+    let form = format!(
+        "in rule {rule}: must be a method and a path, such as \"GET /contacts/{{entity_id}}\""
+    );
+    let Some((verb, path)) = text.split_once(' ') else {
+        s.problem("request", &at, form);
+        return None;
+    };
+    let verbs: Vec<&str> = Method::ALL.iter().map(|method| method.as_str()).collect();
+    let Some(method) = Method::ALL
+        .into_iter()
+        .find(|method| method.as_str() == verb)
+    else {
+        let hint = nearest(&verb.to_uppercase(), &verbs)
+            .map_or(String::new(), |near| format!("; did you mean {near}?"));
+        s.problem(
+            "request",
+            &at,
+            format!("in rule {rule}: {verb} is no method{hint}"),
+        );
+        return None;
+    };
+    match path_template(path.trim(), names) {
+        Ok(path) => Some((method, path)),
+        Err(Some(error)) => {
+            note(s, rule, "request", &at, &error, names);
+            None
+        }
+        Err(None) => {
+            s.problem("request", &at, form);
+            None
+        }
+    }
+}
+
+/// A path below the base: it begins with a slash of its own.
+fn path_template(path: &str, names: &BTreeSet<&str>) -> Result<Template, Option<Error>> {
+    let template = Template::compile(path, names).map_err(Some)?;
+    let head = template.head();
+    let good = head.starts_with('/') && !head.starts_with("//") && !path.contains([' ', '#']);
+    // Spaces may stand in an expression.
+    match good || (head.starts_with('/') && path.contains('{')) {
+        true => Ok(template),
+        false => Err(None),
+    }
+}
+
+fn version(s: &mut Section) -> Option<String> {
+    let version = s.read("version", |text| {
+        let plain = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'.';
+        match (1..=32).contains(&text.len()) && text.bytes().all(plain) {
+            true => Ok(text.to_owned()),
+            false => Err("must be a Version of GHL's API, such as \"2021-07-28\"".to_owned()),
+        }
+    });
+    match version {
+        None if s.has_problem("version") => None,
+        version => Some(version.unwrap_or_else(|| VERSION.to_owned())),
+    }
+}
+
+fn body(
+    s: &mut Section,
+    rule: &str,
+    key: &str,
+    names: &BTreeSet<&str>,
+) -> Option<Option<BodyTemplate>> {
+    let Some((value, at)) = s.value(key) else {
+        return (!s.has_problem(key)).then_some(None);
+    };
+    match BodyTemplate::compile(&value, names) {
+        Ok(body) => Some(Some(body)),
+        Err(error) => {
+            note(s, rule, key, &at, &error, names);
+            None
+        }
+    }
+}
+
+fn event_type(s: &mut Section, key: &str) -> Option<Option<String>> {
+    let given = s.read(key, |text| {
+        let word = |word: &str| {
+            !word.is_empty() && word.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_')
+        };
+        match text.split_once('.') {
+            Some((family, action)) if text.len() <= 100 && word(family) && word(action) => Ok(text.to_owned()),
+            _ => Err("must be <family>.<action> of a-z, 0-9 and _, such as \"contact.snapshot\"; consumers bind to \
+                      <family>.<action>.<tenant>"
+                .to_owned()),
+        }
+    });
+    match given {
+        None if s.has_problem(key) => None,
+        given => Some(given),
+    }
+}
+
+fn lookups(s: &mut Section, rule: &str) -> Option<Vec<Lookup>> {
+    let mut lookups: Vec<Lookup> = Vec::new();
+    let mut complete = true;
+    for mut l in s.sections("lookups") {
+        let place = l.place().to_owned();
+        let name = l.read("name", |text| {
+            let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_';
+            let good = (1..=32).contains(&text.len()) && text.bytes().all(plain);
+            match good && text != ANSWER && !NAMES.contains(&text) {
+                true => Ok(text.to_owned()),
+                false => Err("must be a name of its own of a-z, 0-9 and _".to_owned()),
+            }
+        });
+        if name.is_none() && !l.has_problem("name") {
+            l.problem(
+                "name",
+                &place,
+                format!("in rule {rule}: is missing: what its answer is called in expressions"),
+            );
+        }
+        let names: BTreeSet<&str> = NAMES.into_iter().collect();
+        let request = request(&mut l, rule, &place, &names);
+        let version = version(&mut l);
+        let keep = l.duration("keep", SECOND, DAY);
+        match (name, request, version) {
+            (Some(name), Some((Method::Get, path)), Some(version)) => lookups.push(Lookup {
+                name,
+                path,
+                version,
+                keep: keep.unwrap_or(Duration::from_secs(600)),
+            }),
+            (Some(_), Some((_, _)), Some(_)) => {
+                complete = false;
+                l.problem(
+                    "request",
+                    &place,
+                    format!("in rule {rule}: a lookup only reads: GET"),
+                );
+            }
+            _ => complete = false,
+        }
+        s.finish(l);
+    }
+    complete.then_some(lookups)
+}

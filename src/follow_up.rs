@@ -1,0 +1,51 @@
+//! Follow-ups: the API calls that events call for.
+//!
+//! The cast: a [`Rule`](rule::Rule) says which events call for which call. The [`Planner`] reads the log behind a
+//! cursor of its own and writes down a row for each event and rule. The [`Runner`] claims rows, within the budget
+//! of each tenant, makes the calls, and writes down what became of them. [`Tokens`] has a good token for it.
+//!
+//! The life of a row:
+//!
+//! ```text
+//!            claimed               done: its answer is in the log first, where the rule publishes it
+//!  pending ─────────▶ a call ─────▶ dead: parked with a reason; `hookwell follow-ups retry` makes it pending
+//!    ▲  │                │
+//!    │  └─ cancelled     └─▶ pending again: after a delay, or when there is room, a token, or the host is back
+//!    │     (uninstalled)
+//!    └── the claim's time is over: whoever had it is gone
+//! ```
+//!
+//! A call that may not repeat and whose outcome nobody knows is parked. No SQL, no HTTP.
+
+use std::time::Duration;
+
+use crate::budget::Limits;
+
+pub mod breaker;
+pub mod planner;
+pub mod rule;
+pub mod runner;
+pub mod template;
+pub mod tokens;
+pub mod verdict;
+
+pub use planner::Planner;
+pub use runner::Runner;
+pub use tokens::Tokens;
+
+/// The built-in rule that gets an installation its token.
+pub const INSTALLATION_TOKEN: &str = "hookwell.token";
+
+/// Why a call waits: nobody has authorised the app for the tenant yet.
+pub const NO_TOKEN: &str = "no_token";
+
+/// How follow-ups are made.
+#[derive(Debug, Clone, Copy)]
+pub struct Settings {
+    /// Calls of this daemon at once.
+    pub concurrency: u32,
+    /// What GHL allows.
+    pub limits: Limits,
+    /// How long a claim lasts: longer than a call with everything before and after it may take.
+    pub lease: Duration,
+}

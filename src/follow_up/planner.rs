@@ -1,0 +1,191 @@
+//! log -> rows of follow-ups, and the life of installations.
+//!
+//! One planner runs for the whole log, on whichever daemon holds its reader. It reads the events of the types
+//! that matter, writes down a row for each event and rule, and moves its cursor, all in one transaction: a row is
+//! made exactly once. It makes no call.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+
+use super::rule::{self, Rules};
+use super::{INSTALLATION_TOKEN, runner::Wake};
+use crate::clock::Clock;
+use crate::event::lifecycle::{self, Deed, Lifecycle};
+use crate::event::{Position, Recorded};
+use crate::failpoints;
+use crate::metrics::Metrics;
+use crate::retry::Delays;
+use crate::store::{self, Plan, PlanReader, Planned, Store};
+use crate::telemetry::Chain;
+
+/// Places of the log looked at in one go.
+const RUN: i64 = 5_000;
+/// How often the log is looked at. A follow-up is no answer to anybody: it may wait this long.
+const POLL: Duration = Duration::from_millis(250);
+/// How often a standing-by planner tries to get the reader.
+const STANDBY: Duration = Duration::from_secs(1);
+
+/// The planner; run it as a task of its own.
+pub struct Planner {
+    /// The log.
+    pub store: Arc<dyn Store>,
+    /// What events call for.
+    pub rules: Arc<Rules>,
+    /// The apps that have credentials: their installations get tokens.
+    pub apps: Vec<String>,
+    /// Told when there is something to make.
+    pub wake: Wake,
+    /// The clock.
+    pub clock: Clock,
+    /// The metrics.
+    pub metrics: Metrics,
+}
+
+impl Planner {
+    /// Plans until shutdown.
+    pub async fn run(self, shutdown: CancellationToken) {
+        let mut delays = Delays::new(Duration::from_millis(200), Duration::from_secs(5));
+        let types = self.types();
+        for rule in self.rules.all() {
+            // Shown as 0 from the start, so that a rate is never undefined.
+            self.metrics
+                .follow_ups_planned
+                .with_label_values(&[&rule.name]);
+        }
+        while !shutdown.is_cancelled() {
+            let ended = tokio::select! {
+                () = shutdown.cancelled() => return,
+                ended = self.session(&types, &mut delays) => ended,
+            };
+            let delay = delays.next_delay();
+            if let Err(error) = ended {
+                tracing::warn!(
+                    error = %Chain(&error), retry_in_ms = delay.as_millis() as u64,
+                    "the planner lost the store; follow-ups are planned later"
+                );
+            }
+            tokio::select! {
+                () = shutdown.cancelled() => return,
+                () = sleep(delay) => (),
+            }
+        }
+    }
+
+    fn types(&self) -> Vec<String> {
+        let lifecycle = lifecycle::TYPES.into_iter();
+        let all = self.rules.types().into_iter().chain(lifecycle);
+        let all: std::collections::BTreeSet<_> = all.map(str::to_owned).collect();
+        all.into_iter().collect()
+    }
+
+    /// From having the reader to losing it. Dropping it loses the reader and nothing else: each step is one
+    /// transaction.
+    async fn session(&self, types: &[String], delays: &mut Delays) -> Result<(), store::Error> {
+        let mut reader = loop {
+            match self.store.plan_reader().await? {
+                Some(reader) => break reader,
+                None => sleep(STANDBY).await,
+            }
+        };
+        let mut cursor = reader.position().await?;
+        delays.reset();
+        loop {
+            failpoints::panic("planner.panic");
+            let upto = self.step(reader.as_mut(), types, cursor).await?;
+            if upto == cursor {
+                sleep(POLL).await;
+            }
+            cursor = upto;
+        }
+    }
+
+    /// Plans the next run of the log; where it ended.
+    async fn step(
+        &self,
+        reader: &mut dyn PlanReader,
+        types: &[String],
+        cursor: Position,
+    ) -> Result<Position, store::Error> {
+        let (events, upto) = reader.read(cursor, types, RUN).await?;
+        if upto == cursor {
+            return Ok(cursor);
+        }
+        let plan = self.plan(&events, upto);
+        failpoints::crash("planner.read");
+        reader.settle(&plan, (self.clock)()).await?;
+        failpoints::crash("planner.settled");
+        self.tell(&plan);
+        if !plan.calls.is_empty() {
+            self.wake.notify_one();
+        }
+        Ok(upto)
+    }
+
+    fn tell(&self, plan: &Plan) {
+        for call in &plan.calls {
+            self.metrics
+                .follow_ups_planned
+                .with_label_values(&[&call.rule])
+                .inc();
+        }
+        for (position, app_id, life) in &plan.lifecycles {
+            tracing::info!(
+                position = position.0, app_id = %app_id, tenant = %life.tenant, account = life.account.as_str(),
+                deed = ?life.deed, "the life of an installation"
+            );
+        }
+    }
+
+    /// What a run of the log calls for. Pure.
+    fn plan(&self, events: &[Recorded], upto: Position) -> Plan {
+        let mut plan = Plan {
+            upto,
+            ..Plan::default()
+        };
+        for recorded in events {
+            let event = &recorded.event;
+            if let Some(life) = Lifecycle::of(event) {
+                let installed = life.deed == Deed::Installed;
+                if installed && self.apps.contains(&event.app_id) {
+                    let call = planned(recorded, INSTALLATION_TOKEN, &life.tenant, None);
+                    plan.calls.push(call);
+                }
+                plan.lifecycles
+                    .push((recorded.position, event.app_id.clone(), life));
+            }
+            let mut context = None;
+            for rule in self.rules.all() {
+                if !rule.on.contains(&event.event_type) {
+                    continue;
+                }
+                let context =
+                    context.get_or_insert_with(|| rule::context(recorded, &BTreeMap::new()));
+                if rule.takes(recorded, context) {
+                    let tenant = match rule.token_of {
+                        rule::TokenOf::Tenant => event.tenant.id(),
+                        rule::TokenOf::Company => event.tenant.company_id.as_deref(),
+                    };
+                    let tenant = tenant.unwrap_or_default();
+                    plan.calls
+                        .push(planned(recorded, &rule.name, tenant, rule.coalesce));
+                }
+            }
+        }
+        plan
+    }
+}
+
+fn planned(recorded: &Recorded, rule: &str, tenant: &str, coalesce: Option<Duration>) -> Planned {
+    Planned {
+        position: recorded.position,
+        rule: rule.to_owned(),
+        app_id: recorded.event.app_id.clone(),
+        tenant: tenant.to_owned(),
+        entity_id: recorded.event.entity_id.clone(),
+        coalesce,
+    }
+}

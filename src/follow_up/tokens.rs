@@ -1,0 +1,565 @@
+//! A token for a tenant, good now: the one that is kept, or a new one.
+//!
+//! A refresh token is good once, so a refresh is one deed: its right is committed before anything is sent, it
+//! belongs to a task that nobody cancels, and the new pair is committed before it is used. Over all daemons one
+//! refreshes and the others wait for what it brings. Where an answer was lost, the same token is tried once more;
+//! when GHL says that it is spent, a person has to authorise the app again, and nothing is tried any more.
+//!
+//! A location's token is minted from its company's while that lives; minting spends nothing.
+
+use std::collections::HashMap;
+use std::sync::{Arc, PoisonError, Weak};
+use std::time::Duration;
+
+use secrecy::{ExposeSecret, SecretString};
+use tokio::sync::Mutex;
+use tokio::time::{Instant, sleep, sleep_until};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::chance::{self, Chance};
+use crate::clock::Clock;
+use crate::event::lifecycle::Account;
+use crate::failpoints;
+use crate::ghl::oauth::{self, Class, Credentials, Failed, Token};
+use crate::ghl::{self, Client};
+use crate::key_file::KeyFile;
+use crate::metrics::Metrics;
+use crate::retry::Delays;
+use crate::seal::{self, Place};
+use crate::store::{self, NewToken, RefreshEnd, SealedToken, Store};
+use crate::telemetry::Chain;
+
+const ACCESS: &str = "tokens.access_token";
+const REFRESH: &str = "tokens.refresh_token";
+
+/// A token that ends within this time is renewed before it is used.
+const MARGIN: i64 = 60 * 1_000_000;
+/// How long a refresh may be under way before another one may begin. Longer than a call may take.
+const LEASE: Duration = Duration::from_secs(90);
+/// How often a daemon looks whether another one's refresh has ended, and how long in all.
+const LOOK: Duration = Duration::from_millis(100);
+const LOOKS: u32 = 100;
+/// Between two mints for one company: GHL publishes no limit for token calls, its usual one is 10/s.
+const MINT_GAP: Duration = Duration::from_millis(110);
+
+/// A token for calls.
+#[derive(Debug, Clone)]
+pub struct Access {
+    /// The token.
+    pub token: SecretString,
+    /// The version of its row, for [`Tokens::not_taken`].
+    pub version: i64,
+}
+
+/// Why there is none.
+#[derive(Debug, thiserror::Error)]
+pub enum NoToken {
+    /// The app has no credentials in the configuration.
+    #[error("the app has no client_id and client_secret in the configuration")]
+    NoCredentials,
+    /// The app is not installed for this tenant any more.
+    #[error("the app is uninstalled")]
+    Uninstalled,
+    /// Nobody has authorised it yet, as far as is known: an INSTALL may come before the authorisation.
+    #[error("there is no token yet")]
+    NotYet,
+    /// Only a person can get the next one.
+    #[error("the app has to be authorised again")]
+    Reauthorise,
+    /// GHL refuses to mint one: the app is not installed there, or lacks the scope.
+    #[error("GHL refuses to mint a token ({status}): {message}")]
+    Refused {
+        /// The status.
+        status: u16,
+        /// What the answer says.
+        message: String,
+    },
+    /// Not now.
+    #[error("no token can be had at the moment: {0}")]
+    Later(String),
+    /// The store cannot be used.
+    #[error("the store cannot be used")]
+    Store(#[from] store::Error),
+    /// What is kept does not open.
+    #[error("the kept token cannot be opened")]
+    Sealed(#[from] seal::Error),
+}
+
+type Locks = std::sync::Mutex<HashMap<(String, String), Weak<Mutex<()>>>>;
+
+/// The tokens of all tenants.
+pub struct Tokens {
+    store: Arc<dyn Store>,
+    client: Client,
+    apps: HashMap<String, Credentials>,
+    keys: Arc<KeyFile>,
+    clock: Clock,
+    chance: Chance,
+    metrics: Metrics,
+    /// One at a time for each tenant, in this daemon: the others find what it brought.
+    locks: Locks,
+    /// When the next mint for a company may begin.
+    mints: std::sync::Mutex<HashMap<(String, String), Instant>>,
+    /// Deeds that nobody cancels.
+    deeds: TaskTracker,
+}
+
+impl Tokens {
+    /// Puts the parts together.
+    pub fn new(
+        store: Arc<dyn Store>,
+        client: Client,
+        apps: HashMap<String, Credentials>,
+        keys: Arc<KeyFile>,
+        clock: Clock,
+        chance: Chance,
+        metrics: Metrics,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            store,
+            client,
+            apps,
+            keys,
+            clock,
+            chance,
+            metrics,
+            locks: Locks::default(),
+            mints: std::sync::Mutex::default(),
+            deeds: TaskTracker::new(),
+        })
+    }
+
+    /// The apps with credentials.
+    pub fn apps(&self) -> &HashMap<String, Credentials> {
+        &self.apps
+    }
+
+    /// Lives until shutdown and then until every refresh that was begun has ended.
+    pub async fn run(self: Arc<Self>, shutdown: CancellationToken) {
+        shutdown.cancelled().await;
+        self.deeds.close();
+        self.deeds.wait().await;
+    }
+
+    /// A token of a tenant that is good now. May wait for a refresh; dropping the future leaves that to its
+    /// end. `company` is the tenant's, where the event says it and no INSTALL may have.
+    ///
+    /// # Errors
+    /// See [`NoToken`].
+    pub async fn access(
+        self: &Arc<Self>,
+        app_id: &str,
+        tenant: &str,
+        company: Option<&str>,
+    ) -> Result<Access, NoToken> {
+        if let Some(access) = self.kept(app_id, tenant).await? {
+            return Ok(access);
+        }
+        let lock = self.lock_of(app_id, tenant);
+        let _one = lock.lock().await;
+        for _ in 0..LOOKS {
+            if let Some(access) = self.kept(app_id, tenant).await? {
+                return Ok(access);
+            }
+            if self.renew(app_id, tenant, company).await? {
+                continue;
+            }
+            sleep(LOOK).await;
+        }
+        Err(NoToken::Later(
+            "another daemon's refresh does not end".to_owned(),
+        ))
+    }
+
+    /// GHL did not take an access token before its time: it counts as expired.
+    ///
+    /// # Errors
+    /// When the store cannot be used.
+    pub async fn not_taken(
+        &self,
+        app_id: &str,
+        tenant: &str,
+        access: &Access,
+    ) -> Result<(), store::Error> {
+        self.store
+            .expire_token(app_id, tenant, access.version)
+            .await
+    }
+
+    /// Spends a code and keeps the token; its tenant. Goes on when the caller does not wait.
+    ///
+    /// # Errors
+    /// When GHL gives no token, or it could not be kept.
+    pub async fn accept_code(
+        self: &Arc<Self>,
+        app_id: &str,
+        code: SecretString,
+    ) -> Result<String, NoToken> {
+        let app = self.apps.get(app_id).cloned();
+        let app = app.ok_or(NoToken::NoCredentials)?;
+        let (this, app_id) = (Arc::clone(self), app_id.to_owned());
+        let deed = self.deeds.spawn(async move {
+            let token = match oauth::exchange(&this.client, &app, code).await {
+                Ok(token) => token,
+                Err(error) => {
+                    this.count("exchange", Some(&error));
+                    return Err(NoToken::Later(Chain(&error).to_string()));
+                }
+            };
+            this.count("exchange", None);
+            let tenant = token.tenant().unwrap_or_default().to_owned();
+            this.keep(&app_id, &tenant, &token).await?;
+            Ok(tenant)
+        });
+        deed.await
+            .unwrap_or_else(|_| Err(NoToken::Later("the exchange ended badly".to_owned())))
+    }
+
+    /// The kept token, if it is good now.
+    async fn kept(&self, app_id: &str, tenant: &str) -> Result<Option<Access>, NoToken> {
+        let Some(row) = self.store.token(app_id, tenant).await? else {
+            return Ok(None);
+        };
+        if row.expires_at.0 - MARGIN <= (self.clock)().0 {
+            return Ok(None);
+        }
+        let place = place(ACCESS, app_id, tenant);
+        Ok(Some(Access {
+            token: self.keys.open_sealed(&place, &row.access)?,
+            version: row.version,
+        }))
+    }
+
+    /// Gets a new token, or lets another daemon do it; false where one has to look again later.
+    async fn renew(
+        self: &Arc<Self>,
+        app_id: &str,
+        tenant: &str,
+        company: Option<&str>,
+    ) -> Result<bool, NoToken> {
+        let app = self.apps.get(app_id).cloned();
+        let app = app.ok_or(NoToken::NoCredentials)?;
+        let row = self.store.token(app_id, tenant).await?;
+        let installation = self.store.installation(app_id, tenant).await?;
+        if row.is_none() && installation.as_ref().is_some_and(|known| !known.installed) {
+            return Err(NoToken::Uninstalled);
+        }
+        // A location's token comes from its company where that has one.
+        let is_company = |account| account == Account::Company;
+        let known_company = match (&row, &installation) {
+            (Some(row), _) if is_company(row.account) => None,
+            (_, Some(known)) if is_company(known.account) => None,
+            (Some(row), _) if row.company_id.is_some() => row.company_id.clone(),
+            (_, known) => known.as_ref().and_then(|known| known.company_id.clone()),
+        };
+        let is_company = row.as_ref().is_some_and(|row| is_company(row.account));
+        let hint = company.filter(|_| !is_company).map(str::to_owned);
+        if let Some(company) = known_company.or(hint)
+            && company != tenant
+            && self.store.token(app_id, &company).await?.is_some()
+        {
+            return self.mint(app_id, &company, tenant).await;
+        }
+        match row {
+            None => Err(NoToken::NotYet),
+            Some(row) if row.reauthorise => Err(NoToken::Reauthorise),
+            Some(row) => self.refresh(app_id, tenant, app, row).await,
+        }
+    }
+
+    async fn mint(
+        self: &Arc<Self>,
+        app_id: &str,
+        company: &str,
+        location: &str,
+    ) -> Result<bool, NoToken> {
+        // One level: a company's token comes from nobody else's.
+        let company_token = Box::pin(self.access(app_id, company, None)).await?;
+        self.pace(app_id, company).await;
+        let token = company_token.token.clone();
+        let minted = oauth::location_token(&self.client, token, company, location).await;
+        self.count("mint", minted.as_ref().err());
+        match minted {
+            Ok(token) if token.location_id.as_deref() == Some(location) => {
+                self.keep(app_id, location, &token).await?;
+                Ok(true)
+            }
+            Ok(_) => Err(NoToken::Later(
+                "GHL minted another tenant's token".to_owned(),
+            )),
+            Err(Failed::Refused { status, message }) => {
+                let body = message_body(&message);
+                if ghl::Meaning::of(status, body.as_bytes()) == ghl::Meaning::TokenExpired {
+                    self.not_taken(app_id, company, &company_token).await?;
+                    return Ok(false);
+                }
+                Err(NoToken::Refused { status, message })
+            }
+            Err(error) => Err(NoToken::Later(Chain(&error).to_string())),
+        }
+    }
+
+    /// Waits for its turn among the mints of a company.
+    async fn pace(&self, app_id: &str, company: &str) {
+        let turn = {
+            let mut mints = self.mints.lock().unwrap_or_else(PoisonError::into_inner);
+            let now = Instant::now();
+            mints.retain(|_, next| now < *next);
+            let key = (app_id.to_owned(), company.to_owned());
+            let next = mints.entry(key).or_insert(now);
+            let turn = (*next).max(now);
+            *next = turn + MINT_GAP;
+            turn
+        };
+        sleep_until(turn).await;
+    }
+
+    /// Spends the refresh token, if it is this daemon's to spend.
+    async fn refresh(
+        self: &Arc<Self>,
+        app_id: &str,
+        tenant: &str,
+        app: Credentials,
+        row: SealedToken,
+    ) -> Result<bool, NoToken> {
+        let Some(sealed) = &row.refresh else {
+            return Err(NoToken::Reauthorise);
+        };
+        let now = (self.clock)();
+        let begun = self
+            .store
+            .begin_refresh(app_id, tenant, row.version, LEASE, now)
+            .await?;
+        let Some(version) = begun else {
+            return Ok(false);
+        };
+        failpoints::crash("refresh.begun");
+        let current = self
+            .keys
+            .open_sealed(&place(REFRESH, app_id, tenant), sealed)?;
+        // It was sealed as the current one, and moved.
+        let previous = row.previous.as_ref();
+        let previous = previous.and_then(|sealed| {
+            self.keys
+                .open_sealed(&place(REFRESH, app_id, tenant), sealed)
+                .ok()
+        });
+        let deed = Refresh {
+            tokens: Arc::clone(self),
+            app,
+            app_id: app_id.to_owned(),
+            tenant: tenant.to_owned(),
+            class: match row.account {
+                Account::Company => Class::Company,
+                Account::Location => Class::Location,
+            },
+            version,
+            current,
+            previous,
+        };
+        match self.deeds.spawn(deed.run()).await {
+            Ok(ended) => ended.map(|()| true),
+            Err(_) => Err(NoToken::Later("the refresh ended badly".to_owned())),
+        }
+    }
+
+    /// Keeps a newly obtained token, and wakes the calls that wait for it.
+    async fn keep(&self, app_id: &str, tenant: &str, token: &Token) -> Result<(), NoToken> {
+        let sealed = self.sealed(app_id, tenant, token)?;
+        let now = (self.clock)();
+        self.store.put_token(app_id, tenant, &sealed, now).await?;
+        Ok(self.store.wake_calls(app_id, tenant, now).await?)
+    }
+
+    fn sealed(&self, app_id: &str, tenant: &str, token: &Token) -> Result<NewToken, seal::Error> {
+        let seal = |column, text: &SecretString| {
+            let nonce = chance::bytes(&self.chance);
+            self.keys
+                .seal(&place(column, app_id, tenant), text.expose_secret(), nonce)
+        };
+        Ok(NewToken {
+            account: match token.class {
+                Class::Company => Account::Company,
+                Class::Location => Account::Location,
+            },
+            company_id: token.company_id.clone(),
+            access: seal(ACCESS, &token.access)?,
+            refresh: token
+                .refresh
+                .as_ref()
+                .map(|refresh| seal(REFRESH, refresh))
+                .transpose()?,
+            scope: token.scope.clone(),
+            life: token.life,
+        })
+    }
+
+    fn lock_of(&self, app_id: &str, tenant: &str) -> Arc<Mutex<()>> {
+        let mut locks = self.locks.lock().unwrap_or_else(PoisonError::into_inner);
+        locks.retain(|_, lock| 0 < lock.strong_count());
+        let entry = locks
+            .entry((app_id.to_owned(), tenant.to_owned()))
+            .or_default();
+        if let Some(lock) = entry.upgrade() {
+            return lock;
+        }
+        let lock = Arc::new(Mutex::new(()));
+        *entry = Arc::downgrade(&lock);
+        lock
+    }
+
+    fn count(&self, what: &str, failed: Option<&Failed>) {
+        let outcome = match failed {
+            None => "ok",
+            Some(Failed::Refused { .. }) => "refused",
+            Some(Failed::Later { .. } | Failed::NotSent(_)) => "later",
+            Some(Failed::Unusable(_) | Failed::Unanswered(_)) => "unknown",
+        };
+        self.metrics
+            .token_requests
+            .with_label_values(&[what, outcome])
+            .inc();
+    }
+}
+
+/// A refresh that was begun.
+struct Refresh {
+    tokens: Arc<Tokens>,
+    app: Credentials,
+    app_id: String,
+    tenant: String,
+    class: Class,
+    version: i64,
+    current: SecretString,
+    previous: Option<SecretString>,
+}
+
+impl Refresh {
+    async fn run(self) -> Result<(), NoToken> {
+        let mut answer = self.ask(&self.current).await;
+        // Where the answer to an earlier refresh was lost before it was kept, the one before may be the
+        // good one still.
+        if let (Err(Failed::Refused { .. }), Some(previous)) = (&answer, &self.previous) {
+            answer = self.ask(previous).await;
+        }
+        failpoints::crash("refresh.answered");
+        let error = match answer {
+            Ok(token) if token.tenant() == Some(self.tenant.as_str()) => {
+                self.commit(&token).await;
+                return Ok(());
+            }
+            Ok(_) => Failed::Unusable("it is another tenant's"),
+            Err(error) => error,
+        };
+        let end = match &error {
+            Failed::Refused { .. } => RefreshEnd::Refused,
+            error if error.is_unknown() => RefreshEnd::Unknown,
+            _ => RefreshEnd::NothingSpent,
+        };
+        let tokens = &self.tokens;
+        tokens
+            .store
+            .fail_refresh(&self.app_id, &self.tenant, self.version, end)
+            .await?;
+        if end == RefreshEnd::Refused {
+            tracing::error!(
+                app_id = %self.app_id, tenant = %self.tenant, error = %Chain(&error),
+                "GHL does not take the refresh token any more; the app has to be authorised again for this tenant"
+            );
+            return Err(NoToken::Reauthorise);
+        }
+        tracing::warn!(
+            app_id = %self.app_id, tenant = %self.tenant, error = %Chain(&error),
+            "a token could not be refreshed; it is tried again"
+        );
+        Err(NoToken::Later(Chain(&error).to_string()))
+    }
+
+    async fn ask(&self, refresh: &SecretString) -> Result<Token, Failed> {
+        let tokens = &self.tokens;
+        let asked = oauth::refresh(&tokens.client, &self.app, self.class, refresh.clone());
+        let answer = asked.await;
+        tokens.count("refresh", answer.as_ref().err());
+        answer
+    }
+
+    /// Commits the new pair, however often it takes: there is no other copy of it.
+    async fn commit(&self, token: &Token) {
+        let tokens = &self.tokens;
+        let mut delays = Delays::new(Duration::from_millis(100), Duration::from_secs(5));
+        let sealed = match tokens.sealed(&self.app_id, &self.tenant, token) {
+            Ok(sealed) => sealed,
+            Err(error) => {
+                tracing::error!(%error, tenant = %self.tenant, "a new token cannot be sealed");
+                return;
+            }
+        };
+        loop {
+            let (app_id, tenant, now) = (&self.app_id, &self.tenant, (tokens.clock)());
+            let done = tokens
+                .store
+                .complete_refresh(app_id, tenant, self.version, &sealed, now)
+                .await;
+            match done {
+                Ok(true) => {
+                    failpoints::crash("refresh.committed");
+                    return;
+                }
+                Ok(false) => {
+                    tracing::warn!(%tenant, "a refreshed token was not kept: a newer one is there, or the app was uninstalled");
+                    return;
+                }
+                Err(error) => {
+                    tracing::error!(error = %Chain(&error), %tenant, "a refreshed token is not in the store yet");
+                    sleep(delays.next_delay()).await;
+                }
+            }
+        }
+    }
+}
+
+/// Seals every stored token that is sealed with another key than the newest one; how many. Those that change
+/// meanwhile are met again.
+///
+/// # Errors
+/// When the store cannot be used, or a token does not open.
+pub async fn reseal(store: &dyn Store, keys: &KeyFile, chance: &Chance) -> Result<u64, NoToken> {
+    const RUN: i64 = 100;
+    let mut sealed = 0;
+    loop {
+        let ring = keys.keys();
+        let run = store.tokens_to_reseal(ring.current(), RUN).await?;
+        if run.is_empty() {
+            return Ok(sealed);
+        }
+        for (app_id, tenant, mut token) in run {
+            let again = |column, value: &[u8]| {
+                let place = place(column, &app_id, &tenant);
+                let text = ring.open(&place, value)?;
+                ring.seal(&place, text.expose_secret(), chance::bytes(chance))
+            };
+            token.access = again(ACCESS, &token.access)?;
+            for refresh in [&mut token.refresh, &mut token.previous]
+                .into_iter()
+                .flatten()
+            {
+                *refresh = again(REFRESH, refresh)?;
+            }
+            sealed += u64::from(store.reseal_token(&app_id, &tenant, &token).await?);
+        }
+    }
+}
+
+fn place<'a>(column: &'static str, app_id: &'a str, tenant: &'a str) -> Place<'a> {
+    Place {
+        column,
+        app_id,
+        tenant,
+    }
+}
+
+/// An error's message as the body that it came from.
+fn message_body(message: &str) -> String {
+    serde_json::json!({ "message": message }).to_string()
+}

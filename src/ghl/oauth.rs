@@ -1,0 +1,367 @@
+//! Tokens: the code exchange, the refresh, the location token, and what their answers hold.
+//!
+//! Form encoding, and `Version: 2021-07-28`, under which the answer is in snake case; the camel case of v3 is
+//! read as well (GHL's OAuth page and its specification). What kind of token it is stands in the token itself:
+//! an app for sub-accounts that an agency installs gets a company's token whatever was asked for (observed).
+
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use secrecy::SecretString;
+use serde::Deserialize;
+
+use super::{Answer, Body, Client, Error, Meaning, Method, Request, VERSION, meaning};
+
+/// Lives of access tokens that are believed: GHL's is 24 hours.
+const LIFE: std::ops::RangeInclusive<u64> = 60..=7 * 24 * 3600;
+/// For an answer without a believable one.
+const DEFAULT_LIFE: u64 = 24 * 3600 - 1;
+
+/// How an app shows itself to GHL.
+#[derive(Debug, Clone)]
+pub struct Credentials {
+    /// The client id.
+    pub client_id: String,
+    /// The client secret.
+    pub client_secret: SecretString,
+    /// The redirect URI, as it is in the app's settings.
+    pub redirect_uri: String,
+}
+
+/// Whose token it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Class {
+    /// An agency's.
+    Company,
+    /// A sub-account's.
+    Location,
+}
+
+/// A token with what the answer said of it.
+#[derive(Debug, Clone)]
+pub struct Token {
+    /// Whose it is.
+    pub class: Class,
+    /// The agency, where the answer says it.
+    pub company_id: Option<String>,
+    /// The sub-account of a location's token.
+    pub location_id: Option<String>,
+    /// For calls.
+    pub access: SecretString,
+    /// For the next pair; a location's token may come without.
+    pub refresh: Option<SecretString>,
+    /// How long the access token lives.
+    pub life: Duration,
+    /// What it may do.
+    pub scope: String,
+}
+
+impl Token {
+    /// The tenant that it belongs to.
+    pub fn tenant(&self) -> Option<&str> {
+        match self.class {
+            Class::Company => self.company_id.as_deref(),
+            Class::Location => self.location_id.as_deref(),
+        }
+    }
+}
+
+/// Why there is no token.
+#[derive(Debug, thiserror::Error)]
+pub enum Failed {
+    /// GHL says that this code or refresh token is no good, and never will be.
+    #[error("GHL refused it for good ({status}): {message}")]
+    Refused {
+        /// The status.
+        status: u16,
+        /// What the answer says.
+        message: String,
+    },
+    /// GHL cannot at the moment; nothing was spent.
+    #[error("GHL cannot answer now ({status})")]
+    Later {
+        /// The status.
+        status: u16,
+    },
+    /// The answer cannot be used. The token that was sent may be spent.
+    #[error("the answer is no token: {0}")]
+    Unusable(&'static str),
+    /// Nothing was sent.
+    #[error("nothing was sent")]
+    NotSent(#[source] Error),
+    /// There is no answer. The token that was sent may be spent.
+    #[error("no answer came")]
+    Unanswered(#[source] Error),
+}
+
+impl Failed {
+    /// Whether the token that was sent may have been spent.
+    pub fn is_unknown(&self) -> bool {
+        matches!(self, Self::Unusable(_) | Self::Unanswered(_))
+    }
+}
+
+/// Both spellings of the answer. Everything but the access token may be missing.
+#[derive(Deserialize)]
+struct Spelled {
+    #[serde(alias = "accessToken")]
+    access_token: Option<String>,
+    #[serde(alias = "refreshToken")]
+    refresh_token: Option<String>,
+    #[serde(alias = "expiresIn")]
+    expires_in: Option<serde_json::Value>,
+    scope: Option<String>,
+    #[serde(rename = "userType", alias = "user_type")]
+    user_type: Option<String>,
+    #[serde(rename = "companyId", alias = "company_id")]
+    company_id: Option<String>,
+    #[serde(rename = "locationId", alias = "location_id")]
+    location_id: Option<String>,
+}
+
+/// What is read of a token itself.
+#[derive(Default, Deserialize)]
+struct Claims {
+    #[serde(rename = "authClass")]
+    class: Option<String>,
+    #[serde(rename = "authClassId")]
+    class_id: Option<String>,
+    #[serde(rename = "primaryAuthClassId")]
+    primary_id: Option<String>,
+}
+
+/// Spends a code.
+pub async fn exchange(
+    client: &Client,
+    app: &Credentials,
+    code: SecretString,
+) -> Result<Token, Failed> {
+    let fields = vec![
+        ("grant_type", "authorization_code".into()),
+        ("code", code),
+        ("redirect_uri", app.redirect_uri.as_str().into()),
+    ];
+    token(client, app, fields).await
+}
+
+/// Spends a refresh token. Never to be cancelled: whoever drops this future may lose the only pair.
+pub async fn refresh(
+    client: &Client,
+    app: &Credentials,
+    class: Class,
+    refresh: SecretString,
+) -> Result<Token, Failed> {
+    let user_type = match class {
+        Class::Company => "Company",
+        Class::Location => "Location",
+    };
+    let fields = vec![
+        ("grant_type", "refresh_token".into()),
+        ("refresh_token", refresh),
+        ("user_type", user_type.into()),
+        ("redirect_uri", app.redirect_uri.as_str().into()),
+    ];
+    token(client, app, fields).await
+}
+
+async fn token(
+    client: &Client,
+    app: &Credentials,
+    mut fields: Vec<(&'static str, SecretString)>,
+) -> Result<Token, Failed> {
+    fields.push(("client_id", app.client_id.as_str().into()));
+    fields.push(("client_secret", app.client_secret.clone()));
+    ask(client, "/oauth/token", None, fields).await
+}
+
+/// Mints a token of a location from its company's.
+pub async fn location_token(
+    client: &Client,
+    company_token: SecretString,
+    company_id: &str,
+    location_id: &str,
+) -> Result<Token, Failed> {
+    let fields = vec![
+        ("companyId", company_id.into()),
+        ("locationId", location_id.into()),
+    ];
+    ask(client, "/oauth/locationToken", Some(company_token), fields).await
+}
+
+async fn ask(
+    client: &Client,
+    path: &str,
+    bearer: Option<SecretString>,
+    fields: Vec<(&'static str, SecretString)>,
+) -> Result<Token, Failed> {
+    let request = Request {
+        method: Method::Post,
+        target: path.to_owned(),
+        version: VERSION.to_owned(),
+        bearer,
+        body: Body::Form(fields),
+    };
+    match client.call(request).await {
+        Ok(answer) => read(&answer),
+        Err(error @ (Error::NotSent(_) | Error::Elsewhere(_) | Error::Client(_))) => {
+            Err(Failed::NotSent(error))
+        }
+        Err(error) => Err(Failed::Unanswered(error)),
+    }
+}
+
+fn read(answer: &Answer) -> Result<Token, Failed> {
+    let status = answer.status;
+    match answer.meaning() {
+        Meaning::Done => (),
+        Meaning::RateLimited | Meaning::Unavailable => return Err(Failed::Later { status }),
+        Meaning::Unexpected => return Err(Failed::Unusable("it is a redirect")),
+        _ => {
+            let message = meaning::message_of(&answer.body);
+            return Err(Failed::Refused { status, message });
+        }
+    }
+    let spelled: Spelled =
+        serde_json::from_slice(&answer.body).map_err(|_| Failed::Unusable("it is not JSON"))?;
+    let present = |text: Option<String>| text.filter(|text| !text.is_empty());
+    let access = present(spelled.access_token).ok_or(Failed::Unusable("it has no access_token"))?;
+    let claims = claims_of(&access);
+    let class = match claims.class.as_deref().or(spelled.user_type.as_deref()) {
+        Some("Company") => Class::Company,
+        Some("Location") => Class::Location,
+        _ if spelled.location_id.is_some() => Class::Location,
+        _ => return Err(Failed::Unusable("it does not say whose it is")),
+    };
+    let (company, location) = match class {
+        Class::Company => (claims.class_id, None),
+        Class::Location => (claims.primary_id, claims.class_id),
+    };
+    let seconds = match spelled.expires_in {
+        Some(serde_json::Value::Number(number)) => number.as_u64(),
+        Some(serde_json::Value::String(text)) => text.parse().ok(),
+        _ => None,
+    };
+    let life = seconds.filter(|seconds| LIFE.contains(seconds));
+    let token = Token {
+        class,
+        company_id: plain(present(spelled.company_id).or(company)),
+        location_id: match class {
+            Class::Location => plain(present(spelled.location_id).or(location)),
+            Class::Company => None,
+        },
+        access: access.into(),
+        refresh: present(spelled.refresh_token).map(SecretString::from),
+        life: Duration::from_secs(life.unwrap_or(DEFAULT_LIFE)),
+        scope: spelled.scope.unwrap_or_default(),
+    };
+    match token.tenant() {
+        Some(_) => Ok(token),
+        None => Err(Failed::Unusable("it does not say whose it is")),
+    }
+}
+
+/// Ids as everywhere: graphic ASCII, at most 128 bytes.
+fn plain(id: Option<String>) -> Option<String> {
+    let is_plain = |id: &String| {
+        (1..=128).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_graphic())
+    };
+    id.filter(is_plain)
+}
+
+/// What the token itself says, unchecked: it came from GHL over TLS. Nothing where it is no JWT.
+fn claims_of(token: &str) -> Claims {
+    let payload = token.split('.').nth(1).unwrap_or_default();
+    let payload = URL_SAFE_NO_PAD.decode(payload.trim_end_matches('='));
+    let payload = payload.unwrap_or_default();
+    serde_json::from_slice(&payload).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use secrecy::ExposeSecret;
+    use serde_json::json;
+
+    fn jwt(claims: &serde_json::Value) -> String {
+        let part = |text: &str| URL_SAFE_NO_PAD.encode(text);
+        format!("{}.{}.sig", part("{}"), part(&claims.to_string()))
+    }
+
+    fn answered(status: u16, body: &serde_json::Value) -> Result<Token, Failed> {
+        read(&Answer {
+            status,
+            told: crate::budget::Told::default(),
+            body: body.to_string().into(),
+        })
+    }
+
+    #[test]
+    fn both_spellings_are_read_and_the_token_itself_says_whose_it_is() {
+        let company = jwt(&json!({"authClass": "Company", "authClassId": "c1"}));
+        let snake = json!({"access_token": company, "refresh_token": "r", "expires_in": 86399,
+            "scope": "a b", "userType": "Location", "companyId": "c1"});
+        let camel = json!({"accessToken": company, "refreshToken": "r", "expiresIn": "86399",
+            "scope": "a b", "userType": "Location", "companyId": "c1"});
+        for body in [snake, camel] {
+            let token = answered(200, &body).unwrap();
+            assert_eq!(
+                token.class,
+                Class::Company,
+                "not what the answer says beside it"
+            );
+            assert_eq!(token.tenant(), Some("c1"));
+            assert_eq!(token.life, Duration::from_secs(86_399));
+            assert_eq!(token.refresh.unwrap().expose_secret(), "r");
+            assert_eq!(token.scope, "a b");
+        }
+        let claims =
+            json!({"authClass": "Location", "authClassId": "l1", "primaryAuthClassId": "c1"});
+        let token = answered(201, &json!({"access_token": jwt(&claims)})).unwrap();
+        assert_eq!(
+            (token.tenant(), token.company_id.as_deref()),
+            (Some("l1"), Some("c1"))
+        );
+        assert!(token.refresh.is_none());
+        let opaque = json!({"access_token": "x", "userType": "Location", "locationId": "l1"});
+        assert_eq!(answered(200, &opaque).unwrap().tenant(), Some("l1"));
+    }
+
+    #[test]
+    fn a_life_that_cannot_be_is_replaced_by_the_usual_one() {
+        for life in [
+            json!(0),
+            json!(-5),
+            json!(4_000_000_000_u64),
+            json!(null),
+            json!("soon"),
+        ] {
+            let body = json!({"access_token": "x", "userType": "Company", "companyId": "c1", "expires_in": life});
+            let token = answered(200, &body).unwrap();
+            assert_eq!(token.life, Duration::from_secs(DEFAULT_LIFE), "{life}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_token_says_whether_something_may_be_spent() {
+        let refused = answered(400, &json!({"error": "invalid_grant"})).unwrap_err();
+        assert!(matches!(refused, Failed::Refused { status: 400, .. }) && !refused.is_unknown());
+        let refused = answered(401, &json!({"error": "UnAuthorized!"})).unwrap_err();
+        assert!(matches!(refused, Failed::Refused { status: 401, .. }));
+        for status in [429, 500, 503] {
+            let later = answered(status, &json!({})).unwrap_err();
+            assert!(matches!(later, Failed::Later { .. }), "{status}");
+        }
+        for body in [
+            json!([]),
+            json!({}),
+            json!({"access_token": ""}),
+            json!({"access_token": "x"}),
+            json!({"access_token": "x", "userType": "Company"}),
+            json!({"access_token": "x", "userType": "Company", "companyId": "two words"}),
+        ] {
+            assert!(answered(200, &body).unwrap_err().is_unknown(), "{body}");
+        }
+    }
+}

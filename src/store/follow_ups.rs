@@ -1,0 +1,244 @@
+//! What the store keeps of API calls: the planner's reader, claims, budgets, and what became of each call.
+//!
+//! A claim is one short transaction: it takes calls of those tenants that waited longest and have budget, raises
+//! their lease, and moves their due time to the claim's end, so that a crash needs nobody to clean up. No call
+//! is made inside a transaction. Every end is written under the lease; whoever was late changes nothing.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use super::Error;
+use crate::budget::{Limits, Told};
+use crate::event::lifecycle::Lifecycle;
+use crate::event::{Micros, Position, Recorded};
+
+/// The planner's name in `cursors`.
+pub const PLANNER: &str = "planner";
+
+/// A call that an event calls for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Planned {
+    /// The event.
+    pub position: Position,
+    /// The rule's name.
+    pub rule: String,
+    /// The event's app.
+    pub app_id: String,
+    /// Whose budget it is; empty for an event of nobody.
+    pub tenant: String,
+    /// The record that it is about: calls of one rule and record run one after the other.
+    pub entity_id: Option<String>,
+    /// How long to wait before it is made, so that other events of the record join it; `None` for a call
+    /// of its own at once.
+    pub coalesce: Option<Duration>,
+}
+
+/// What the planner made of a run of the log.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Plan {
+    /// The end of the run.
+    pub upto: Position,
+    /// What happened to installations, in order: place, app, and what.
+    pub lifecycles: Vec<(Position, String, Lifecycle)>,
+    /// The calls, in order.
+    pub calls: Vec<Planned>,
+}
+
+/// The planner's reader: a cursor, and the right to move it, as the relay has (see [`super::Reader`]).
+#[async_trait]
+pub trait PlanReader: Send {
+    /// Where the cursor stands.
+    async fn position(&mut self) -> Result<Position, Error>;
+
+    /// The events of these types among the next `limit` of the log, in order, and the last place looked at.
+    async fn read(
+        &mut self,
+        after: Position,
+        types: &[String],
+        limit: i64,
+    ) -> Result<(Vec<Recorded>, Position), Error>;
+
+    /// Writes down calls and what happened to installations, and moves the cursor, in one transaction.
+    async fn settle(&mut self, plan: &Plan, now: Micros) -> Result<(), Error>;
+}
+
+/// A call that is this daemon's to make until its claim ends.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Claimed {
+    /// Its number.
+    pub id: i64,
+    /// The number of the claim.
+    pub lease: i64,
+    /// The rule's name.
+    pub rule: String,
+    /// Whose budget it is; empty for an event of nobody.
+    pub tenant: String,
+    /// Calls made before that counted.
+    pub attempt: u32,
+    /// What the calls before left, as JSON.
+    pub progress: String,
+    /// The event.
+    pub event: Recorded,
+}
+
+/// What a claim brought.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Claims {
+    /// The calls.
+    pub calls: Vec<Claimed>,
+    /// When something may be claimed next, as far as it is known: how long from now.
+    pub next_in: Option<Duration>,
+}
+
+/// What comes after a call.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Next {
+    /// Nothing: it is done.
+    Done,
+    /// Nothing: the tenant is gone.
+    Cancelled,
+    /// Another call.
+    Again {
+        /// When, from now.
+        after: Duration,
+        /// Whether this one counted.
+        counts: bool,
+        /// What the next one has to know, as JSON.
+        progress: String,
+    },
+    /// A person decides.
+    Park,
+}
+
+/// How a claim ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ended {
+    /// The call's number.
+    pub id: i64,
+    /// The claim's.
+    pub lease: i64,
+    /// The app.
+    pub app_id: String,
+    /// Whose budget it is.
+    pub tenant: String,
+    /// What the answer said of the limits; `None` where no call was made.
+    pub told: Option<Told>,
+    /// The status of the answer, where there was one.
+    pub status: Option<u16>,
+    /// Why it is parked or made again, in a word.
+    pub reason: Option<&'static str>,
+    /// The same in the words of the answer.
+    pub detail: String,
+    /// What comes next.
+    pub next: Next,
+}
+
+/// A call as it is shown.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FollowUp {
+    /// Its number.
+    pub id: i64,
+    /// The event's place.
+    pub position: Position,
+    /// The rule's name.
+    pub rule: String,
+    /// The app.
+    pub app_id: String,
+    /// The tenant.
+    pub tenant: String,
+    /// The record.
+    pub entity_id: Option<String>,
+    /// `pending`, `done`, `dead`, `cancelled` or `merged`.
+    pub state: String,
+    /// When it may be made, or when its claim ends.
+    pub due_at: Micros,
+    /// Whether somebody makes it now.
+    pub claimed: bool,
+    /// Calls that counted.
+    pub attempt: i64,
+    /// When it was planned.
+    pub planned_at: Micros,
+    /// When it ended.
+    pub ended_at: Option<Micros>,
+    /// The status of the last answer.
+    pub status: Option<i64>,
+    /// Why it waits or is parked.
+    pub reason: Option<String>,
+    /// The same in the words of the answer.
+    pub detail: Option<String>,
+}
+
+/// Which calls to list, newest first.
+#[derive(Debug, Clone, Default)]
+pub struct FollowUpFilter {
+    /// Only in this state.
+    pub state: Option<String>,
+    /// Only of this rule.
+    pub rule: Option<String>,
+    /// Only of this tenant.
+    pub tenant: Option<String>,
+    /// At most so many.
+    pub limit: i64,
+}
+
+/// How many calls there are in each state that matters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct FollowUpCounts {
+    /// To be made.
+    pub pending: i64,
+    /// Parked for a person.
+    pub dead: i64,
+    /// When the oldest pending one was planned.
+    pub oldest_pending_at: Option<Micros>,
+}
+
+/// Which parked calls a person means.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ParkedCalls {
+    /// One.
+    One(i64),
+    /// Those of a rule.
+    Rule(String),
+    /// Every one.
+    All,
+}
+
+/// The calls and their budgets. Times are the store's own where daemons share it (Postgres), else `now`.
+#[async_trait]
+pub trait FollowUps: Send + Sync {
+    /// The planner's reader, if no other process holds it.
+    async fn plan_reader(&self) -> Result<Option<Box<dyn PlanReader>>, Error>;
+
+    /// Claims up to `wanted` calls for `lease`, within the budgets of their tenants.
+    async fn claim_calls(
+        &self,
+        wanted: u32,
+        limits: &Limits,
+        lease: Duration,
+        now: Micros,
+    ) -> Result<Claims, Error>;
+
+    /// Writes down how claims ended; whether each was still this daemon's.
+    async fn end_calls(
+        &self,
+        ended: &[Ended],
+        limits: &Limits,
+        now: Micros,
+    ) -> Result<Vec<bool>, Error>;
+
+    /// Makes calls due that wait for a token of this app and tenant, or of a location of it.
+    async fn wake_calls(&self, app_id: &str, tenant: &str, now: Micros) -> Result<(), Error>;
+
+    /// Calls, newest first.
+    async fn follow_ups(&self, filter: &FollowUpFilter) -> Result<Vec<FollowUp>, Error>;
+
+    /// One call.
+    async fn follow_up(&self, id: i64) -> Result<Option<FollowUp>, Error>;
+
+    /// How many there are.
+    async fn follow_up_counts(&self) -> Result<FollowUpCounts, Error>;
+
+    /// Makes parked calls pending again, with all their attempts; returns how many.
+    async fn retry_follow_ups(&self, which: &ParkedCalls, now: Micros) -> Result<u64, Error>;
+}

@@ -1,0 +1,228 @@
+//! What the store keeps of installations and their tokens.
+//!
+//! Tokens come and go sealed. One refresh at a time, over all daemons: whoever raises the row's version has the
+//! refresh, and ends it under that version or not at all.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use super::Error;
+use crate::event::Micros;
+use crate::event::lifecycle::{Account, Details};
+
+/// An installation of an app.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Installation {
+    /// The app.
+    pub app_id: String,
+    /// The location or company.
+    pub tenant: String,
+    /// Which of the two.
+    pub account: Account,
+    /// The company of a location, where it is known.
+    pub company_id: Option<String>,
+    /// Whether it stands.
+    pub installed: bool,
+    /// Counts installs.
+    pub generation: i64,
+    /// When it was installed last, where that is known.
+    pub installed_at: Option<Micros>,
+    /// When it was uninstalled last.
+    pub uninstalled_at: Option<Micros>,
+    /// What is known beside.
+    pub details: Details,
+    /// Its token, where there is one.
+    pub token: Option<TokenState>,
+}
+
+/// What is told of a token.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TokenState {
+    /// When the access token ends.
+    pub expires_at: Micros,
+    /// Whether only a person can get the next one.
+    pub reauthorise: bool,
+    /// Whether it can be refreshed.
+    pub refreshable: bool,
+    /// What it may do.
+    pub scope: String,
+}
+
+/// A token, sealed.
+#[derive(Clone, PartialEq, Eq)]
+pub struct SealedToken {
+    /// Whose.
+    pub account: Account,
+    /// The company, where it is known.
+    pub company_id: Option<String>,
+    /// For calls.
+    pub access: Vec<u8>,
+    /// For the next pair.
+    pub refresh: Option<Vec<u8>>,
+    /// The refresh token before.
+    pub previous: Option<Vec<u8>>,
+    /// What it may do.
+    pub scope: String,
+    /// When the access token ends.
+    pub expires_at: Micros,
+    /// Whether only a person can get the next one.
+    pub reauthorise: bool,
+    /// The row's version.
+    pub version: i64,
+    /// Until when a refresh may be under way.
+    pub refreshing_until: Option<Micros>,
+    /// Refreshes in a row whose outcome nobody knows.
+    pub unknown_refreshes: i64,
+}
+
+impl std::fmt::Debug for SealedToken {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SealedToken")
+            .field("account", &self.account)
+            .field("version", &self.version)
+            .field("reauthorise", &self.reauthorise)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A token to be kept, sealed.
+#[derive(Clone)]
+pub struct NewToken {
+    /// Whose.
+    pub account: Account,
+    /// The company, where it is known.
+    pub company_id: Option<String>,
+    /// For calls.
+    pub access: Vec<u8>,
+    /// For the next pair; `None` leaves the one that is there.
+    pub refresh: Option<Vec<u8>>,
+    /// What it may do.
+    pub scope: String,
+    /// How long the access token lives from now.
+    pub life: Duration,
+}
+
+/// How a refresh ended that did not bring a token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RefreshEnd {
+    /// Nothing was spent.
+    NothingSpent,
+    /// Nobody knows whether the refresh token was spent.
+    Unknown,
+    /// GHL refuses the refresh token for good: only a person can get the next one.
+    Refused,
+}
+
+/// Which installations to list.
+#[derive(Debug, Clone, Default)]
+pub struct InstallationFilter {
+    /// Only of this app.
+    pub app_id: Option<String>,
+    /// Only those that stand.
+    pub installed: bool,
+    /// Only after this app and tenant, in their order.
+    pub after: Option<(String, String)>,
+    /// At most so many.
+    pub limit: i64,
+}
+
+/// The hashes that an authorisation in a browser is recognised by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OauthState {
+    /// Of the state.
+    pub state_hash: [u8; 32],
+    /// Of the cookie.
+    pub cookie_hash: [u8; 32],
+}
+
+/// Installations and tokens. Times are the store's own where daemons share it (Postgres), else `now`.
+#[async_trait]
+pub trait Installations: Send + Sync {
+    /// Installations, by app and tenant.
+    async fn installations(&self, filter: &InstallationFilter) -> Result<Vec<Installation>, Error>;
+
+    /// One installation.
+    async fn installation(&self, app_id: &str, tenant: &str)
+    -> Result<Option<Installation>, Error>;
+
+    /// A token.
+    async fn token(&self, app_id: &str, tenant: &str) -> Result<Option<SealedToken>, Error>;
+
+    /// Keeps a token that was newly obtained, whatever was there, and notes an installation of its tenant
+    /// where none is known.
+    async fn put_token(
+        &self,
+        app_id: &str,
+        tenant: &str,
+        token: &NewToken,
+        now: Micros,
+    ) -> Result<(), Error>;
+
+    /// Begins a refresh: the new version, if the row still has `version` and no other refresh may be under
+    /// way. Committed before anything is sent.
+    async fn begin_refresh(
+        &self,
+        app_id: &str,
+        tenant: &str,
+        version: i64,
+        lease: Duration,
+        now: Micros,
+    ) -> Result<Option<i64>, Error>;
+
+    /// Ends a refresh with a new pair; false when the row has another version by now.
+    async fn complete_refresh(
+        &self,
+        app_id: &str,
+        tenant: &str,
+        version: i64,
+        token: &NewToken,
+        now: Micros,
+    ) -> Result<bool, Error>;
+
+    /// Ends a refresh without one.
+    async fn fail_refresh(
+        &self,
+        app_id: &str,
+        tenant: &str,
+        version: i64,
+        end: RefreshEnd,
+    ) -> Result<(), Error>;
+
+    /// An access token is not taken any more: it counts as expired, if it is still this version's.
+    async fn expire_token(&self, app_id: &str, tenant: &str, version: i64) -> Result<(), Error>;
+
+    /// Remembers an authorisation that begins, and forgets those whose time is over; at most `most` are kept.
+    async fn put_oauth_state(
+        &self,
+        app_id: &str,
+        state: &OauthState,
+        life: Duration,
+        most: i64,
+        now: Micros,
+    ) -> Result<(), Error>;
+
+    /// Takes an authorisation out: its app, if the state is known, the cookie is its own and its time is not
+    /// over. Whatever comes of it, the state is gone.
+    async fn take_oauth_state(
+        &self,
+        state: &OauthState,
+        now: Micros,
+    ) -> Result<Option<String>, Error>;
+
+    /// Tokens sealed under another key than `key`, at most `limit`: app and tenant, with their columns as
+    /// they are.
+    async fn tokens_to_reseal(
+        &self,
+        key: &str,
+        limit: i64,
+    ) -> Result<Vec<(String, String, SealedToken)>, Error>;
+
+    /// Replaces the columns of a token, if it still has this version.
+    async fn reseal_token(
+        &self,
+        app_id: &str,
+        tenant: &str,
+        token: &SealedToken,
+    ) -> Result<bool, Error>;
+}

@@ -1,0 +1,246 @@
+//! Calls, installations and tokens on Postgres. Times are the server's: daemons share it, and not a clock.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use sqlx::Connection;
+use sqlx::postgres::PgConnection;
+use tokio::time::timeout;
+
+use super::super::{
+    Claims, Ended, Error, FollowUp, FollowUpCounts, FollowUpFilter, FollowUps, Installation,
+    InstallationFilter, Installations, NewToken, OauthState, ParkedCalls, PlanReader, RefreshEnd,
+    SealedToken,
+};
+use super::reader::{Locked, PLANNER_LOCK};
+use super::{PostgresStore, pooled, statements};
+use crate::budget::Limits;
+use crate::event::{Micros, Position, Recorded};
+use crate::store::Plan;
+
+/// The server's time.
+async fn server_time(connection: &mut PgConnection) -> Result<Micros, Error> {
+    let now =
+        sqlx::query_scalar("select (extract(epoch from clock_timestamp()) * 1000000)::bigint")
+            .fetch_one(connection)
+            .await?;
+    Ok(Micros(now))
+}
+
+/// Runs a deed in a transaction, with the server's time.
+macro_rules! deed {
+    ($store:expr, $transaction:ident, $now:ident => $work:expr) => {
+        pooled!($store, connection => async {
+            let mut begun = connection.begin().await?;
+            let $now = server_time(&mut begun).await?;
+            let $transaction = &mut *begun;
+            let answer = $work.await?;
+            begun.commit().await?;
+            Ok(answer)
+        })
+    };
+}
+
+/// The planner's reader; the connection holds the advisory lock.
+struct PostgresPlanReader(Locked);
+
+#[async_trait]
+impl PlanReader for PostgresPlanReader {
+    async fn position(&mut self) -> Result<Position, Error> {
+        let Locked {
+            connection,
+            deadline,
+        } = &mut self.0;
+        Locked::bounded(*deadline, statements::planner_position(connection)).await
+    }
+
+    async fn read(
+        &mut self,
+        after: Position,
+        types: &[String],
+        limit: i64,
+    ) -> Result<(Vec<Recorded>, Position), Error> {
+        let Locked {
+            connection,
+            deadline,
+        } = &mut self.0;
+        Locked::bounded(
+            *deadline,
+            statements::read_types(connection, after, types, limit),
+        )
+        .await
+    }
+
+    async fn settle(&mut self, plan: &Plan, _now: Micros) -> Result<(), Error> {
+        let Locked {
+            connection,
+            deadline,
+        } = &mut self.0;
+        let work = async {
+            let mut transaction = connection.begin().await?;
+            let now = server_time(&mut transaction).await?;
+            statements::settle_plan(&mut transaction, plan, now).await?;
+            Ok(transaction.commit().await?)
+        };
+        Locked::bounded(*deadline, work).await
+    }
+}
+
+#[async_trait]
+impl FollowUps for PostgresStore {
+    async fn plan_reader(&self) -> Result<Option<Box<dyn PlanReader>>, Error> {
+        let locked = Locked::lock(self.connect().await?, PLANNER_LOCK, self.deadline).await?;
+        Ok(locked.map(|locked| Box::new(PostgresPlanReader(locked)) as Box<dyn PlanReader>))
+    }
+
+    async fn claim_calls(
+        &self,
+        wanted: u32,
+        limits: &Limits,
+        lease: Duration,
+        _now: Micros,
+    ) -> Result<Claims, Error> {
+        pooled!(self, connection => async {
+            let mut begun = connection.begin().await?;
+            let now = server_time(&mut begun).await?;
+            let (claimed, next_at) =
+                statements::claim(&mut begun, wanted, limits, lease, now).await?;
+            begun.commit().await?;
+            Ok(Claims {
+                calls: statements::with_events(connection, claimed).await?,
+                next_in: next_at.map(|at| super::super::until(now, Micros(at))),
+            })
+        })
+    }
+
+    async fn end_calls(
+        &self,
+        ended: &[Ended],
+        limits: &Limits,
+        _now: Micros,
+    ) -> Result<Vec<bool>, Error> {
+        deed!(self, transaction, now => statements::end(transaction, ended, limits, now))
+    }
+
+    async fn wake_calls(&self, app_id: &str, tenant: &str, _now: Micros) -> Result<(), Error> {
+        deed!(self, transaction, now => statements::wake(transaction, app_id, tenant, now))
+    }
+
+    async fn follow_ups(&self, filter: &FollowUpFilter) -> Result<Vec<FollowUp>, Error> {
+        pooled!(self, connection => statements::follow_ups(connection, filter))
+    }
+
+    async fn follow_up(&self, id: i64) -> Result<Option<FollowUp>, Error> {
+        pooled!(self, connection => statements::follow_up(connection, id))
+    }
+
+    async fn follow_up_counts(&self) -> Result<FollowUpCounts, Error> {
+        pooled!(self, connection => statements::follow_up_counts(connection))
+    }
+
+    async fn retry_follow_ups(&self, which: &ParkedCalls, _now: Micros) -> Result<u64, Error> {
+        deed!(self, transaction, now => statements::retry_parked(transaction, which, now))
+    }
+}
+
+#[async_trait]
+impl Installations for PostgresStore {
+    async fn installations(&self, filter: &InstallationFilter) -> Result<Vec<Installation>, Error> {
+        pooled!(self, connection => statements::installations(connection, filter))
+    }
+
+    async fn installation(
+        &self,
+        app_id: &str,
+        tenant: &str,
+    ) -> Result<Option<Installation>, Error> {
+        pooled!(self, connection => statements::installation(connection, app_id, tenant))
+    }
+
+    async fn token(&self, app_id: &str, tenant: &str) -> Result<Option<SealedToken>, Error> {
+        pooled!(self, connection => statements::token(connection, app_id, tenant))
+    }
+
+    async fn put_token(
+        &self,
+        app_id: &str,
+        tenant: &str,
+        token: &NewToken,
+        _now: Micros,
+    ) -> Result<(), Error> {
+        deed!(self, transaction, now => statements::put_token(transaction, app_id, tenant, token, now))
+    }
+
+    async fn begin_refresh(
+        &self,
+        app_id: &str,
+        tenant: &str,
+        version: i64,
+        lease: Duration,
+        _now: Micros,
+    ) -> Result<Option<i64>, Error> {
+        deed!(self, transaction, now => statements::begin_refresh(transaction, app_id, tenant, version, lease, now))
+    }
+
+    async fn complete_refresh(
+        &self,
+        app_id: &str,
+        tenant: &str,
+        version: i64,
+        token: &NewToken,
+        _now: Micros,
+    ) -> Result<bool, Error> {
+        deed!(self, transaction, now => statements::complete_refresh(transaction, app_id, tenant, version, token, now))
+    }
+
+    async fn fail_refresh(
+        &self,
+        app_id: &str,
+        tenant: &str,
+        version: i64,
+        end: RefreshEnd,
+    ) -> Result<(), Error> {
+        pooled!(self, connection => statements::fail_refresh(connection, app_id, tenant, version, end))
+    }
+
+    async fn expire_token(&self, app_id: &str, tenant: &str, version: i64) -> Result<(), Error> {
+        pooled!(self, connection => statements::expire_token(connection, app_id, tenant, version))
+    }
+
+    async fn put_oauth_state(
+        &self,
+        app_id: &str,
+        state: &OauthState,
+        life: Duration,
+        most: i64,
+        _now: Micros,
+    ) -> Result<(), Error> {
+        deed!(self, transaction, now => statements::put_oauth_state(transaction, app_id, state, life, most, now))
+    }
+
+    async fn take_oauth_state(
+        &self,
+        state: &OauthState,
+        _now: Micros,
+    ) -> Result<Option<String>, Error> {
+        deed!(self, transaction, now => statements::take_oauth_state(transaction, state, now))
+    }
+
+    async fn tokens_to_reseal(
+        &self,
+        key: &str,
+        limit: i64,
+    ) -> Result<Vec<(String, String, SealedToken)>, Error> {
+        let prefix = crate::seal::prefix_of(key);
+        pooled!(self, connection => statements::tokens_to_reseal(connection, &prefix, limit))
+    }
+
+    async fn reseal_token(
+        &self,
+        app_id: &str,
+        tenant: &str,
+        token: &SealedToken,
+    ) -> Result<bool, Error> {
+        pooled!(self, connection => statements::reseal_token(connection, app_id, tenant, token))
+    }
+}

@@ -1,0 +1,556 @@
+//! Statements about calls and their budgets, for both databases, as `sql` has the others.
+//!
+//! The row of `call_budgets` is the lock of a tenant's calls: whoever plans, claims or ends calls of a tenant
+//! holds it first, in the order of app and tenant where there are several. `$locking` and `$skipping` are what
+//! Postgres needs for that; SQLite has one writer.
+
+macro_rules! follow_up_statements {
+    ($database:ty, $connection:ty, $row:ty, $locking:literal, $skipping:literal) => {
+        use crate::budget::{Budget, Limits};
+        use crate::store::{
+            Claimed, Ended, FollowUp, FollowUpCounts, FollowUpFilter, Next, PLANNER, ParkedCalls, Plan, Planned,
+        };
+        use std::collections::{BTreeMap, BTreeSet};
+        use std::time::Duration;
+
+        /// Tenants of one claim at most.
+        const CLAIM_TENANTS: i64 = 64;
+
+        fn micros(time: Duration) -> i64 {
+            i64::try_from(time.as_micros()).unwrap_or(i64::MAX / 4)
+        }
+
+        pub(crate) async fn planner_position(conn: &mut $connection) -> Result<Position, Error> {
+            let position = sqlx::query_scalar("select position from cursors where reader = $1")
+                .bind(PLANNER)
+                .fetch_one(conn)
+                .await?;
+            Ok(Position(position))
+        }
+
+        pub(crate) async fn read_types(
+            conn: &mut $connection,
+            after: Position,
+            types: &[String],
+            limit: i64,
+        ) -> Result<(Vec<Recorded>, Position), Error> {
+            let head: i64 = sqlx::query_scalar("select position from log_head").fetch_one(&mut *conn).await?;
+            let upto = head.min(after.0.saturating_add(limit));
+            if upto <= after.0 || types.is_empty() {
+                return Ok((Vec::new(), Position(upto.max(after.0))));
+            }
+            let mut query = sqlx::QueryBuilder::<$database>::new(concat!(
+                "select ", event_columns!(), " from events where position > "
+            ));
+            query.push_bind(after.0).push(" and position <= ").push_bind(upto);
+            query.push(" and event_type in (");
+            let mut list = query.separated(", ");
+            for name in types {
+                list.push_bind(name.as_str());
+            }
+            query.push(") order by position");
+            let rows = query.build().fetch_all(conn).await?;
+            let events: Result<Vec<_>, Error> = rows.iter().map(recorded).collect();
+            Ok((events?, Position(upto)))
+        }
+
+        /// Locks the budgets of tenants, in order, making those that are not there.
+        async fn lock_budgets(
+            conn: &mut $connection,
+            tenants: &BTreeSet<(&str, &str)>,
+        ) -> Result<(), Error> {
+            for (app_id, tenant) in tenants {
+                sqlx::query(
+                    "insert into call_budgets (app_id, tenant) values ($1, $2) \
+                     on conflict (app_id, tenant) do update set served_at = call_budgets.served_at",
+                )
+                .bind(*app_id)
+                .bind(*tenant)
+                .execute(&mut *conn)
+                .await?;
+            }
+            Ok(())
+        }
+
+        /// Everything but the beginning and the end of the transaction.
+        pub(crate) async fn settle_plan(conn: &mut $connection, plan: &Plan, now: Micros) -> Result<(), Error> {
+            let tenants = plan.calls.iter().map(|call| (call.app_id.as_str(), call.tenant.as_str()));
+            lock_budgets(conn, &tenants.collect()).await?;
+            let mut lives = plan.lifecycles.iter().peekable();
+            for call in &plan.calls {
+                // In the order of the log: an uninstall ends the calls planned before it.
+                while let Some((position, app_id, life)) = lives.next_if(|(at, ..)| *at <= call.position) {
+                    apply_lifecycle(conn, *position, app_id, life, now).await?;
+                }
+                plan_call(conn, call, now).await?;
+            }
+            for (position, app_id, life) in lives {
+                apply_lifecycle(conn, *position, app_id, life, now).await?;
+            }
+            sqlx::query("update cursors set position = $2 where reader = $1 and position < $2")
+                .bind(PLANNER)
+                .bind(plan.upto.0)
+                .execute(conn)
+                .await?;
+            Ok(())
+        }
+
+        async fn plan_call(conn: &mut $connection, call: &Planned, now: Micros) -> Result<(), Error> {
+            let due_at = now.0 + call.coalesce.map_or(0, micros);
+            let joined: Option<i64> = match (call.coalesce, &call.entity_id) {
+                (Some(_), Some(entity)) => {
+                    // One that waits to be made again has a window of its own.
+                    sqlx::query_scalar(
+                        "select id from follow_ups where rule = $1 and app_id = $2 and tenant = $3 \
+                         and entity_id = $4 and state = 'pending' and not claimed and lease = 0 and $5 < due_at \
+                         order by id desc limit 1",
+                    )
+                    .bind(call.rule.as_str())
+                    .bind(call.app_id.as_str())
+                    .bind(call.tenant.as_str())
+                    .bind(entity.as_str())
+                    .bind(now.0)
+                    .fetch_optional(&mut *conn)
+                    .await?
+                }
+                _ => None,
+            };
+            let done = sqlx::query(
+                "insert into follow_ups (position, rule, app_id, tenant, entity_id, state, due_at, planned_at, \
+                                         ended_at, reason) \
+                 values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) on conflict (position, rule) do nothing",
+            )
+            .bind(call.position.0)
+            .bind(call.rule.as_str())
+            .bind(call.app_id.as_str())
+            .bind(call.tenant.as_str())
+            .bind(call.entity_id.as_deref())
+            .bind(match joined {
+                Some(_) => "merged",
+                None => "pending",
+            })
+            .bind(due_at)
+            .bind(now.0)
+            .bind(joined.map(|_| now.0))
+            .bind(joined.map(|id| format!("into {id}")))
+            .execute(&mut *conn)
+            .await?;
+            if done.rows_affected() == 0 || joined.is_some() {
+                return Ok(());
+            }
+            wake_at(conn, &call.app_id, &call.tenant, due_at).await
+        }
+
+        /// The tenant is looked at no later than this.
+        async fn wake_at(conn: &mut $connection, app_id: &str, tenant: &str, at: i64) -> Result<(), Error> {
+            sqlx::query(
+                "update call_budgets set next_at = $3 where app_id = $1 and tenant = $2 \
+                 and (next_at is null or $3 < next_at)",
+            )
+            .bind(app_id)
+            .bind(tenant)
+            .bind(at)
+            .execute(conn)
+            .await?;
+            Ok(())
+        }
+
+        /// Calls of an app and tenants that are gone are not made.
+        async fn cancel_calls(
+            conn: &mut $connection,
+            position: Position,
+            app_id: &str,
+            tenant: &str,
+            now: Micros,
+        ) -> Result<(), Error> {
+            sqlx::query(
+                "update follow_ups set state = 'cancelled', claimed = false, reason = 'uninstalled', ended_at = $4 \
+                 where app_id = $1 and state = 'pending' and position <= $3 \
+                 and (tenant = $2 or tenant in (select i.tenant from installations i \
+                                                where i.app_id = $1 and i.company_id = $2))",
+            )
+            .bind(app_id)
+            .bind(tenant)
+            .bind(position.0)
+            .bind(now.0)
+            .execute(conn)
+            .await?;
+            Ok(())
+        }
+
+        /// What a claim takes, without the events; the second value is when to look again.
+        pub(crate) async fn claim(
+            conn: &mut $connection,
+            wanted: u32,
+            limits: &Limits,
+            lease: Duration,
+            now: Micros,
+        ) -> Result<(Vec<(i64, i64, String, String, u32, String, i64)>, Option<i64>), Error> {
+            let tenants = sqlx::query(concat!(
+                "select app_id, tenant, budget from call_budgets where next_at <= $1 \
+                 order by served_at, app_id, tenant limit $2", $skipping
+            ))
+            .bind(now.0)
+            .bind(CLAIM_TENANTS.min(i64::from(wanted)))
+            .fetch_all(&mut *conn)
+            .await?;
+            let (mut claimed, mut left) = (Vec::new(), wanted);
+            for (n, row) in tenants.iter().enumerate() {
+                let app_id: String = row.try_get("app_id")?;
+                let tenant: String = row.try_get("tenant")?;
+                let mut budget = Budget::from_text(&row.try_get::<String, _>("budget")?);
+                // Everybody gets the same share of what is left.
+                let sharing = u32::try_from(tenants.len() - n).unwrap_or(1);
+                let share = left.div_ceil(sharing);
+                let room = match tenant.is_empty() {
+                    true => share,
+                    false => budget.room(limits, now).min(share),
+                };
+                let due = sqlx::query(
+                    "select f.id, f.position, f.rule, f.lease, f.attempt, f.progress, f.claimed from follow_ups f \
+                     where f.app_id = $1 and f.tenant = $2 and f.state = 'pending' and f.due_at <= $3 \
+                     and not exists (select 1 from follow_ups b where b.rule = f.rule and b.app_id = f.app_id \
+                                     and b.tenant = f.tenant and b.entity_id = f.entity_id \
+                                     and b.state = 'pending' and b.id < f.id) \
+                     order by f.due_at, f.id limit $4",
+                )
+                .bind(app_id.as_str())
+                .bind(tenant.as_str())
+                .bind(now.0)
+                .bind(i64::from(room))
+                .fetch_all(&mut *conn)
+                .await?;
+                for row in &due {
+                    let id: i64 = row.try_get("id")?;
+                    let lease_before: i64 = row.try_get("lease")?;
+                    if row.try_get("claimed")? {
+                        // Whoever had it is gone; its call may have been made until now.
+                        budget.end(limits, None, now);
+                    }
+                    sqlx::query("update follow_ups set claimed = true, lease = $2, due_at = $3 where id = $1")
+                        .bind(id)
+                        .bind(lease_before + 1)
+                        .bind(now.0 + micros(lease))
+                        .execute(&mut *conn)
+                        .await?;
+                    let attempt: i64 = row.try_get("attempt")?;
+                    claimed.push((
+                        id,
+                        lease_before + 1,
+                        row.try_get("rule")?,
+                        tenant.clone(),
+                        u32::try_from(attempt).unwrap_or(u32::MAX),
+                        row.try_get("progress")?,
+                        row.try_get("position")?,
+                    ));
+                }
+                let taken = u32::try_from(due.len()).unwrap_or(u32::MAX);
+                left -= taken.min(left);
+                budget.begin(taken, now);
+                let next_at = next_look(conn, &app_id, &tenant, &budget, limits, now).await?;
+                sqlx::query(
+                    "update call_budgets set budget = $3, next_at = $4, served_at = $5 \
+                     where app_id = $1 and tenant = $2",
+                )
+                .bind(app_id.as_str())
+                .bind(tenant.as_str())
+                .bind(budget.to_text())
+                .bind(next_at)
+                .bind(now.0)
+                .execute(&mut *conn)
+                .await?;
+            }
+            let next_at = sqlx::query_scalar("select min(next_at) from call_budgets").fetch_one(conn).await?;
+            Ok((claimed, next_at))
+        }
+
+        /// When a tenant is to be looked at again: when a call of it is due and there is room for it.
+        async fn next_look(
+            conn: &mut $connection,
+            app_id: &str,
+            tenant: &str,
+            budget: &Budget,
+            limits: &Limits,
+            now: Micros,
+        ) -> Result<Option<i64>, Error> {
+            // Behind one of the same rule and record a call cannot be made: it is looked for when that ends.
+            let due: Option<i64> = sqlx::query_scalar(
+                "select min(f.due_at) from follow_ups f where f.app_id = $1 and f.tenant = $2 \
+                 and f.state = 'pending' \
+                 and not exists (select 1 from follow_ups b where b.rule = f.rule and b.app_id = f.app_id \
+                                 and b.tenant = f.tenant and b.entity_id = f.entity_id \
+                                 and b.state = 'pending' and b.id < f.id)",
+            )
+            .bind(app_id)
+            .bind(tenant)
+            .fetch_one(conn)
+            .await?;
+            let Some(due) = due else { return Ok(None) };
+            if tenant.is_empty() || now.0 < due || 0 < budget.clone().room(limits, now) {
+                return Ok(Some(due));
+            }
+            Ok(Some(due.max(budget.room_at(limits, now).0)))
+        }
+
+        /// Writes down ends; whether each claim was still held.
+        pub(crate) async fn end(
+            conn: &mut $connection,
+            ended: &[Ended],
+            limits: &Limits,
+            now: Micros,
+        ) -> Result<Vec<bool>, Error> {
+            let mut of_tenants: BTreeMap<(&str, &str), Vec<usize>> = BTreeMap::new();
+            for (n, one) in ended.iter().enumerate() {
+                of_tenants.entry((one.app_id.as_str(), one.tenant.as_str())).or_default().push(n);
+            }
+            let mut held = vec![false; ended.len()];
+            for ((app_id, tenant), places) in of_tenants {
+                let text: Option<String> = sqlx::query_scalar(concat!(
+                    "select budget from call_budgets where app_id = $1 and tenant = $2", $locking
+                ))
+                .bind(app_id)
+                .bind(tenant)
+                .fetch_optional(&mut *conn)
+                .await?;
+                let mut budget = Budget::from_text(&text.unwrap_or_default());
+                for n in places {
+                    let one = &ended[n];
+                    held[n] = end_one(conn, one, now).await?;
+                    // A claim that somebody else took over was counted as ended then.
+                    if held[n] {
+                        match &one.told {
+                            Some(told) => budget.end(limits, Some(told), now),
+                            None => budget.unmade(),
+                        }
+                    }
+                }
+                let next_at = next_look(conn, app_id, tenant, &budget, limits, now).await?;
+                sqlx::query("update call_budgets set budget = $3, next_at = $4 where app_id = $1 and tenant = $2")
+                    .bind(app_id)
+                    .bind(tenant)
+                    .bind(budget.to_text())
+                    .bind(next_at)
+                    .execute(&mut *conn)
+                    .await?;
+            }
+            Ok(held)
+        }
+
+        async fn end_one(conn: &mut $connection, one: &Ended, now: Micros) -> Result<bool, Error> {
+            let (state, due_at, counts, progress, is_end) = match &one.next {
+                Next::Done => ("done", now.0, 1, None, true),
+                Next::Cancelled => ("cancelled", now.0, 0, None, true),
+                Next::Park => ("dead", now.0, 1, None, true),
+                Next::Again { after, counts, progress } => {
+                    ("pending", now.0 + micros(*after), i64::from(*counts), Some(progress.as_str()), false)
+                }
+            };
+            let done = sqlx::query(
+                "update follow_ups set state = $3, due_at = $4, claimed = false, attempt = attempt + $5, \
+                        progress = coalesce($6, progress), ended_at = $7, status = coalesce($8, status), \
+                        reason = $9, detail = $10 \
+                 where id = $1 and lease = $2 and state = 'pending' and claimed",
+            )
+            .bind(one.id)
+            .bind(one.lease)
+            .bind(state)
+            .bind(due_at)
+            .bind(counts)
+            .bind(progress)
+            .bind(is_end.then_some(now.0))
+            .bind(one.status.map(i64::from))
+            .bind(one.reason)
+            .bind((!one.detail.is_empty()).then_some(one.detail.as_str()))
+            .execute(conn)
+            .await?;
+            Ok(done.rows_affected() == 1)
+        }
+
+        /// Calls that wait for a token of a tenant, or of a location of it, are due.
+        pub(crate) async fn wake(
+            conn: &mut $connection,
+            app_id: &str,
+            tenant: &str,
+            now: Micros,
+        ) -> Result<(), Error> {
+            let waiting = sqlx::query_scalar(
+                "select distinct f.tenant from follow_ups f where f.app_id = $1 and f.state = 'pending' \
+                 and not f.claimed and f.reason = 'no_token' \
+                 and (f.tenant = $2 or f.tenant in (select i.tenant from installations i \
+                                                    where i.app_id = $1 and i.company_id = $2)) \
+                 order by f.tenant",
+            )
+            .bind(app_id)
+            .bind(tenant)
+            .fetch_all(&mut *conn)
+            .await?;
+            for tenant in waiting {
+                let tenant: String = tenant;
+                lock_budgets(conn, &BTreeSet::from([(app_id, tenant.as_str())])).await?;
+                sqlx::query(
+                    "update follow_ups set due_at = $3 where app_id = $1 and tenant = $2 and state = 'pending' \
+                     and not claimed and reason = 'no_token'",
+                )
+                .bind(app_id)
+                .bind(tenant.as_str())
+                .bind(now.0)
+                .execute(&mut *conn)
+                .await?;
+                wake_at(conn, app_id, &tenant, now.0).await?;
+            }
+            Ok(())
+        }
+
+        fn follow_up_of(row: &$row) -> Result<FollowUp, Error> {
+            Ok(FollowUp {
+                id: row.try_get("id")?,
+                position: Position(row.try_get("position")?),
+                rule: row.try_get("rule")?,
+                app_id: row.try_get("app_id")?,
+                tenant: row.try_get("tenant")?,
+                entity_id: row.try_get("entity_id")?,
+                state: row.try_get("state")?,
+                due_at: Micros(row.try_get("due_at")?),
+                claimed: row.try_get("claimed")?,
+                attempt: row.try_get("attempt")?,
+                planned_at: Micros(row.try_get("planned_at")?),
+                ended_at: row.try_get::<Option<i64>, _>("ended_at")?.map(Micros),
+                status: row.try_get("status")?,
+                reason: row.try_get("reason")?,
+                detail: row.try_get("detail")?,
+            })
+        }
+
+        pub(crate) async fn follow_ups(
+            conn: &mut $connection,
+            filter: &FollowUpFilter,
+        ) -> Result<Vec<FollowUp>, Error> {
+            sqlx::query(
+                "select * from follow_ups where ($1 is null or state = $1) and ($2 is null or rule = $2) \
+                 and ($3 is null or tenant = $3) order by id desc limit $4",
+            )
+            .bind(filter.state.as_deref())
+            .bind(filter.rule.as_deref())
+            .bind(filter.tenant.as_deref())
+            .bind(filter.limit)
+            .fetch_all(conn)
+            .await?
+            .iter()
+            .map(follow_up_of)
+            .collect()
+        }
+
+        pub(crate) async fn follow_up(conn: &mut $connection, id: i64) -> Result<Option<FollowUp>, Error> {
+            sqlx::query("select * from follow_ups where id = $1")
+                .bind(id)
+                .fetch_optional(conn)
+                .await?
+                .as_ref()
+                .map(follow_up_of)
+                .transpose()
+        }
+
+        pub(crate) async fn follow_up_counts(conn: &mut $connection) -> Result<FollowUpCounts, Error> {
+            let row = sqlx::query(
+                "select (select count(*) from follow_ups where state = 'pending') as pending, \
+                        (select count(*) from follow_ups where state = 'dead') as dead, \
+                        (select min(planned_at) from follow_ups where state = 'pending') as oldest",
+            )
+            .fetch_one(conn)
+            .await?;
+            Ok(FollowUpCounts {
+                pending: row.try_get("pending")?,
+                dead: row.try_get("dead")?,
+                oldest_pending_at: row.try_get::<Option<i64>, _>("oldest")?.map(Micros),
+            })
+        }
+
+        /// Everything but the beginning and the end of the transaction.
+        pub(crate) async fn retry_parked(
+            conn: &mut $connection,
+            which: &ParkedCalls,
+            now: Micros,
+        ) -> Result<u64, Error> {
+            let (id, rule) = match which {
+                ParkedCalls::One(id) => (Some(*id), None),
+                ParkedCalls::Rule(rule) => (None, Some(rule.as_str())),
+                ParkedCalls::All => (None, None),
+            };
+            let rows = sqlx::query(
+                "select distinct app_id, tenant from follow_ups where state = 'dead' \
+                 and ($1 is null or id = $1) and ($2 is null or rule = $2)",
+            )
+            .bind(id)
+            .bind(rule)
+            .fetch_all(&mut *conn)
+            .await?;
+            let mut tenants = Vec::new();
+            for row in &rows {
+                tenants.push((row.try_get::<String, _>("app_id")?, row.try_get::<String, _>("tenant")?));
+            }
+            lock_budgets(conn, &tenants.iter().map(|(app, tenant)| (app.as_str(), tenant.as_str())).collect()).await?;
+            let done = sqlx::query(
+                "update follow_ups set state = 'pending', due_at = $3, attempt = 0, progress = '{}', ended_at = null \
+                 where state = 'dead' and ($1 is null or id = $1) and ($2 is null or rule = $2)",
+            )
+            .bind(id)
+            .bind(rule)
+            .bind(now.0)
+            .execute(&mut *conn)
+            .await?;
+            for (app_id, tenant) in &tenants {
+                wake_at(conn, app_id, tenant, now.0).await?;
+            }
+            Ok(done.rows_affected())
+        }
+
+        /// Calls that ended before the cutoff, a bounded run; parked ones stay.
+        pub(crate) async fn prune_follow_ups(
+            conn: &mut $connection,
+            before: Micros,
+            batch: i64,
+        ) -> Result<u64, Error> {
+            let done = sqlx::query(
+                "delete from follow_ups where id in (select id from follow_ups \
+                 where state in ('done', 'cancelled', 'merged') and ended_at < $1 order by ended_at limit $2)",
+            )
+            .bind(before.0)
+            .bind(batch)
+            .execute(conn)
+            .await?;
+            Ok(done.rows_affected())
+        }
+
+        /// Puts the claimed calls and their events together.
+        pub(crate) async fn with_events(
+            conn: &mut $connection,
+            claimed: Vec<(i64, i64, String, String, u32, String, i64)>,
+        ) -> Result<Vec<Claimed>, Error> {
+            if claimed.is_empty() {
+                return Ok(Vec::new());
+            }
+            let mut query = sqlx::QueryBuilder::<$database>::new(concat!(
+                "select ", event_columns!(), " from events where position in ("
+            ));
+            let mut list = query.separated(", ");
+            for (.., position) in &claimed {
+                list.push_bind(*position);
+            }
+            query.push(")");
+            let mut events = BTreeMap::new();
+            for row in query.build().fetch_all(conn).await? {
+                let event = recorded(&row)?;
+                events.insert(event.position, event);
+            }
+            let mut calls = Vec::with_capacity(claimed.len());
+            for (id, lease, rule, tenant, attempt, progress, position) in claimed {
+                // Retention leaves the events of open calls alone.
+                let event = events.get(&Position(position)).cloned().ok_or(Error::Corrupt("follow_ups.position"))?;
+                calls.push(Claimed { id, lease, rule, tenant, attempt, progress, event });
+            }
+            Ok(calls)
+        }
+    };
+}
+
+pub(crate) use follow_up_statements;

@@ -1,0 +1,235 @@
+//! Calls, installations and tokens on SQLite: written on the one write connection, read beside it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use sqlx::Connection;
+use sqlx::sqlite::SqlitePool;
+use tokio::sync::Mutex;
+
+use super::super::{
+    Claims, Ended, Error, FollowUp, FollowUpCounts, FollowUpFilter, FollowUps, Installation,
+    InstallationFilter, Installations, NewToken, OauthState, ParkedCalls, PlanReader, RefreshEnd,
+    SealedToken,
+};
+use super::checkpoint::Written;
+use super::writer::{Writer, on};
+use super::{SqliteStore, statements};
+use crate::budget::Limits;
+use crate::event::{Micros, Position, Recorded};
+use crate::store::Plan;
+
+/// Runs a deed in a transaction on the write connection.
+macro_rules! deed {
+    ($store:expr, $durability:ident, $transaction:ident => $work:expr) => {{
+        let mut writer = $store.writer.lock().await;
+        on!(writer, $durability, connection => async {
+            let mut begun = connection.begin_with("begin immediate").await?;
+            let $transaction = &mut *begun;
+            let answer = $work.await?;
+            begun.commit().await?;
+            Ok::<_, Error>(answer)
+        })
+    }};
+}
+
+/// The planner's reader.
+struct SqlitePlanReader {
+    writer: Arc<Mutex<Writer>>,
+    written: Arc<Written>,
+    readers: SqlitePool,
+}
+
+#[async_trait]
+impl PlanReader for SqlitePlanReader {
+    async fn position(&mut self) -> Result<Position, Error> {
+        statements::planner_position(&mut *self.readers.acquire().await?).await
+    }
+
+    async fn read(
+        &mut self,
+        after: Position,
+        types: &[String],
+        limit: i64,
+    ) -> Result<(Vec<Recorded>, Position), Error> {
+        let mut connection = self.readers.acquire().await?;
+        statements::read_types(&mut connection, after, types, limit).await
+    }
+
+    async fn settle(&mut self, plan: &Plan, now: Micros) -> Result<(), Error> {
+        self.written.pages(1 + plan.calls.len() as u64);
+        // A plan that a power cut takes is made again from the log; calls are made only after a claim, which
+        // is on disk when it returns, and with it everything before it.
+        deed!(self, Later, transaction => statements::settle_plan(transaction, plan, now))
+    }
+}
+
+#[async_trait]
+impl FollowUps for SqliteStore {
+    async fn plan_reader(&self) -> Result<Option<Box<dyn PlanReader>>, Error> {
+        // The lock on the file is the right to read.
+        Ok(Some(Box::new(SqlitePlanReader {
+            writer: Arc::clone(&self.writer),
+            written: Arc::clone(&self.written),
+            readers: self.readers.clone(),
+        })))
+    }
+
+    async fn claim_calls(
+        &self,
+        wanted: u32,
+        limits: &Limits,
+        lease: Duration,
+        now: Micros,
+    ) -> Result<Claims, Error> {
+        // Most looks find nothing: those do not wait for the writer.
+        let next: Option<i64> = sqlx::query_scalar("select min(next_at) from call_budgets")
+            .fetch_one(&mut *self.reader().await?)
+            .await?;
+        if next.is_none_or(|next| now.0 < next) {
+            return Ok(Claims {
+                calls: Vec::new(),
+                next_in: next.map(|at| super::super::until(now, Micros(at))),
+            });
+        }
+        self.written.pages(u64::from(wanted));
+        let (claimed, next_at) = deed!(self, Now, transaction => statements::claim(transaction, wanted, limits, lease, now))?;
+        Ok(Claims {
+            calls: statements::with_events(&mut *self.reader().await?, claimed).await?,
+            next_in: next_at.map(|at| super::super::until(now, Micros(at))),
+        })
+    }
+
+    async fn end_calls(
+        &self,
+        ended: &[Ended],
+        limits: &Limits,
+        now: Micros,
+    ) -> Result<Vec<bool>, Error> {
+        self.written.pages(ended.len() as u64);
+        deed!(self, Now, transaction => statements::end(transaction, ended, limits, now))
+    }
+
+    async fn wake_calls(&self, app_id: &str, tenant: &str, now: Micros) -> Result<(), Error> {
+        deed!(self, Later, transaction => statements::wake(transaction, app_id, tenant, now))
+    }
+
+    async fn follow_ups(&self, filter: &FollowUpFilter) -> Result<Vec<FollowUp>, Error> {
+        statements::follow_ups(&mut *self.reader().await?, filter).await
+    }
+
+    async fn follow_up(&self, id: i64) -> Result<Option<FollowUp>, Error> {
+        statements::follow_up(&mut *self.reader().await?, id).await
+    }
+
+    async fn follow_up_counts(&self) -> Result<FollowUpCounts, Error> {
+        statements::follow_up_counts(&mut *self.reader().await?).await
+    }
+
+    async fn retry_follow_ups(&self, which: &ParkedCalls, now: Micros) -> Result<u64, Error> {
+        deed!(self, Now, transaction => statements::retry_parked(transaction, which, now))
+    }
+}
+
+#[async_trait]
+impl Installations for SqliteStore {
+    async fn installations(&self, filter: &InstallationFilter) -> Result<Vec<Installation>, Error> {
+        statements::installations(&mut *self.reader().await?, filter).await
+    }
+
+    async fn installation(
+        &self,
+        app_id: &str,
+        tenant: &str,
+    ) -> Result<Option<Installation>, Error> {
+        statements::installation(&mut *self.reader().await?, app_id, tenant).await
+    }
+
+    async fn token(&self, app_id: &str, tenant: &str) -> Result<Option<SealedToken>, Error> {
+        statements::token(&mut *self.reader().await?, app_id, tenant).await
+    }
+
+    async fn put_token(
+        &self,
+        app_id: &str,
+        tenant: &str,
+        token: &NewToken,
+        now: Micros,
+    ) -> Result<(), Error> {
+        deed!(self, Now, transaction => statements::put_token(transaction, app_id, tenant, token, now))
+    }
+
+    async fn begin_refresh(
+        &self,
+        app_id: &str,
+        tenant: &str,
+        version: i64,
+        lease: Duration,
+        now: Micros,
+    ) -> Result<Option<i64>, Error> {
+        deed!(self, Now, transaction => statements::begin_refresh(transaction, app_id, tenant, version, lease, now))
+    }
+
+    async fn complete_refresh(
+        &self,
+        app_id: &str,
+        tenant: &str,
+        version: i64,
+        token: &NewToken,
+        now: Micros,
+    ) -> Result<bool, Error> {
+        deed!(self, Now, transaction => statements::complete_refresh(transaction, app_id, tenant, version, token, now))
+    }
+
+    async fn fail_refresh(
+        &self,
+        app_id: &str,
+        tenant: &str,
+        version: i64,
+        end: RefreshEnd,
+    ) -> Result<(), Error> {
+        deed!(self, Now, transaction => statements::fail_refresh(transaction, app_id, tenant, version, end))
+    }
+
+    async fn expire_token(&self, app_id: &str, tenant: &str, version: i64) -> Result<(), Error> {
+        deed!(self, Now, transaction => statements::expire_token(transaction, app_id, tenant, version))
+    }
+
+    async fn put_oauth_state(
+        &self,
+        app_id: &str,
+        state: &OauthState,
+        life: Duration,
+        most: i64,
+        now: Micros,
+    ) -> Result<(), Error> {
+        deed!(self, Now, transaction => statements::put_oauth_state(transaction, app_id, state, life, most, now))
+    }
+
+    async fn take_oauth_state(
+        &self,
+        state: &OauthState,
+        now: Micros,
+    ) -> Result<Option<String>, Error> {
+        deed!(self, Now, transaction => statements::take_oauth_state(transaction, state, now))
+    }
+
+    async fn tokens_to_reseal(
+        &self,
+        key: &str,
+        limit: i64,
+    ) -> Result<Vec<(String, String, SealedToken)>, Error> {
+        let prefix = crate::seal::prefix_of(key);
+        statements::tokens_to_reseal(&mut *self.reader().await?, &prefix, limit).await
+    }
+
+    async fn reseal_token(
+        &self,
+        app_id: &str,
+        tenant: &str,
+        token: &SealedToken,
+    ) -> Result<bool, Error> {
+        deed!(self, Now, transaction => statements::reseal_token(transaction, app_id, tenant, token))
+    }
+}

@@ -1,0 +1,119 @@
+//! The rate limits: never a call too many, and all that is allowed.
+
+use super::*;
+
+on_both! {
+    a_tenants_calls_stay_within_its_budget_and_use_it
+    one_hot_tenant_does_not_starve_the_quiet_ones
+}
+
+fn limited(locations: usize) -> (Settings, &'static str) {
+    let settings = Settings {
+        burst: 10,
+        interval: Duration::from_secs(1),
+        locations,
+        lenient: true,
+        ..settings()
+    };
+    (settings, "burst = 10\ninterval = \"1s\"\n")
+}
+
+async fn of_tenant(world: &World, daemon: &Daemon, tenant: &str, id: &str) {
+    let body = json!({"type": "ContactCreate", "appId": APP_ID, "locationId": tenant, "id": id,
+        "companyId": world.company.id(), "webhookId": uuid::Uuid::new_v4().to_string()});
+    world.send(daemon, &body).await;
+}
+
+async fn a_tenants_calls_stay_within_its_budget_and_use_it(backend: Backend) {
+    const CALLS: usize = 60;
+    let (settings, lines) = limited(1);
+    let world = World::with(backend, SNAPSHOT, settings, lines).await;
+    let daemon = world.authorised().await;
+    world
+        .live(
+            &daemon,
+            "INSTALL",
+            Some(&world.location),
+            "2026-08-17T09:06:59.366Z",
+        )
+        .await;
+    world.token_is(&world.location, "usable").await;
+    world.api.ghl.clear_journal();
+    for n in 0..CALLS {
+        of_tenant(&world, &daemon, &world.location, &format!("c{n}")).await;
+    }
+    world.settled(CALLS + 1).await;
+    let report = world.api.ghl.report();
+    assert_eq!(report.over_budget, 0);
+    let used = &report.tenants[&world.location];
+    assert!(
+        used.most_in_an_interval <= 10,
+        "{}",
+        used.most_in_an_interval
+    );
+    let mut at: Vec<_> = world
+        .api
+        .ghl
+        .journal()
+        .into_iter()
+        .filter(|entry| entry.path.starts_with("/contacts/"))
+        .map(|entry| entry.arrived_us)
+        .collect();
+    at.sort_unstable();
+    assert_eq!(at.len(), CALLS);
+    // Sixty calls need five whole intervals and a beginning; a seventh of it may go to answers and looks.
+    let took = at[CALLS - 1] - at[0];
+    assert!(took < 5_800_000, "{took} µs");
+}
+
+async fn one_hot_tenant_does_not_starve_the_quiet_ones(backend: Backend) {
+    let (settings, lines) = limited(12);
+    let world = World::with(
+        backend,
+        SNAPSHOT,
+        settings,
+        &format!("{lines}concurrency = 4\n"),
+    )
+    .await;
+    let daemon = world.authorised().await;
+    for n in 0..12 {
+        world
+            .live(
+                &daemon,
+                "INSTALL",
+                Some(&Settings::location(n)),
+                "2026-08-17T09:06:59.366Z",
+            )
+            .await;
+    }
+    world.settled(12).await;
+    for n in 0..40 {
+        of_tenant(&world, &daemon, &Settings::location(0), &format!("hot{n}")).await;
+    }
+    for n in 1..12 {
+        of_tenant(
+            &world,
+            &daemon,
+            &Settings::location(n),
+            &format!("quiet{n}"),
+        )
+        .await;
+    }
+    world.settled(12 + 40 + 11).await;
+    let journal = world.api.ghl.journal();
+    let arrived = |prefix: &str| -> Vec<_> {
+        let of = journal
+            .iter()
+            .filter(|entry| entry.path.starts_with(&format!("/contacts/{prefix}")));
+        of.map(|entry| entry.arrived_us).collect()
+    };
+    let (hot, quiet) = (arrived("hot"), arrived("quiet"));
+    assert_eq!((hot.len(), quiet.len()), (40, 11));
+    let last_quiet = quiet.iter().max().unwrap();
+    let before = hot.iter().filter(|at| *at < last_quiet).count();
+    assert!(
+        before <= 25,
+        "{before} of the hot one came before the last quiet one"
+    );
+    assert_eq!(world.api.ghl.report().over_budget, 0);
+}

@@ -1,0 +1,358 @@
+//! Calls that events call for: what is sent, what becomes of the answer, and what when there is none.
+
+use hookwell::dev::ghl::{Deed, Fault, METADATA, Moment};
+
+use super::*;
+use crate::harness::{Sink, fresh_vhost};
+
+on_both! {
+    a_contacts_record_is_fetched_and_published
+    a_record_that_is_gone_is_a_tombstone
+    a_write_is_made_once_and_left_to_a_person_where_nobody_knows
+    an_outage_eats_no_attempts
+    every_answer_has_its_verdict
+    events_of_one_contact_are_one_call
+    conditions_bodies_and_lookups_are_of_the_event
+    nothing_secret_is_anywhere
+}
+
+async fn a_contacts_record_is_fetched_and_published(backend: Backend) {
+    let mut world = World::new(backend, SNAPSHOT).await;
+    let broker = fresh_vhost().await;
+    world.config = world
+        .config
+        .clone()
+        .broker(&broker.url)
+        .queue("snapshots", &["contact.snapshot.#"]);
+    world.api.ghl.put_contact(
+        "c1",
+        json!({"locationId": world.location, "firstName": "Ada", "lastName": "L"}),
+    );
+    let daemon = world.authorised().await;
+    let sink = Sink::open(&broker.url, &["snapshots"]).await;
+    world.contact(&daemon, "ContactCreate", "c1").await;
+    let arrived = sink.wait_for(1, WITHIN).await;
+    let message = &arrived[0];
+    let body: Value = serde_json::from_slice(&message.body).unwrap();
+    assert_eq!(body["contact"]["lastName"], "L");
+    assert_eq!(
+        message.routing_key,
+        format!("contact.snapshot.{}", world.location)
+    );
+    assert_eq!(message.kind, "contact.snapshot");
+    let (event, _) = &world.events("contact.snapshot")[0];
+    assert_eq!(
+        (&event["tenant"], &event["entity_id"]),
+        (&json!(world.location), &json!("c1"))
+    );
+    let calls = world.settled(1).await;
+    assert_eq!(
+        (&calls[0]["state"], &calls[0]["status"]),
+        (&json!("done"), &json!(200))
+    );
+    let planned = daemon
+        .metric("hookwell_follow_ups_planned_total{rule=\"contact-snapshot\"}")
+        .await;
+    assert_eq!(planned, Some(1.0));
+}
+
+async fn a_record_that_is_gone_is_a_tombstone(backend: Backend) {
+    let world = World::new(backend, SNAPSHOT).await;
+    let daemon = world.authorised().await;
+    world.contact(&daemon, "ContactUpdate", "nobody").await;
+    let calls = world.settled(1).await;
+    assert_eq!(
+        (&calls[0]["state"], &calls[0]["reason"]),
+        (&json!("done"), &json!("gone"))
+    );
+    let (event, body) = &world.events("contact.gone")[0];
+    assert_eq!(event["entity_id"], "nobody");
+    assert_eq!(
+        (&body["gone"], &body["status"], &body["eventType"]),
+        (&json!(true), &json!(404), &json!("ContactUpdate"))
+    );
+    assert!(world.events("contact.snapshot").is_empty());
+}
+
+const TAG: &str = r#"
+[[follow_ups]]
+name = "tag"
+on = ["ContactCreate"]
+request = "POST /contacts/{entity_id}/tags"
+body = { tags = ["from-{event_type}"] }
+"#;
+
+async fn a_write_is_made_once_and_left_to_a_person_where_nobody_knows(backend: Backend) {
+    let world = World::new(backend, TAG).await;
+    world
+        .api
+        .ghl
+        .put_contact("c1", json!({"locationId": world.location, "tags": []}));
+    world
+        .api
+        .ghl
+        .put_contact("c2", json!({"locationId": world.location, "tags": []}));
+    let daemon = world.authorised().await;
+    world.contact(&daemon, "ContactCreate", "c1").await;
+    world.settled(1).await;
+    let tags = |id: &str| world.api.ghl.contact(id).unwrap()["tags"].clone();
+    assert_eq!(tags("c1"), json!(["from-ContactCreate"]));
+    world.api.ghl.fault(
+        Fault::new(Deed::HangUp(Moment::After))
+            .path("/contacts/")
+            .times(1),
+    );
+    world.contact(&daemon, "ContactCreate", "c2").await;
+    let calls = world.settled(2).await;
+    let parked = calls.iter().find(|call| call["entity_id"] == "c2").unwrap();
+    assert_eq!(
+        (&parked["state"], &parked["reason"]),
+        (&json!("dead"), &json!("outcome_unknown"))
+    );
+    assert_eq!(
+        tags("c2"),
+        json!(["from-ContactCreate"]),
+        "it had its effect"
+    );
+    let posts = world
+        .api
+        .ghl
+        .journal()
+        .into_iter()
+        .filter(|entry| entry.path.ends_with("c2/tags"));
+    assert_eq!(posts.count(), 1, "and is not made again");
+    let output = run_cli(&["follow-ups", "retry", "--rule", "tag"], &world.config);
+    assert!(output.status.success());
+    let calls = world.settled(2).await;
+    assert!(
+        calls.iter().all(|call| call["state"] == "done"),
+        "a person decided: {calls:?}"
+    );
+}
+
+async fn an_outage_eats_no_attempts(backend: Backend) {
+    let world = World::new(backend, SNAPSHOT).await;
+    for n in 0..12 {
+        world
+            .api
+            .ghl
+            .put_contact(&format!("c{n}"), json!({"locationId": world.location}));
+    }
+    let daemon = world.authorised().await;
+    // The token is there before the outage.
+    world.contact(&daemon, "ContactCreate", "c0").await;
+    world.settled(1).await;
+    world.api.ghl.fault(Fault::new(Deed::Status(503)));
+    for n in 1..12 {
+        world
+            .contact(&daemon, "ContactCreate", &format!("c{n}"))
+            .await;
+    }
+    eventually("the breaker is open", WITHIN, async || {
+        (daemon.metric("hookwell_api_breaker_open").await == Some(1.0)).then_some(())
+    })
+    .await;
+    let before = world.api.ghl.report().requests;
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let probes = world.api.ghl.report().requests - before;
+    assert!(probes <= 4, "{probes} calls in two seconds");
+    world.api.ghl.clear_faults();
+    let calls = world.settled(12).await;
+    assert!(
+        calls.iter().all(|call| call["state"] == "done"),
+        "{calls:?}"
+    );
+    assert_eq!(world.events("contact.snapshot").len(), 12);
+}
+
+async fn every_answer_has_its_verdict(backend: Backend) {
+    let world = World::with(backend, SNAPSHOT, settings(), "max_answer = \"64KiB\"\n").await;
+    let daemon = world.authorised().await;
+    for n in 0..8 {
+        world
+            .api
+            .ghl
+            .put_contact(&format!("c{n}"), json!({"locationId": world.location}));
+    }
+    world.contact(&daemon, "ContactCreate", "c0").await;
+    world.settled(1).await;
+    let cases = [
+        ("c1", Deed::Status(403), "dead", "no_access"),
+        ("c2", Deed::Status(422), "dead", "invalid"),
+        (
+            "c3",
+            Deed::Redirect(METADATA.to_owned()),
+            "dead",
+            "unexpected",
+        ),
+        ("c4", Deed::Flood(1 << 30), "dead", "answer_too_large"),
+        ("c5", Deed::Status(429), "done", ""),
+        ("c6", Deed::Status(503), "done", ""),
+        ("c7", Deed::HangUp(Moment::Before), "done", ""),
+    ];
+    for (id, deed, state, reason) in cases {
+        world
+            .api
+            .ghl
+            .fault(Fault::new(deed).path("/contacts/").times(1));
+        world.contact(&daemon, "ContactCreate", id).await;
+        // A 429 closes the tenant's budget for ten seconds.
+        let call = eventually(&format!("{id} has its verdict"), WITHIN, async || {
+            let calls = world.follow_ups();
+            let call = calls.into_iter().find(|call| call["entity_id"] == id)?;
+            (call["state"] != "pending").then_some(call)
+        })
+        .await;
+        assert_eq!(call["state"], state, "{call}");
+        if state == "dead" {
+            assert_eq!(call["reason"], reason, "{call}");
+        }
+        world.api.ghl.clear_faults();
+    }
+    assert_eq!(world.events("contact.snapshot").len(), 4);
+}
+
+async fn events_of_one_contact_are_one_call(backend: Backend) {
+    let rule = SNAPSHOT.replace("publish_as", "coalesce = \"1s\"\npublish_as");
+    let world = World::new(backend, &rule).await;
+    world
+        .api
+        .ghl
+        .put_contact("c1", json!({"locationId": world.location}));
+    let daemon = world.authorised().await;
+    for _ in 0..5 {
+        world.contact(&daemon, "ContactUpdate", "c1").await;
+    }
+    let calls = world.settled(5).await;
+    let of = |state: &str| calls.iter().filter(|call| call["state"] == state).count();
+    assert_eq!((of("done"), of("merged")), (1, 4), "{calls:?}");
+    assert_eq!(world.events("contact.snapshot").len(), 1);
+}
+
+const ENRICHED: &str = r#"
+[[follow_ups]]
+name = "won"
+on = ["OpportunityStatusUpdate"]
+when = "body.status == 'won' and body.monetaryValue > 1000"
+request = "GET /opportunities/{entity_id}"
+publish_as = "opportunity.snapshot"
+publish = { id = "{answer.opportunity.id}", pipelines = "{pipelines.pipelines | length}", value = "{body.monetaryValue}", text = "worth {body.monetaryValue}" }
+[[follow_ups.lookups]]
+name = "pipelines"
+request = "GET /opportunities/pipelines?locationId={location_id}"
+"#;
+
+async fn conditions_bodies_and_lookups_are_of_the_event(backend: Backend) {
+    let world = World::new(backend, ENRICHED).await;
+    world
+        .api
+        .ghl
+        .put_opportunity("o1", json!({"locationId": world.location}));
+    let daemon = world.authorised().await;
+    for (status, value) in [("open", 5_000), ("won", 10), ("won", 5_000), ("won", 7_000)] {
+        let body = json!({"type": "OpportunityStatusUpdate", "appId": APP_ID, "locationId": world.location, "id": "o1",
+            "status": status, "monetaryValue": value, "companyId": world.company.id(),
+            "webhookId": uuid::Uuid::new_v4().to_string()});
+        world.send(&daemon, &body).await;
+    }
+    let calls = world.settled(2).await;
+    assert_eq!(calls.len(), 2, "{calls:?}");
+    let mut bodies: Vec<_> = world
+        .events("opportunity.snapshot")
+        .into_iter()
+        .map(|(_, body)| body)
+        .collect();
+    bodies.sort_by_key(|body| body["value"].as_i64());
+    assert_eq!(bodies[0]["id"], "o1");
+    assert_eq!(
+        (&bodies[0]["value"], &bodies[1]["value"]),
+        (&json!(5_000), &json!(7_000))
+    );
+    assert_eq!(bodies[0]["text"], "worth 5000");
+    assert!(bodies[0]["pipelines"].is_number());
+    let lookups = world
+        .api
+        .ghl
+        .journal()
+        .into_iter()
+        .filter(|entry| entry.path.contains("pipelines"));
+    assert_eq!(lookups.count(), 1, "kept for the next one");
+    let position = calls[0]["position"].to_string();
+    let output = run_cli(
+        &["follow-ups", "try", "won", "--event", &position],
+        &world.config,
+    );
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(
+        text.contains("GET http://127.0.0.1") && text.contains("/opportunities/o1"),
+        "{text}"
+    );
+}
+
+/// The client secret, tokens and keys: not in a log, a metric, a page, an error, or the store in clear (I13).
+async fn nothing_secret_is_anywhere(backend: Backend) {
+    let world = World::new(backend, SNAPSHOT).await;
+    world
+        .api
+        .ghl
+        .put_contact("c1", json!({"locationId": world.location}));
+    let mut daemon = world.authorised().await;
+    world.contact(&daemon, "ContactCreate", "c1").await;
+    world.settled(1).await;
+    // Errors talk most.
+    world
+        .api
+        .ghl
+        .fault(Fault::new(Deed::Status(500)).path("/oauth/"));
+    world.api.ghl.expire_access_tokens(None);
+    world.contact(&daemon, "ContactUpdate", "c1").await;
+    eventually("the call waits for a token", WITHIN, async || {
+        let calls = world.follow_ups();
+        let waits = calls.iter().any(|call| call["reason"] == "token_later");
+        waits.then_some(())
+    })
+    .await;
+    let mut everything = vec![
+        ("log", daemon.log().into_bytes()),
+        ("metrics", daemon.metrics().await.into_bytes()),
+    ];
+    for arguments in [
+        &["installs", "list"][..],
+        &["follow-ups", "list"],
+        &["status"],
+        &["check-config"],
+    ] {
+        let output = run_cli(arguments, &world.config);
+        everything.push(("a command", [output.stdout, output.stderr].concat()));
+    }
+    daemon.terminate().await;
+    everything.push(("store", dump(&world.store).await));
+    let key = Keyring::line("k1", &[9; KEY_BYTES]);
+    let key = key.split_whitespace().nth(1).unwrap().to_owned();
+    // Every token is a JWT.
+    let canaries = [SECRET.to_owned(), "eyJ".to_owned(), key];
+    for (what, bytes) in &everything {
+        for canary in &canaries {
+            let found = bytes
+                .windows(canary.len())
+                .any(|part| part == canary.as_bytes());
+            assert!(!found, "{canary} is in the {what}");
+        }
+    }
+}
+
+/// Everything that the store holds.
+async fn dump(store: &StoreUrl) -> Vec<u8> {
+    match store.url().strip_prefix("sqlite://") {
+        Some(path) => std::fs::read(path).unwrap(),
+        None => {
+            let output = std::process::Command::new("pg_dump")
+                .arg("--inserts")
+                .arg(store.url())
+                .output();
+            let output = output.unwrap();
+            assert!(output.status.success());
+            output.stdout
+        }
+    }
+}

@@ -1,0 +1,223 @@
+//! Tokens: refreshed once, whoever asks; lost with nobody; sealed (O-01 to O-05).
+
+use hookwell::dev::ghl::{Deed, Fault, Moment};
+
+use super::*;
+
+on_both! {
+    a_token_that_has_ended_is_refreshed_once_for_all_who_wait
+    a_refresh_that_ghl_cannot_answer_now_is_tried_again
+    a_refresh_whose_answer_is_lost_is_tried_once_more_and_then_left_to_a_person
+    an_answer_to_a_refresh_is_read_in_whatever_form_it_comes
+    a_slow_answer_to_a_refresh_is_waited_for
+    keys_are_rotated_while_the_daemon_runs
+}
+
+/// Contacts with one call each.
+async fn contacts(world: &World, daemons: &[&Daemon], count: usize, prefix: &str) {
+    for n in 0..count {
+        let id = format!("{prefix}{n}");
+        world
+            .api
+            .ghl
+            .put_contact(&id, json!({"locationId": world.location}));
+        world
+            .contact(daemons[n % daemons.len()], "ContactCreate", &id)
+            .await;
+    }
+}
+
+/// A world whose location has authorised the app by itself: its token is refreshed, not minted.
+async fn of_a_location(backend: Backend) -> (World, Daemon) {
+    let world = World::new(backend, SNAPSHOT).await;
+    let daemon = world.start().await;
+    let chosen = format!("&location_id={}", world.location);
+    let page = Browser::new().install(&daemon, &chosen).await;
+    assert_eq!(page.status, 200, "{page:?}");
+    world.token_is(&world.location, "usable").await;
+    (world, daemon)
+}
+
+async fn a_token_that_has_ended_is_refreshed_once_for_all_who_wait(backend: Backend) {
+    let (world, daemon) = of_a_location(backend).await;
+    let mut others = Vec::new();
+    if backend == Backend::Postgres {
+        others = vec![world.start().await, world.start().await];
+    }
+    let mut daemons: Vec<&Daemon> = others.iter().collect();
+    daemons.push(&daemon);
+    contacts(&world, &daemons, 3, "a").await;
+    world.settled(3).await;
+    for round in 1..=3_usize {
+        world.api.ghl.expire_access_tokens(None);
+        contacts(&world, &daemons, 50, &format!("r{round}-")).await;
+        let calls = world.settled(3 + 50 * round).await;
+        assert!(
+            calls.iter().all(|call| call["state"] == "done"),
+            "{calls:?}"
+        );
+        let report = world.api.ghl.report();
+        assert_eq!(
+            report.refreshes.values().sum::<u64>(),
+            round as u64,
+            "one for each expiry"
+        );
+        assert!(
+            report
+                .refresh_tokens
+                .values()
+                .all(|token| token.successful <= 1 && token.spent == 0)
+        );
+    }
+}
+
+async fn a_refresh_that_ghl_cannot_answer_now_is_tried_again(backend: Backend) {
+    let (world, daemon) = of_a_location(backend).await;
+    for (n, deed) in [
+        Deed::Status(500),
+        Deed::Status(429),
+        Deed::HangUp(Moment::Before),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        world
+            .api
+            .ghl
+            .fault(Fault::new(deed).path("/oauth/token").times(1));
+        world.api.ghl.expire_access_tokens(None);
+        contacts(&world, &[&daemon], 2, &format!("n{n}-")).await;
+        let calls = world.settled(2 * (n + 1)).await;
+        assert!(
+            calls.iter().all(|call| call["state"] == "done"),
+            "{calls:?}"
+        );
+    }
+    let report = world.api.ghl.report();
+    assert!(report.refresh_tokens.values().all(|token| token.spent == 0));
+    world.token_is(&world.location, "usable").await;
+}
+
+async fn a_refresh_whose_answer_is_lost_is_tried_once_more_and_then_left_to_a_person(
+    backend: Backend,
+) {
+    let (world, daemon) = of_a_location(backend).await;
+    world.api.ghl.fault(
+        Fault::new(Deed::HangUp(Moment::After))
+            .path("/oauth/token")
+            .times(1),
+    );
+    world.api.ghl.expire_access_tokens(None);
+    contacts(&world, &[&daemon], 5, "a").await;
+    let calls = world.settled(5).await;
+    assert!(
+        calls
+            .iter()
+            .all(|call| call["state"] == "dead" && call["reason"] == "reauthorise"),
+        "{calls:?}"
+    );
+    let report = world.api.ghl.report();
+    let spent: u64 = report
+        .refresh_tokens
+        .values()
+        .map(|token| token.spent)
+        .sum();
+    assert_eq!(spent, 1, "once more, and no loop");
+    world.token_is(&world.location, "reauthorise").await;
+    contacts(&world, &[&daemon], 2, "b").await;
+    world.settled(7).await;
+    let spent: u64 = world
+        .api
+        .ghl
+        .report()
+        .refresh_tokens
+        .values()
+        .map(|token| token.spent)
+        .sum();
+    assert_eq!(spent, 1);
+    assert!(daemon.log().contains("has to be authorised again"));
+    // A person authorises it again.
+    let chosen = format!("&location_id={}", world.location);
+    assert_eq!(Browser::new().install(&daemon, &chosen).await.status, 200);
+    world.token_is(&world.location, "usable").await;
+    let output = run_cli(&["follow-ups", "retry", "--all"], &world.config);
+    assert!(output.status.success());
+    let calls = world.settled(7).await;
+    assert!(
+        calls.iter().all(|call| call["state"] == "done"),
+        "{calls:?}"
+    );
+}
+
+async fn an_answer_to_a_refresh_is_read_in_whatever_form_it_comes(backend: Backend) {
+    let (world, daemon) = of_a_location(backend).await;
+    let deeds = [
+        Deed::CamelCase,
+        Deed::ExpiresIn(json!(0)),
+        Deed::ExpiresIn(json!("never")),
+        Deed::NoRefreshToken,
+    ];
+    for (n, deed) in deeds.into_iter().enumerate() {
+        world
+            .api
+            .ghl
+            .fault(Fault::new(deed).path("/oauth/token").times(1));
+        world.api.ghl.expire_access_tokens(None);
+        contacts(&world, &[&daemon], 1, &format!("f{n}-")).await;
+        let calls = world.settled(n + 1).await;
+        assert!(
+            calls.iter().all(|call| call["state"] == "done"),
+            "{n}: {calls:?}"
+        );
+    }
+}
+
+async fn a_slow_answer_to_a_refresh_is_waited_for(backend: Backend) {
+    let (world, daemon) = of_a_location(backend).await;
+    world.api.ghl.fault(
+        Fault::new(Deed::LateAnswer(3_000))
+            .path("/oauth/token")
+            .times(1),
+    );
+    world.api.ghl.expire_access_tokens(None);
+    contacts(&world, &[&daemon], 4, "a").await;
+    let calls = world.settled(4).await;
+    assert!(
+        calls.iter().all(|call| call["state"] == "done"),
+        "{calls:?}"
+    );
+    let report = world.api.ghl.report();
+    assert_eq!(report.refreshes.values().sum::<u64>(), 1);
+    assert!(report.refresh_tokens.values().all(|token| token.spent == 0));
+}
+
+async fn keys_are_rotated_while_the_daemon_runs(backend: Backend) {
+    let (world, daemon) = of_a_location(backend).await;
+    contacts(&world, &[&daemon], 1, "a").await;
+    world.settled(1).await;
+    let file = world.config.dir().join("token-keys");
+    let file_name = file.to_str().unwrap().to_owned();
+    let before = std::fs::read_to_string(&file).unwrap();
+    let output = run_cli(
+        &["keys", "rotate", "--file", &file_name, "--drop"],
+        &world.config,
+    );
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(
+        output.status.success(),
+        "{said}{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    assert!(said.contains("1 tokens are sealed with k2"), "{said}");
+    let after = std::fs::read_to_string(&file).unwrap();
+    assert_eq!(after.lines().count(), 1);
+    assert!(!after.contains(before.trim()));
+    contacts(&world, &[&daemon], 1, "b").await;
+    world.api.ghl.expire_access_tokens(None);
+    contacts(&world, &[&daemon], 1, "c").await;
+    let calls = world.settled(3).await;
+    assert!(
+        calls.iter().all(|call| call["state"] == "done"),
+        "{calls:?}"
+    );
+}

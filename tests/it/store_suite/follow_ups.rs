@@ -1,0 +1,357 @@
+//! Calls: planned once, claimed by one, within budgets, and ended under their claim.
+
+use hookwell::budget::{Limits, Told};
+use hookwell::event::lifecycle::Lifecycle;
+use hookwell::store::{
+    Claimed, Claims, Ended, FollowUpFilter, Next, ParkedCalls, Plan, PlanReader, Planned,
+};
+
+use super::*;
+
+const LIMITS: Limits = Limits {
+    burst: 3,
+    interval: Duration::from_secs(600),
+    daily: 1_000,
+};
+const LEASE: Duration = Duration::from_secs(600);
+
+fn now() -> Micros {
+    hookwell::clock::system()()
+}
+
+async fn planner(f: &Fixture) -> Box<dyn PlanReader> {
+    eventually("the planner's reader is free", DEADLINE, async || {
+        f.store.plan_reader().await.unwrap()
+    })
+    .await
+}
+
+fn call(position: i64, tenant: &str, entity: &str) -> Planned {
+    Planned {
+        position: Position(position),
+        rule: "rule".to_owned(),
+        app_id: "app".to_owned(),
+        tenant: tenant.to_owned(),
+        entity_id: Some(entity.to_owned()),
+        coalesce: None,
+    }
+}
+
+async fn plan(f: &Fixture, calls: Vec<Planned>) {
+    let upto = calls.iter().map(|call| call.position).max().unwrap();
+    let plan = Plan {
+        upto,
+        calls,
+        lifecycles: Vec::new(),
+    };
+    planner(f).await.settle(&plan, now()).await.unwrap();
+}
+
+async fn claim(f: &Fixture, wanted: u32) -> Claims {
+    claim_for(f, wanted, LEASE).await
+}
+
+async fn claim_for(f: &Fixture, wanted: u32, lease: Duration) -> Claims {
+    let claims = f.store.claim_calls(wanted, &LIMITS, lease, now()).await;
+    claims.unwrap()
+}
+
+fn ended(claimed: &Claimed, next: Next) -> Ended {
+    Ended {
+        id: claimed.id,
+        lease: claimed.lease,
+        app_id: claimed.event.event.app_id.clone(),
+        tenant: claimed.tenant.clone(),
+        told: Some(Told::default()),
+        status: Some(200),
+        reason: None,
+        detail: String::new(),
+        next,
+    }
+}
+
+async fn end(f: &Fixture, claimed: &Claimed, next: Next) -> bool {
+    let one = ended(claimed, next);
+    f.store.end_calls(&[one], &LIMITS, now()).await.unwrap()[0]
+}
+
+fn again() -> Next {
+    Next::Again {
+        after: Duration::ZERO,
+        counts: true,
+        progress: "{\"n\":1}".to_owned(),
+    }
+}
+
+async fn states(f: &Fixture) -> Vec<(i64, String)> {
+    let filter = FollowUpFilter {
+        limit: 1_000,
+        ..FollowUpFilter::default()
+    };
+    let found = f.store.follow_ups(&filter).await.unwrap();
+    let mut states: Vec<_> = found
+        .into_iter()
+        .map(|one| (one.position.0, one.state))
+        .collect();
+    states.sort();
+    states
+}
+
+fn places(claims: &Claims) -> Vec<i64> {
+    let mut places: Vec<_> = claims
+        .calls
+        .iter()
+        .map(|call| call.event.position.0)
+        .collect();
+    places.sort_unstable();
+    places
+}
+
+pub async fn the_planner_reads_the_types_it_asks_for_and_plans_each_event_once(f: &Fixture) {
+    let mut events: Vec<_> = (1..=4).map(|n| event(&format!("w{n}"), "b")).collect();
+    events[1].event_type = "NoteCreate".to_owned();
+    f.append(&events).await;
+    let mut reader = planner(f).await;
+    assert_eq!(reader.position().await.unwrap(), Position(0));
+    let types = ["ContactCreate".to_owned()];
+    let (read, upto) = reader.read(Position(0), &types, 3).await.unwrap();
+    assert_eq!((positions(&read), upto), (vec![1, 3], Position(3)));
+    let (read, upto) = reader.read(upto, &types, 3).await.unwrap();
+    assert_eq!((positions(&read), upto), (vec![4], Position(4)));
+    let (read, upto) = reader.read(upto, &types, 3).await.unwrap();
+    assert_eq!((positions(&read), upto), (vec![], Position(4)));
+    drop(reader);
+    for _ in 0..2 {
+        plan(f, vec![call(1, "a", "x"), call(3, "a", "y")]).await;
+    }
+    let pending = |n| (n, "pending".to_owned());
+    assert_eq!(states(f).await, [pending(1), pending(3)]);
+    assert_eq!(planner(f).await.position().await.unwrap(), Position(3));
+}
+
+pub async fn a_call_is_claimed_by_one_and_ended_under_its_claim(f: &Fixture) {
+    f.fill(2).await;
+    plan(f, vec![call(1, "a", "x"), call(2, "b", "x")]).await;
+    let (first, second) = tokio::join!(claim(f, 1), claim(f, 5));
+    let mut all = [places(&first), places(&second)].concat();
+    all.sort_unstable();
+    assert_eq!(all, [1, 2], "each once");
+    assert!(claim(f, 5).await.calls.is_empty());
+    let claimed = first.calls.iter().chain(&second.calls).next().unwrap();
+    assert_eq!(
+        claimed.event.event.body,
+        event("w", format!("body {}", claimed.event.position)).body
+    );
+    assert!(end(f, claimed, again()).await);
+    assert!(!end(f, claimed, Next::Done).await, "that claim is over");
+    let next = claim(f, 5).await;
+    assert_eq!(places(&next), [claimed.event.position.0]);
+    let next = &next.calls[0];
+    assert_eq!((next.attempt, next.progress.as_str()), (1, "{\"n\":1}"));
+    assert!(end(f, next, Next::Done).await);
+    assert!(claim(f, 5).await.calls.is_empty());
+    let counts = f.store.follow_up_counts().await.unwrap();
+    assert_eq!((counts.pending, counts.dead), (1, 0));
+}
+
+pub async fn a_claim_whose_time_is_over_is_somebody_elses(f: &Fixture) {
+    f.fill(1).await;
+    plan(f, vec![call(1, "a", "x")]).await;
+    let late = claim_for(f, 1, Duration::from_millis(1)).await;
+    let taken_over = eventually("the claim ends", DEADLINE, async || {
+        let claims = claim(f, 1).await;
+        (!claims.calls.is_empty()).then_some(claims)
+    })
+    .await;
+    assert!(!end(f, &late.calls[0], Next::Done).await, "too late");
+    assert!(end(f, &taken_over.calls[0], Next::Done).await);
+    assert_eq!(states(f).await, [(1, "done".to_owned())]);
+}
+
+pub async fn a_tenants_budget_bounds_its_claims_and_nobody_elses(f: &Fixture) {
+    f.fill(12).await;
+    let mut calls: Vec<_> = (1..=10).map(|n| call(n, "hot", &n.to_string())).collect();
+    calls.extend([call(11, "quiet", "x"), call(12, "calm", "x")]);
+    plan(f, calls).await;
+    let claims = claim(f, 20).await;
+    assert_eq!(places(&claims), [1, 2, 3, 11, 12]);
+    assert!(
+        claim(f, 20).await.calls.is_empty(),
+        "all of the budget is under way"
+    );
+    for claimed in &claims.calls {
+        assert!(end(f, claimed, Next::Done).await);
+    }
+    let waits = claim(f, 20).await;
+    assert!(waits.calls.is_empty(), "an interval after the answers");
+    let next_in = waits.next_in.unwrap();
+    assert!(
+        Duration::from_secs(500) < next_in && next_in <= Duration::from_secs(601),
+        "{next_in:?}"
+    );
+}
+
+pub async fn a_claim_without_a_call_costs_no_budget(f: &Fixture) {
+    f.fill(4).await;
+    plan(f, (1..=4).map(|n| call(n, "a", &n.to_string())).collect()).await;
+    let claims = claim(f, 9).await;
+    assert_eq!(claims.calls.len(), 3);
+    for claimed in &claims.calls {
+        let mut one = ended(claimed, Next::Done);
+        one.told = None;
+        assert_eq!(
+            f.store.end_calls(&[one], &LIMITS, now()).await.unwrap(),
+            [true]
+        );
+    }
+    assert_eq!(places(&claim(f, 9).await), [4]);
+}
+
+pub async fn what_is_claimed_is_shared_among_tenants(f: &Fixture) {
+    f.fill(9).await;
+    let tenant = |n: i64| ["a", "b", "c"][usize::try_from(n % 3).unwrap()];
+    plan(
+        f,
+        (1..=9)
+            .map(|n| call(n, tenant(n), &n.to_string()))
+            .collect(),
+    )
+    .await;
+    let mut seen = std::collections::BTreeSet::new();
+    for claimed in claim(f, 3).await.calls {
+        seen.insert(claimed.tenant);
+    }
+    assert_eq!(seen.len(), 3, "one of each");
+}
+
+pub async fn calls_of_one_record_run_one_after_the_other(f: &Fixture) {
+    f.fill(3).await;
+    plan(
+        f,
+        vec![call(1, "a", "x"), call(2, "a", "x"), call(3, "a", "y")],
+    )
+    .await;
+    let claims = claim(f, 9).await;
+    assert_eq!(places(&claims), [1, 3]);
+    let first = claims.calls.iter().find(|call| call.event.position.0 == 1);
+    assert!(end(f, first.unwrap(), Next::Park).await);
+    assert_eq!(places(&claim(f, 9).await), [2]);
+}
+
+pub async fn events_of_one_record_within_a_window_are_one_call(f: &Fixture) {
+    f.fill(5).await;
+    let soon = |n, entity, millis| Planned {
+        coalesce: Some(Duration::from_millis(millis)),
+        ..call(n, "a", entity)
+    };
+    plan(
+        f,
+        vec![soon(1, "x", 200), soon(2, "x", 200), soon(3, "y", 200)],
+    )
+    .await;
+    let merged = states(f).await;
+    let state = |n: usize| merged[n].1.as_str();
+    assert_eq!(
+        (state(0), state(1), state(2)),
+        ("pending", "merged", "pending")
+    );
+    assert!(claim(f, 9).await.calls.is_empty(), "the window is open");
+    let mut all = Vec::new();
+    eventually("the window is over", DEADLINE, async || {
+        all.extend(claim(f, 9).await.calls);
+        (all.len() == 2).then_some(())
+    })
+    .await;
+    // What is being made does not see an event that comes now: that has a call of its own.
+    plan(f, vec![soon(4, "x", 1)]).await;
+    assert_eq!(states(f).await[3], (4, "pending".to_owned()));
+}
+
+pub async fn a_parked_call_waits_for_a_person_and_keeps_its_event(f: &Fixture) {
+    f.fill(2).await;
+    let mut reader = f.reader().await;
+    reader.settle(&done(2, 2, &[]), Micros(1)).await.unwrap();
+    plan(f, vec![call(1, "a", "x"), call(2, "a", "y")]).await;
+    for claimed in claim(f, 9).await.calls {
+        let next = match claimed.event.position.0 {
+            1 => Next::Park,
+            _ => Next::Done,
+        };
+        let mut one = ended(&claimed, next);
+        (one.reason, one.detail) = (Some("invalid"), "in its words".to_owned());
+        f.store.end_calls(&[one], &LIMITS, now()).await.unwrap();
+    }
+    let (events, _) = f.prune(i64::MAX, 0).await;
+    assert_eq!(events, 1, "the parked one's event stays");
+    assert_eq!(
+        states(f).await,
+        [(1, "dead".to_owned())],
+        "what is done goes with its event"
+    );
+    let id = f
+        .store
+        .follow_ups(&FollowUpFilter {
+            limit: 9,
+            ..Default::default()
+        })
+        .await
+        .unwrap()[0]
+        .id;
+    let shown = f.store.follow_up(id).await.unwrap().unwrap();
+    assert_eq!(
+        (shown.reason.as_deref(), shown.detail.as_deref()),
+        (Some("invalid"), Some("in its words"))
+    );
+    let retry = async |which| f.store.retry_follow_ups(&which, now()).await.unwrap();
+    assert_eq!(retry(ParkedCalls::One(id + 1)).await, 0);
+    assert_eq!(retry(ParkedCalls::Rule("other".to_owned())).await, 0);
+    assert_eq!(retry(ParkedCalls::Rule("rule".to_owned())).await, 1);
+    let claims = claim(f, 9).await;
+    assert_eq!((places(&claims), claims.calls[0].attempt), (vec![1], 0));
+}
+
+fn lifecycle(kind: &str, location: Option<&str>, company: Option<&str>, at: i64) -> Lifecycle {
+    let mut event = event("l", format!("{{\"type\":{kind:?}}}"));
+    event.event_type = kind.to_owned();
+    event.tenant = Tenant {
+        company_id: company.map(str::to_owned),
+        location_id: location.map(str::to_owned),
+    };
+    event.received_at = Micros(at);
+    Lifecycle::of(&event).unwrap()
+}
+
+pub async fn an_uninstall_cancels_the_calls_before_it(f: &Fixture) {
+    f.fill(6).await;
+    let live = |position, kind, location, company, at| {
+        (
+            Position(position),
+            "app".to_owned(),
+            lifecycle(kind, location, company, at),
+        )
+    };
+    let all = Plan {
+        upto: Position(6),
+        lifecycles: vec![
+            live(1, "INSTALL", Some("l1"), Some("c1"), 10),
+            live(2, "INSTALL", Some("l2"), Some("c1"), 11),
+            live(5, "UNINSTALL", None, Some("c1"), 20),
+        ],
+        calls: vec![
+            call(3, "l1", "x"),
+            call(4, "other", "x"),
+            call(6, "l2", "x"),
+        ],
+    };
+    planner(f).await.settle(&all, now()).await.unwrap();
+    let state = |n: i64, state: &str| (n, state.to_owned());
+    assert_eq!(
+        states(f).await,
+        [
+            state(3, "cancelled"),
+            state(4, "pending"),
+            state(6, "pending")
+        ],
+        "what came after the uninstall is of another life"
+    );
+}

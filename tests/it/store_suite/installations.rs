@@ -1,0 +1,384 @@
+//! Installations and tokens: the newest event wins, one refreshes, and what is uninstalled has no token.
+
+use hookwell::event::lifecycle::{Account, Lifecycle};
+use hookwell::seal::{KEY_BYTES, Keyring, Place};
+use hookwell::store::{Installation, InstallationFilter, NewToken, OauthState, Plan, RefreshEnd};
+
+use super::*;
+
+const LEASE: Duration = Duration::from_secs(600);
+
+fn now() -> Micros {
+    hookwell::clock::system()()
+}
+
+/// An event of an app's life, with GHL's time.
+fn life(kind: &str, location: Option<&str>, company: Option<&str>, at: i64) -> Lifecycle {
+    let mut event = event(
+        "l",
+        format!("{{\"type\":{kind:?},\"planId\":\"plan {at}\"}}"),
+    );
+    event.event_type = kind.to_owned();
+    event.tenant = Tenant {
+        company_id: company.map(str::to_owned),
+        location_id: location.map(str::to_owned),
+    };
+    event.received_at = Micros(at);
+    Lifecycle::of(&event).unwrap()
+}
+
+async fn live(f: &Fixture, lives: Vec<Lifecycle>) {
+    let mut reader = eventually("the planner's reader is free", DEADLINE, async || {
+        f.store.plan_reader().await.unwrap()
+    })
+    .await;
+    let lives = lives
+        .into_iter()
+        .map(|life| (Position(1), "app".to_owned(), life));
+    let plan = Plan {
+        upto: Position(1),
+        lifecycles: lives.collect(),
+        calls: Vec::new(),
+    };
+    reader.settle(&plan, now()).await.unwrap();
+}
+
+async fn get(f: &Fixture, tenant: &str) -> Installation {
+    f.store.installation("app", tenant).await.unwrap().unwrap()
+}
+
+async fn is_installed(f: &Fixture, tenant: &str) -> (bool, i64) {
+    let found = get(f, tenant).await;
+    (found.installed, found.generation)
+}
+
+fn token(text: &str, company: Option<&str>) -> NewToken {
+    NewToken {
+        account: match company {
+            Some(_) => Account::Location,
+            None => Account::Company,
+        },
+        company_id: company.map(str::to_owned),
+        access: format!("access {text}").into_bytes(),
+        refresh: Some(format!("refresh {text}").into_bytes()),
+        scope: "contacts.readonly".to_owned(),
+        life: Duration::from_secs(3_600),
+    }
+}
+
+async fn put(f: &Fixture, tenant: &str, token: &NewToken) {
+    f.store
+        .put_token("app", tenant, token, now())
+        .await
+        .unwrap();
+}
+
+pub async fn an_installation_follows_its_newest_event(f: &Fixture) {
+    live(f, vec![life("INSTALL", Some("l1"), Some("c1"), 100)]).await;
+    assert_eq!(is_installed(f, "l1").await, (true, 1));
+    // A delivery that was retried for days comes late and is older.
+    live(f, vec![life("UNINSTALL", Some("l1"), None, 50)]).await;
+    assert_eq!(is_installed(f, "l1").await, (true, 1));
+    live(f, vec![life("UNINSTALL", Some("l1"), None, 200)]).await;
+    assert_eq!(is_installed(f, "l1").await, (false, 1));
+    live(f, vec![life("UPDATE", Some("l1"), None, 210)]).await;
+    assert_eq!(
+        is_installed(f, "l1").await,
+        (false, 1),
+        "an update installs nothing"
+    );
+    live(f, vec![life("INSTALL", Some("l1"), None, 300)]).await;
+    assert_eq!(is_installed(f, "l1").await, (true, 2));
+    let found = get(f, "l1").await;
+    assert_eq!(found.company_id.as_deref(), Some("c1"), "known from before");
+    assert_eq!(
+        (found.installed_at, found.uninstalled_at),
+        (Some(Micros(300)), None)
+    );
+    live(f, vec![life("PLAN_CHANGE", Some("l1"), None, 400)]).await;
+    let found = get(f, "l1").await;
+    assert_eq!(found.details.plan_id.as_deref(), Some("plan 400"));
+    assert_eq!(found.installed_at, Some(Micros(300)));
+}
+
+pub async fn an_uninstall_that_comes_first_is_remembered(f: &Fixture) {
+    live(f, vec![life("UNINSTALL", Some("l1"), None, 100)]).await;
+    live(f, vec![life("INSTALL", Some("l1"), Some("c1"), 90)]).await;
+    assert!(!get(f, "l1").await.installed);
+    // An agency that removed the app removed it from locations that nobody knew of.
+    live(f, vec![life("UNINSTALL", None, Some("c1"), 100)]).await;
+    live(f, vec![life("INSTALL", Some("l2"), Some("c1"), 90)]).await;
+    assert!(f.store.installation("app", "l2").await.unwrap().is_none());
+    live(f, vec![life("INSTALL", Some("l2"), Some("c1"), 110)]).await;
+    assert!(get(f, "l2").await.installed);
+}
+
+pub async fn a_companys_uninstall_is_that_of_every_location(f: &Fixture) {
+    let lives = [("l1", "c1"), ("l2", "c1"), ("l3", "c2")];
+    let lives = lives.map(|(l, c)| life("INSTALL", Some(l), Some(c), 10));
+    live(f, lives.into()).await;
+    live(f, vec![life("INSTALL", None, Some("c1"), 10)]).await;
+    for (tenant, company) in [("c1", None), ("l1", Some("c1")), ("l3", Some("c2"))] {
+        put(f, tenant, &token(tenant, company)).await;
+    }
+    // Tokens count from when they were obtained.
+    let at = now().0 + 1_000_000;
+    live(f, vec![life("UNINSTALL", None, Some("c1"), at)]).await;
+    for (tenant, installed) in [("c1", false), ("l1", false), ("l2", false), ("l3", true)] {
+        assert_eq!(get(f, tenant).await.installed, installed, "{tenant}");
+        let token = f.store.token("app", tenant).await.unwrap();
+        assert_eq!(token.is_some(), tenant == "l3", "{tenant}");
+    }
+}
+
+pub async fn an_old_uninstall_erases_no_newer_token(f: &Fixture) {
+    put(f, "l1", &token("new", Some("c1"))).await;
+    assert!(get(f, "l1").await.installed, "who has a token is installed");
+    live(f, vec![life("UNINSTALL", Some("l1"), None, 1_000)]).await;
+    assert!(f.store.token("app", "l1").await.unwrap().is_some());
+}
+
+pub async fn of_many_who_want_to_refresh_one_does(f: &Fixture) {
+    put(f, "c1", &token("1", None)).await;
+    let begin = || f.store.begin_refresh("app", "c1", 1, LEASE, now());
+    let all = futures_util::future::join_all((0..8).map(|_| begin())).await;
+    let begun: Vec<_> = all.into_iter().filter_map(Result::unwrap).collect();
+    assert_eq!(begun, [2]);
+    let row = f.store.token("app", "c1").await.unwrap().unwrap();
+    assert!(row.refreshing_until.is_some());
+    let complete = async |version, text: &str| {
+        let token = token(text, None);
+        let done = f
+            .store
+            .complete_refresh("app", "c1", version, &token, now());
+        done.await.unwrap()
+    };
+    assert!(!complete(1, "stale").await);
+    assert!(complete(2, "2").await);
+    assert!(!complete(2, "again").await);
+    let row = f.store.token("app", "c1").await.unwrap().unwrap();
+    assert_eq!(
+        (row.access.as_slice(), row.version),
+        (b"access 2".as_slice(), 3)
+    );
+    assert_eq!(row.previous.as_deref(), Some(b"refresh 1".as_slice()));
+    assert_eq!((row.refreshing_until, row.unknown_refreshes), (None, 0));
+}
+
+pub async fn a_refresh_that_brought_no_new_refresh_token_keeps_the_old_one(f: &Fixture) {
+    put(f, "c1", &token("1", None)).await;
+    f.store
+        .begin_refresh("app", "c1", 1, LEASE, now())
+        .await
+        .unwrap();
+    let bare = NewToken {
+        refresh: None,
+        scope: String::new(),
+        ..token("2", None)
+    };
+    assert!(
+        f.store
+            .complete_refresh("app", "c1", 2, &bare, now())
+            .await
+            .unwrap()
+    );
+    let row = f.store.token("app", "c1").await.unwrap().unwrap();
+    assert_eq!(row.refresh.as_deref(), Some(b"refresh 1".as_slice()));
+    assert_eq!(
+        (row.previous, row.scope.as_str()),
+        (None, "contacts.readonly")
+    );
+}
+
+pub async fn a_refresh_without_an_end_is_over_after_its_time_and_counted(f: &Fixture) {
+    put(f, "c1", &token("1", None)).await;
+    let short = Duration::from_millis(1);
+    f.store
+        .begin_refresh("app", "c1", 1, short, now())
+        .await
+        .unwrap()
+        .unwrap();
+    let version = eventually("its time is over", DEADLINE, async || {
+        f.store
+            .begin_refresh("app", "c1", 2, LEASE, now())
+            .await
+            .unwrap()
+    })
+    .await;
+    assert_eq!(version, 3);
+    let row = f.store.token("app", "c1").await.unwrap().unwrap();
+    assert_eq!(row.unknown_refreshes, 1);
+    let fail = async |version, end| {
+        f.store
+            .fail_refresh("app", "c1", version, end)
+            .await
+            .unwrap()
+    };
+    fail(2, RefreshEnd::Refused).await;
+    assert!(
+        !f.store
+            .token("app", "c1")
+            .await
+            .unwrap()
+            .unwrap()
+            .reauthorise,
+        "it was too late"
+    );
+    fail(3, RefreshEnd::Unknown).await;
+    let row = f.store.token("app", "c1").await.unwrap().unwrap();
+    assert_eq!((row.unknown_refreshes, row.refreshing_until), (2, None));
+    f.store
+        .begin_refresh("app", "c1", 3, LEASE, now())
+        .await
+        .unwrap()
+        .unwrap();
+    fail(4, RefreshEnd::Refused).await;
+    assert!(
+        f.store
+            .token("app", "c1")
+            .await
+            .unwrap()
+            .unwrap()
+            .reauthorise
+    );
+    let begun = f
+        .store
+        .begin_refresh("app", "c1", 4, LEASE, now())
+        .await
+        .unwrap();
+    assert_eq!(begun, None, "no loop");
+    put(f, "c1", &token("2", None)).await;
+    assert!(
+        !f.store
+            .token("app", "c1")
+            .await
+            .unwrap()
+            .unwrap()
+            .reauthorise,
+        "authorised again"
+    );
+}
+
+pub async fn an_access_token_that_is_not_taken_counts_as_expired_if_it_is_still_that_one(
+    f: &Fixture,
+) {
+    put(f, "c1", &token("1", None)).await;
+    f.store.expire_token("app", "c1", 7).await.unwrap();
+    let ends = async || {
+        f.store
+            .token("app", "c1")
+            .await
+            .unwrap()
+            .unwrap()
+            .expires_at
+    };
+    assert!(now() < ends().await);
+    f.store.expire_token("app", "c1", 1).await.unwrap();
+    assert_eq!(ends().await, Micros(0));
+}
+
+pub async fn a_state_is_good_once_and_with_its_cookie(f: &Fixture) {
+    let state = |n: u8| OauthState {
+        state_hash: [n; 32],
+        cookie_hash: [n + 100; 32],
+    };
+    let put = async |n, life, most| {
+        f.store
+            .put_oauth_state("app", &state(n), life, most, now())
+            .await
+            .unwrap();
+    };
+    let take = async |state: OauthState| f.store.take_oauth_state(&state, now()).await.unwrap();
+    put(1, LEASE, 10).await;
+    assert_eq!(take(state(1)).await.as_deref(), Some("app"));
+    assert_eq!(take(state(1)).await, None, "once");
+    put(2, LEASE, 10).await;
+    let foreign = OauthState {
+        cookie_hash: [0; 32],
+        ..state(2)
+    };
+    assert_eq!(take(foreign).await, None);
+    assert_eq!(take(state(2)).await, None, "spent by the wrong cookie");
+    put(3, Duration::ZERO, 10).await;
+    assert_eq!(take(state(3)).await, None, "its time is over");
+    for n in 10..15 {
+        put(n, LEASE, 3).await;
+    }
+    assert_eq!(take(state(10)).await, None, "pushed out");
+    assert_eq!(take(state(14)).await.as_deref(), Some("app"));
+}
+
+pub async fn tokens_are_found_by_the_key_that_sealed_them(f: &Fixture) {
+    let text: String = ["k2", "k1"]
+        .iter()
+        .map(|name| Keyring::line(name, &[7; KEY_BYTES]).to_string())
+        .collect();
+    let (old, new) = (
+        Keyring::parse(text.split_once('\n').unwrap().1).unwrap(),
+        Keyring::parse(&text).unwrap(),
+    );
+    let place = |column, tenant| Place {
+        column,
+        app_id: "app",
+        tenant,
+    };
+    for tenant in ["a", "b"] {
+        let seal = |column| old.seal(&place(column, tenant), tenant, [1; 12]).unwrap();
+        let sealed = NewToken {
+            access: seal("access"),
+            refresh: Some(seal("refresh")),
+            ..token("", None)
+        };
+        put(f, tenant, &sealed).await;
+    }
+    assert!(f.store.tokens_to_reseal("k1", 9).await.unwrap().is_empty());
+    let found = f.store.tokens_to_reseal("k2", 9).await.unwrap();
+    assert_eq!(found.len(), 2);
+    let (app_id, tenant, mut sealed) = found.into_iter().next().unwrap();
+    sealed.access = new.seal(&place("access", "a"), "a", [2; 12]).unwrap();
+    assert!(
+        f.store
+            .reseal_token(&app_id, &tenant, &sealed)
+            .await
+            .unwrap()
+    );
+    assert_eq!(
+        f.store.tokens_to_reseal("k2", 9).await.unwrap().len(),
+        2,
+        "its refresh token too"
+    );
+    sealed.refresh = Some(new.seal(&place("refresh", "a"), "a", [3; 12]).unwrap());
+    assert!(
+        f.store
+            .reseal_token(&app_id, &tenant, &sealed)
+            .await
+            .unwrap()
+    );
+    assert_eq!(f.store.tokens_to_reseal("k2", 9).await.unwrap().len(), 1);
+    sealed.version += 1;
+    assert!(
+        !f.store
+            .reseal_token(&app_id, &tenant, &sealed)
+            .await
+            .unwrap()
+    );
+}
+
+pub async fn installations_are_listed_page_by_page(f: &Fixture) {
+    let lives = ["a", "b", "c"].map(|tenant| life("INSTALL", Some(tenant), None, 10));
+    live(f, lives.into()).await;
+    live(f, vec![life("UNINSTALL", Some("b"), None, 20)]).await;
+    let list = async |installed, after: Option<&str>, limit| {
+        let filter = InstallationFilter {
+            app_id: None,
+            installed,
+            after: after.map(|tenant| ("app".to_owned(), tenant.to_owned())),
+            limit,
+        };
+        let found = f.store.installations(&filter).await.unwrap();
+        found.into_iter().map(|one| one.tenant).collect::<Vec<_>>()
+    };
+    assert_eq!(list(false, None, 2).await, ["a", "b"]);
+    assert_eq!(list(false, Some("b"), 2).await, ["c"]);
+    assert_eq!(list(true, None, 9).await, ["a", "c"]);
+}
