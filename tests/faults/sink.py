@@ -18,6 +18,7 @@ import time
 
 import pika
 import pika.exceptions
+from pika.adapters.utils.connection_workflow import AMQPConnectorException
 
 PREFETCH = 1000
 ACK_EVERY = 200
@@ -126,7 +127,8 @@ trouble = ""
 while not ending:
     try:
         consume()
-    except (pika.exceptions.AMQPError, OSError) as error:
+    # A broker that is stopped in the midst of a handshake is told of in a way of its own.
+    except (pika.exceptions.AMQPError, AMQPConnectorException, OSError) as error:
         # The same one comes five times a second while a broker is away.
         if trouble != repr(error):
             trouble = repr(error)

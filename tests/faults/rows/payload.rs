@@ -245,6 +245,7 @@ pub async fn extremes(lab: Lab) -> Outcome {
     }
     let more = run.peak().rss_bytes.saturating_sub(before);
     run.figure(format!("at most {} MiB more", more >> 20));
-    run.expect("memory stays", more < 64 << 20);
+    // A window of bodies, the next one, and the newest of the log may be held, 16 MiB each; on SQLite pages.
+    run.expect("memory stays", more < 96 << 20);
     run.judge().await
 }
