@@ -7,9 +7,10 @@
 # Starts a private RabbitMQ (installed with apt-get if it is missing; or name
 # your own in HOOKWELL_BROKER__URL), builds hookwell (or uses the binary in
 # HOOKWELL_BIN), runs it on SQLite with a generated development key, sends one
-# of each main event and prints what arrived in which queue. Works as root in a
-# container and as a user with sudo. Everything lives in one temporary folder
-# and goes with it.
+# of each main event and prints what arrived in which queue. Then it installs an
+# app at a GHL of its own (hookwell dev ghl) and shows a record that was fetched
+# because of a webhook. Works as root in a container and as a user with sudo.
+# Everything lives in one temporary folder and goes with it.
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 cd "$root"
@@ -19,6 +20,8 @@ cd "$root"
 EVENTS=(ContactCreate ContactUpdate ContactTagUpdate OpportunityCreate OpportunityStageUpdate INSTALL UNINSTALL InboundMessage)
 QUEUES=(hookwell.contacts hookwell.opportunities hookwell.app hookwell.messages)
 APP_ID=65f0c0ffee65f0c0ffee65f0
+CLIENT_ID=$APP_ID-lx1a2b3c
+CLIENT_SECRET=a-secret-for-development-only
 
 once=''
 while (($#)); do
@@ -44,12 +47,13 @@ for name in "${!HOOKWELL_@}"; do
 done
 
 work=$(mktemp -d "${TMPDIR:-/tmp}/hookwell-quickstart.XXXXXX")
-hookwell_pid='' hookwell_started='' http_port='' admin_port=''
+hookwell_pid='' hookwell_started='' http_port='' admin_port='' ghl_pid='' ghl_started='' ghl_port=''
 # shellcheck disable=SC2317  # the traps call it
 clean_up() {
   local code=$?
   trap - EXIT INT TERM HUP
   [[ -z $hookwell_pid ]] || end_process "$hookwell_pid" "$hookwell_started" TERM 20 || true
+  [[ -z $ghl_pid ]] || end_process "$ghl_pid" "$ghl_started" TERM 20 || true
   stop_service "$work/rabbitmq" at-once || true
   if ((code == 0 || code > 128)); then
     remove_service "$work"
@@ -94,6 +98,10 @@ key=$work/dev-key.pem config=$work/hookwell.toml log=$work/hookwell.log
 "$hookwell" keys generate --out "$key" >"$log" 2>&1 || { show_log "$log"; die 'no development key could be made'; }
 free_port http_port
 free_port admin_port
+free_port ghl_port
+"$hookwell" keys rotate --file "$work/token-keys" >>"$log" 2>&1 || { show_log "$log"; die 'no key for tokens could be made'; }
+printf '%s\n' "$CLIENT_SECRET" >"$work/client_secret"
+ghl=http://127.0.0.1:$ghl_port callback=http://127.0.0.1:$http_port/oauth/callback
 cat >"$config" <<TOML
 [http]
 listen = "127.0.0.1:$http_port"
@@ -131,6 +139,21 @@ $(<"$key.pub")
 [[apps]]
 id = "$APP_ID"
 path = "/webhooks/ghl"
+client_id = "$CLIENT_ID"
+client_secret_file = "$work/client_secret"
+redirect_uri = "$callback"
+install_url = "$ghl/v2/oauth/chooselocation?response_type=code&client_id=$CLIENT_ID&version_id=$APP_ID&redirect_uri=$callback"
+
+[ghl]
+api_base = "$ghl"
+authorize_url = "$ghl/v2/oauth/chooselocation"
+token_keys_file = "$work/token-keys"
+
+[[follow_ups]]
+name = "contact-snapshot"
+on = ["ContactCreate"]
+request = "GET /contacts/{entity_id}"
+publish_as = "contact.snapshot"
 TOML
 "$hookwell" check-config --config "$config" >>"$log" 2>&1 || { show_log "$log"; die "hookwell does not accept its configuration"; }
 
@@ -193,6 +216,53 @@ printf '\n%s%s\n| %-68s |\n| %-68s |\n%s%s\n' "$green" "$rule" \
   "It works: $arrived of ${#EVENTS[@]} events went all the way: signature checked," \
   'committed to the log, confirmed by RabbitMQ, read from the queues.' "$rule" "$plain"
 
+# --- a follow-up ----------------------------------------------------------------
+
+heading 'Installing the app at a GHL of this machine, as a browser does'
+launch "$work/ghl.pid" "$work/ghl.log" "$hookwell" dev ghl --listen "127.0.0.1:$ghl_port" \
+  --client-id "$CLIENT_ID" --client-secret "$CLIENT_SECRET"
+ghl_pid=$(<"$work/ghl.pid")
+ghl_started=$(process_started "$ghl_pid") || { show_log "$work/ghl.log"; die 'hookwell dev ghl ended at once'; }
+deadline=$((SECONDS + 30))
+until port_answers "$ghl_port"; do
+  ((SECONDS < deadline)) || { show_log "$work/ghl.log"; die 'hookwell dev ghl did not listen within 30 s'; }
+  sleep 0.1
+done
+
+# visit PORT PATH [COOKIE]: sets $visited to the status, $location and $cookie to what the head says.
+visit() {
+  local line head=''
+  exec 3<>"/dev/tcp/127.0.0.1/$1" || return 0
+  printf 'GET %s HTTP/1.1\r\nHost: 127.0.0.1\r\n%sConnection: close\r\n\r\n' "$2" "${3:+Cookie: $3$'\r\n'}" >&3
+  while IFS= read -r -t 20 line <&3 && line=${line%$'\r'} && [[ -n $line ]]; do head+=$line$'\n'; done
+  exec 3>&-
+  visited=${head#* } visited=${visited%% *}
+  location=$(sed -n 's/^[Ll]ocation: //p' <<<"$head")
+  cookie=$(sed -n 's/^[Ss]et-[Cc]ookie: \([^;]*\).*/\1/p' <<<"$head")
+}
+installed=${tenant/qs/in}
+visit "$http_port" /oauth/install
+echo "/oauth/install      $visited, on to ${location%%\?*}"
+browser_cookie=$cookie
+visit "$ghl_port" "${location#"$ghl"}&location_id=$installed"
+echo "the page of GHL     $visited, back to ${location%%\?*}"
+visit "$http_port" "${location#"http://127.0.0.1:$http_port"}" "$browser_cookie"
+echo "/oauth/callback     $visited"
+[[ $visited == 200 ]] || { show_log "$log" "$work/ghl.log"; die 'the app was not installed'; }
+"$hookwell" installs show "$installed" --config "$config"
+
+heading 'A contact is created: the webhook comes, and the whole record is fetched'
+timeout --kill-after=5 40 "$hookwell" tail --config "$config" --queue hookwell.contacts --bind "contact.*.$installed" \
+  --count 2 --timeout 20s >"$work/tail2.out" 2>"$work/tail2.err" &
+tail_pid=$!
+sleep 0.5
+timeout 30 "$hookwell" send ContactCreate --config "$config" --key "$key" --tenant "$installed" >"$work/send.out" 2>&1 \
+  || { show_log "$work/send.out" "$log"; die 'ContactCreate was not accepted'; }
+wait "$tail_pid" || { show_log "$work/tail2.err" "$log" "$work/ghl.log"; die 'the record did not arrive within 20 s'; }
+cat "$work/tail2.out"
+grep -q "contact\.snapshot\.$installed" "$work/tail2.out" || { show_log "$log"; die 'the record did not arrive'; }
+"$hookwell" follow-ups list --config "$config" --tenant "$installed"
+
 [[ -z $once ]] || exit 0
 
 printf -v h '%q' "$hookwell"
@@ -203,6 +273,10 @@ It keeps running until Ctrl-C. In another terminal, try:
   # 1,000 webhooks at 200 a second, and what comes out of the queue
   $h send ContactUpdate --config $config --key $key --count 1000 --rate 200
   $h tail --config $config --queue hookwell.contacts
+
+  # what GHL was asked for, and by whom
+  curl $ghl/_dev/report
+  $h follow-ups list --config $config
 
   # accepted = published + pending + parked
   $h status --config $config
