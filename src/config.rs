@@ -206,7 +206,12 @@ impl Config {
         let quarantine = sections::quarantine_of(&mut root);
         let log = sections::log(&mut root);
         let (apps, oauth_apps) = sections::apps(&mut root).unzip();
-        let calls = sections::calls(&mut root, oauth_apps.unwrap_or_default(), &mut warnings);
+        let calls = sections::calls(
+            &mut root,
+            oauth_apps.unwrap_or_default(),
+            grace,
+            &mut warnings,
+        );
         let problems = root.into_problems();
         let complete = || {
             Some(Self {

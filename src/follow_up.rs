@@ -48,4 +48,6 @@ pub struct Settings {
     pub limits: Limits,
     /// How long a claim lasts: longer than a call with everything before and after it may take.
     pub lease: Duration,
+    /// How long calls under way may take to end after shutdown.
+    pub drain: Duration,
 }

@@ -19,6 +19,7 @@ mod schema;
 mod sql;
 mod sqlite;
 
+use follow_ups::ClaimedRow;
 pub use follow_ups::{
     Claimed, Claims, Ended, FollowUp, FollowUpCounts, FollowUpFilter, FollowUps, Next, PLANNER,
     ParkedCalls, Plan, PlanReader, Planned,

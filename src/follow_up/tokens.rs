@@ -25,10 +25,15 @@ use crate::ghl::oauth::{self, Class, Credentials, Failed, Token};
 use crate::ghl::{self, Client};
 use crate::key_file::KeyFile;
 use crate::metrics::Metrics;
-use crate::retry::Delays;
 use crate::seal::{self, Place};
-use crate::store::{self, NewToken, RefreshEnd, SealedToken, Store};
+use crate::store::{self, NewToken, SealedToken, Store};
 use crate::telemetry::Chain;
+
+mod refresh;
+mod reseal;
+
+use refresh::Refresh;
+pub use reseal::reseal;
 
 const ACCESS: &str = "tokens.access_token";
 const REFRESH: &str = "tokens.refresh_token";
@@ -420,134 +425,6 @@ impl Tokens {
             .token_requests
             .with_label_values(&[what, outcome])
             .inc();
-    }
-}
-
-/// A refresh that was begun.
-struct Refresh {
-    tokens: Arc<Tokens>,
-    app: Credentials,
-    app_id: String,
-    tenant: String,
-    class: Class,
-    version: i64,
-    current: SecretString,
-    previous: Option<SecretString>,
-}
-
-impl Refresh {
-    async fn run(self) -> Result<(), NoToken> {
-        let mut answer = self.ask(&self.current).await;
-        // Where the answer to an earlier refresh was lost before it was kept, the one before may be the
-        // good one still.
-        if let (Err(Failed::Refused { .. }), Some(previous)) = (&answer, &self.previous) {
-            answer = self.ask(previous).await;
-        }
-        failpoints::crash("refresh.answered");
-        let error = match answer {
-            Ok(token) if token.tenant() == Some(self.tenant.as_str()) => {
-                self.commit(&token).await;
-                return Ok(());
-            }
-            Ok(_) => Failed::Unusable("it is another tenant's"),
-            Err(error) => error,
-        };
-        let end = match &error {
-            Failed::Refused { .. } => RefreshEnd::Refused,
-            error if error.is_unknown() => RefreshEnd::Unknown,
-            _ => RefreshEnd::NothingSpent,
-        };
-        let tokens = &self.tokens;
-        tokens
-            .store
-            .fail_refresh(&self.app_id, &self.tenant, self.version, end)
-            .await?;
-        if end == RefreshEnd::Refused {
-            tracing::error!(
-                app_id = %self.app_id, tenant = %self.tenant, error = %Chain(&error),
-                "GHL does not take the refresh token any more; the app has to be authorised again for this tenant"
-            );
-            return Err(NoToken::Reauthorise);
-        }
-        tracing::warn!(
-            app_id = %self.app_id, tenant = %self.tenant, error = %Chain(&error),
-            "a token could not be refreshed; it is tried again"
-        );
-        Err(NoToken::Later(Chain(&error).to_string()))
-    }
-
-    async fn ask(&self, refresh: &SecretString) -> Result<Token, Failed> {
-        let tokens = &self.tokens;
-        let asked = oauth::refresh(&tokens.client, &self.app, self.class, refresh.clone());
-        let answer = asked.await;
-        tokens.count("refresh", answer.as_ref().err());
-        answer
-    }
-
-    /// Commits the new pair, however often it takes: there is no other copy of it.
-    async fn commit(&self, token: &Token) {
-        let tokens = &self.tokens;
-        let mut delays = Delays::new(Duration::from_millis(100), Duration::from_secs(5));
-        let sealed = match tokens.sealed(&self.app_id, &self.tenant, token) {
-            Ok(sealed) => sealed,
-            Err(error) => {
-                tracing::error!(%error, tenant = %self.tenant, "a new token cannot be sealed");
-                return;
-            }
-        };
-        loop {
-            let (app_id, tenant, now) = (&self.app_id, &self.tenant, (tokens.clock)());
-            let done = tokens
-                .store
-                .complete_refresh(app_id, tenant, self.version, &sealed, now)
-                .await;
-            match done {
-                Ok(true) => {
-                    failpoints::crash("refresh.committed");
-                    return;
-                }
-                Ok(false) => {
-                    tracing::warn!(%tenant, "a refreshed token was not kept: a newer one is there, or the app was uninstalled");
-                    return;
-                }
-                Err(error) => {
-                    tracing::error!(error = %Chain(&error), %tenant, "a refreshed token is not in the store yet");
-                    sleep(delays.next_delay()).await;
-                }
-            }
-        }
-    }
-}
-
-/// Seals every stored token that is sealed with another key than the newest one; how many. Those that change
-/// meanwhile are met again.
-///
-/// # Errors
-/// When the store cannot be used, or a token does not open.
-pub async fn reseal(store: &dyn Store, keys: &KeyFile, chance: &Chance) -> Result<u64, NoToken> {
-    const RUN: i64 = 100;
-    let mut sealed = 0;
-    loop {
-        let ring = keys.keys();
-        let run = store.tokens_to_reseal(ring.current(), RUN).await?;
-        if run.is_empty() {
-            return Ok(sealed);
-        }
-        for (app_id, tenant, mut token) in run {
-            let again = |column, value: &[u8]| {
-                let place = place(column, &app_id, &tenant);
-                let text = ring.open(&place, value)?;
-                ring.seal(&place, text.expose_secret(), chance::bytes(chance))
-            };
-            token.access = again(ACCESS, &token.access)?;
-            for refresh in [&mut token.refresh, &mut token.previous]
-                .into_iter()
-                .flatten()
-            {
-                *refresh = again(REFRESH, refresh)?;
-            }
-            sealed += u64::from(store.reseal_token(&app_id, &tenant, &token).await?);
-        }
     }
 }
 

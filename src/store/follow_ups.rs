@@ -78,8 +78,22 @@ pub struct Claimed {
     pub attempt: u32,
     /// What the calls before left, as JSON.
     pub progress: String,
+    /// Whether somebody had claimed it and did not end: the call may have been made.
+    pub taken_over: bool,
     /// The event.
     pub event: Recorded,
+}
+
+/// A claimed row before its event is read.
+pub(super) struct ClaimedRow {
+    pub(super) id: i64,
+    pub(super) lease: i64,
+    pub(super) rule: String,
+    pub(super) tenant: String,
+    pub(super) attempt: u32,
+    pub(super) progress: String,
+    pub(super) taken_over: bool,
+    pub(super) position: i64,
 }
 
 /// What a claim brought.

@@ -122,6 +122,7 @@ fn web_address(text: &str) -> Result<String, String> {
 pub(in crate::config) fn calls(
     root: &mut Section,
     apps: OauthApps,
+    grace: Option<Duration>,
     warnings: &mut Vec<String>,
 ) -> Option<Option<Calls>> {
     let mut s = root.section("ghl");
@@ -179,6 +180,7 @@ pub(in crate::config) fn calls(
                 daily: u32::try_from(daily?).ok()?,
             },
             lease: timeout + LEASE_BEYOND,
+            drain: grace? / 2,
         },
         key_file: match key_file {
             Some(file) => file,

@@ -8,7 +8,7 @@ macro_rules! follow_up_statements {
     ($database:ty, $connection:ty, $row:ty, $locking:literal, $skipping:literal) => {
         use crate::budget::{Budget, Limits};
         use crate::store::{
-            Claimed, Ended, FollowUp, FollowUpCounts, FollowUpFilter, Next, PLANNER, ParkedCalls, Plan, Planned,
+            Claimed, ClaimedRow, Ended, FollowUp, FollowUpCounts, FollowUpFilter, Next, PLANNER, ParkedCalls, Plan, Planned,
         };
         use std::collections::{BTreeMap, BTreeSet};
         use std::time::Duration;
@@ -185,7 +185,7 @@ macro_rules! follow_up_statements {
             limits: &Limits,
             lease: Duration,
             now: Micros,
-        ) -> Result<(Vec<(i64, i64, String, String, u32, String, i64)>, Option<i64>), Error> {
+        ) -> Result<(Vec<ClaimedRow>, Option<i64>), Error> {
             let tenants = sqlx::query(concat!(
                 "select app_id, tenant, budget from call_budgets where next_at <= $1 \
                  order by served_at, app_id, tenant limit $2", $skipping
@@ -223,7 +223,8 @@ macro_rules! follow_up_statements {
                 for row in &due {
                     let id: i64 = row.try_get("id")?;
                     let lease_before: i64 = row.try_get("lease")?;
-                    if row.try_get("claimed")? {
+                    let taken_over = row.try_get("claimed")?;
+                    if taken_over {
                         // Whoever had it is gone; its call may have been made until now.
                         budget.end(limits, None, now);
                     }
@@ -234,15 +235,16 @@ macro_rules! follow_up_statements {
                         .execute(&mut *conn)
                         .await?;
                     let attempt: i64 = row.try_get("attempt")?;
-                    claimed.push((
+                    claimed.push(ClaimedRow {
                         id,
-                        lease_before + 1,
-                        row.try_get("rule")?,
-                        tenant.clone(),
-                        u32::try_from(attempt).unwrap_or(u32::MAX),
-                        row.try_get("progress")?,
-                        row.try_get("position")?,
-                    ));
+                        lease: lease_before + 1,
+                        rule: row.try_get("rule")?,
+                        tenant: tenant.clone(),
+                        attempt: u32::try_from(attempt).unwrap_or(u32::MAX),
+                        progress: row.try_get("progress")?,
+                        taken_over,
+                        position: row.try_get("position")?,
+                    });
                 }
                 let taken = u32::try_from(due.len()).unwrap_or(u32::MAX);
                 left -= taken.min(left);
@@ -524,7 +526,7 @@ macro_rules! follow_up_statements {
         /// Puts the claimed calls and their events together.
         pub(crate) async fn with_events(
             conn: &mut $connection,
-            claimed: Vec<(i64, i64, String, String, u32, String, i64)>,
+            claimed: Vec<ClaimedRow>,
         ) -> Result<Vec<Claimed>, Error> {
             if claimed.is_empty() {
                 return Ok(Vec::new());
@@ -533,8 +535,8 @@ macro_rules! follow_up_statements {
                 "select ", event_columns!(), " from events where position in ("
             ));
             let mut list = query.separated(", ");
-            for (.., position) in &claimed {
-                list.push_bind(*position);
+            for row in &claimed {
+                list.push_bind(row.position);
             }
             query.push(")");
             let mut events = BTreeMap::new();
@@ -543,10 +545,19 @@ macro_rules! follow_up_statements {
                 events.insert(event.position, event);
             }
             let mut calls = Vec::with_capacity(claimed.len());
-            for (id, lease, rule, tenant, attempt, progress, position) in claimed {
+            for row in claimed {
                 // Retention leaves the events of open calls alone.
-                let event = events.get(&Position(position)).cloned().ok_or(Error::Corrupt("follow_ups.position"))?;
-                calls.push(Claimed { id, lease, rule, tenant, attempt, progress, event });
+                let event = events.get(&Position(row.position)).cloned();
+                calls.push(Claimed {
+                    id: row.id,
+                    lease: row.lease,
+                    rule: row.rule,
+                    tenant: row.tenant,
+                    attempt: row.attempt,
+                    progress: row.progress,
+                    taken_over: row.taken_over,
+                    event: event.ok_or(Error::Corrupt("follow_ups.position"))?,
+                });
             }
             Ok(calls)
         }

@@ -9,6 +9,7 @@ on_both! {
     a_contacts_record_is_fetched_and_published
     a_record_that_is_gone_is_a_tombstone
     a_write_is_made_once_and_left_to_a_person_where_nobody_knows
+    what_was_under_way_in_a_crash_is_made_again_only_if_it_may_be
     an_outage_eats_no_attempts
     every_answer_has_its_verdict
     events_of_one_contact_are_one_call
@@ -128,6 +129,61 @@ async fn a_write_is_made_once_and_left_to_a_person_where_nobody_knows(backend: B
         calls.iter().all(|call| call["state"] == "done"),
         "a person decided: {calls:?}"
     );
+}
+
+async fn what_was_under_way_in_a_crash_is_made_again_only_if_it_may_be(backend: Backend) {
+    let world = World::new(backend, &format!("{TAG}{SNAPSHOT}")).await;
+    for id in ["c1", "c2"] {
+        world
+            .api
+            .ghl
+            .put_contact(id, json!({"locationId": world.location, "tags": []}));
+    }
+    let mut daemon = world.authorised().await;
+    world.contact(&daemon, "ContactCreate", "c1").await;
+    world.settled(2).await;
+    world
+        .api
+        .ghl
+        .fault(Fault::new(Deed::LateAnswer(60_000)).path("/contacts/"));
+    world.contact(&daemon, "ContactCreate", "c2").await;
+    eventually("both calls are under way", WITHIN, async || {
+        let journal = world.api.ghl.journal();
+        let of = journal
+            .iter()
+            .filter(|entry| entry.path.starts_with("/contacts/c2"));
+        (of.count() == 2).then_some(())
+    })
+    .await;
+    daemon.kill9();
+    world.api.ghl.clear_faults();
+    // The claims would stand for two minutes.
+    crate::harness::store::execute_on(
+        &world.store,
+        "update follow_ups set due_at = 0 where state = 'pending'",
+    )
+    .await;
+    crate::harness::store::execute_on(&world.store, "update call_budgets set next_at = 0").await;
+    let daemon = world.start().await;
+    let calls = world.settled(4).await;
+    let of = |rule: &str| {
+        let mut of = calls
+            .iter()
+            .filter(|call| call["rule"] == rule && call["entity_id"] == "c2");
+        of.next().unwrap().clone()
+    };
+    assert_eq!(
+        (&of("tag")["state"], &of("tag")["reason"]),
+        (&json!("dead"), &json!("outcome_unknown"))
+    );
+    assert_eq!(of("contact-snapshot")["state"], "done");
+    let journal = world.api.ghl.journal();
+    let posts = journal
+        .iter()
+        .filter(|entry| entry.path == "/contacts/c2/tags");
+    assert_eq!(posts.count(), 1);
+    assert_eq!(world.events("contact.snapshot").len(), 2);
+    drop(daemon);
 }
 
 async fn an_outage_eats_no_attempts(backend: Backend) {

@@ -116,6 +116,17 @@ pub async fn execute(url: &str, sql: &str) {
     connection.close().await.unwrap();
 }
 
+/// Runs statements of the test's own on whichever store it is.
+pub async fn execute_on(store: &StoreUrl, sql: &str) {
+    if !store.url().starts_with("sqlite:") {
+        return execute(store.url(), sql).await;
+    }
+    let mut connection = sqlx::SqliteConnection::connect(store.url()).await.unwrap();
+    let done = connection.execute(AssertSqlSafe(sql.to_owned())).await;
+    done.unwrap_or_else(|error| panic!("{sql}: {error}"));
+    connection.close().await.unwrap();
+}
+
 /// A Postgres of the test's own, to be stopped or killed. `PG_URL` is its URL.
 pub async fn own_postgres() -> OwnService {
     OwnService::start("postgres").await

@@ -1,0 +1,116 @@
+//! Where answers go: into the log as events of our own, or to the side for a while.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use bytes::Bytes;
+use serde_json::{Value as Json, json};
+
+use super::super::rule::{self, ANSWER, Rule};
+use super::super::verdict;
+use super::call::said;
+use super::shared::Shared;
+use super::{POLL, Runner};
+use crate::event::{BodyHash, Event, EventKey, Origin};
+use crate::failpoints;
+use crate::ghl::Answer;
+use crate::store::{Claimed, Ended, Next};
+
+impl Runner {
+    pub(super) fn keep_lookup(&self, rule: &Rule, name: String, answer: &Answer, shared: &Shared) {
+        let keep = rule
+            .lookups
+            .iter()
+            .find(|lookup| name.starts_with(&format!("{}/{}/", rule.name, lookup.name)))
+            .map_or(Duration::ZERO, |lookup| lookup.keep);
+        let answer = serde_json::from_slice(&answer.body).unwrap_or(Json::Null);
+        shared.kept.put(name, keep, answer);
+    }
+
+    /// Appends the answer to the log, where the rule publishes it.
+    pub(super) async fn publish(
+        &self,
+        rule: &Rule,
+        claimed: &Claimed,
+        answer: &Answer,
+        mut answers: BTreeMap<String, Json>,
+        ended: &mut Ended,
+    ) -> Next {
+        let Some(publish_as) = &rule.publish_as else {
+            return Next::Done;
+        };
+        let body = match &rule.publish {
+            None => answer.body.clone(),
+            Some(_) => {
+                let value = serde_json::from_slice(&answer.body).unwrap_or(Json::Null);
+                answers.insert(ANSWER.to_owned(), value);
+                match rule.message(&rule::context(&claimed.event, &answers)) {
+                    Ok(message) => Bytes::from(message.unwrap_or(Json::Null).to_string()),
+                    Err(error) => {
+                        (ended.reason, ended.detail) = (Some(verdict::TEMPLATE), error.to_string());
+                        return Next::Park;
+                    }
+                }
+            }
+        };
+        self.append(claimed, publish_as, body, ended).await
+    }
+
+    /// Says to consumers that a record is gone.
+    pub(super) async fn publish_tombstone(
+        &self,
+        rule: &Rule,
+        claimed: &Claimed,
+        answer: &Answer,
+        ended: &mut Ended,
+    ) -> Next {
+        let Some(tombstone_as) = &rule.tombstone_as else {
+            return Next::Park;
+        };
+        let event = &claimed.event.event;
+        let body = json!({
+            "id": event.entity_id, "locationId": event.tenant.location_id, "gone": true,
+            "status": answer.status, "message": said(&answer.body),
+            "eventKey": event.key.as_str(), "eventType": event.event_type,
+        });
+        self.append(claimed, tombstone_as, Bytes::from(body.to_string()), ended)
+            .await
+    }
+
+    /// Appends an event of our own; its key is that of the call, so that one made twice is one event where
+    /// the answer is the same.
+    async fn append(
+        &self,
+        claimed: &Claimed,
+        event_type: &str,
+        body: Bytes,
+        ended: &mut Ended,
+    ) -> Next {
+        let of = &claimed.event;
+        let key = format!("{}-{}", claimed.rule, of.position);
+        let event = Event {
+            key: EventKey::from_id(&key)
+                .unwrap_or_else(|| EventKey::from_body(&BodyHash::of(&body))),
+            app_id: of.event.app_id.clone(),
+            event_type: event_type.to_owned(),
+            tenant: of.event.tenant.clone(),
+            entity_id: of.event.entity_id.clone(),
+            origin: Origin::FollowUp,
+            signature: None,
+            received_at: (self.clock)(),
+            body_hash: BodyHash::of(&body),
+            body,
+        };
+        if self.writer.append(event).await.is_some() {
+            failpoints::crash("call.appended");
+            return Next::Done;
+        }
+        // The call was made, its answer is not in the log: it is made again, whatever it counts.
+        ended.reason = Some("store_unavailable");
+        Next::Again {
+            after: POLL,
+            counts: false,
+            progress: claimed.progress.clone(),
+        }
+    }
+}

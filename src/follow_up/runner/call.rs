@@ -1,0 +1,376 @@
+//! One claimed row: to one call of the API, and from its answer to what becomes of it.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use serde_json::Value as Json;
+
+use super::super::rule::{self, Lookup, Rendered, Rule};
+use super::super::tokens::{Access, NoToken};
+use super::super::verdict::{self, Circumstances, Outcome, Verdict, verdict};
+use super::super::{INSTALLATION_TOKEN, NO_TOKEN};
+use super::Runner;
+use super::shared::Shared;
+use crate::budget::Told;
+use crate::chance;
+use crate::event::lifecycle::Lifecycle;
+use crate::failpoints;
+use crate::ghl::{self, Answer, Body, Meaning, Request, meaning};
+use crate::store::{Claimed, Ended, Next};
+use crate::telemetry::Chain;
+
+/// How long a call waits for a token that nobody has authorised yet, first and at most.
+const TOKEN_WAIT: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(60));
+/// How long a call waits where a token cannot be had at the moment.
+const LATER: Duration = Duration::from_secs(5);
+/// What is kept of an answer's message.
+const DETAIL: usize = 300;
+
+/// What a row carries from call to call.
+#[derive(Debug, Default, Clone, Serialize, Deserialize)]
+struct Progress {
+    /// Whether a token was refreshed because of it.
+    #[serde(default)]
+    refreshed: bool,
+    /// How often it waited for a token.
+    #[serde(default)]
+    waited: u32,
+}
+
+/// What a claimed call came to.
+enum Came {
+    /// To an end that is known without a call.
+    NoCall(Next, Option<&'static str>, String),
+    /// To a call of the API, and its verdict.
+    Called(Result<Answer, ghl::Error>, Purpose),
+}
+
+/// What a call was for.
+enum Purpose {
+    /// For the rule.
+    Rule,
+    /// For a lookup, whose name in the kept answers this is.
+    Lookup(String),
+}
+
+impl Runner {
+    /// Makes one claimed call; how it ended.
+    pub(super) async fn make(&self, claimed: Claimed, shared: &Shared) -> Ended {
+        let mut progress: Progress = serde_json::from_str(&claimed.progress).unwrap_or_default();
+        let came = self.call(&claimed, &mut progress, shared).await;
+        let mut ended = Ended {
+            id: claimed.id,
+            lease: claimed.lease,
+            app_id: claimed.event.event.app_id.clone(),
+            tenant: claimed.tenant.clone(),
+            told: None,
+            status: None,
+            reason: None,
+            detail: String::new(),
+            next: Next::Done,
+        };
+        match came {
+            Came::NoCall(next, reason, detail) => {
+                (ended.next, ended.reason, ended.detail) = (next, reason, detail);
+                // A probe that was no call says nothing of the host.
+                shared.breaker().unused();
+            }
+            Came::Called(answer, purpose) => {
+                self.judge(&claimed, &mut progress, shared, answer, purpose, &mut ended)
+                    .await;
+            }
+        }
+        ended.detail.truncate(floor(&ended.detail, DETAIL));
+        if ended.next == Next::Park {
+            tracing::error!(
+                follow_up = ended.id, rule = %claimed.rule, position = claimed.event.position.0,
+                event_key = %claimed.event.event.key, reason = ended.reason.unwrap_or_default(), detail = %ended.detail,
+                "a follow-up is parked; see `hookwell follow-ups list --state dead`"
+            );
+        }
+        ended
+    }
+
+    /// Comes to one call of the API, or to an end without one.
+    async fn call(&self, claimed: &Claimed, progress: &mut Progress, shared: &Shared) -> Came {
+        let event = &claimed.event.event;
+        let park = |reason, detail: String| Came::NoCall(Next::Park, Some(reason), detail);
+        if claimed.rule == INSTALLATION_TOKEN {
+            let Some(life) = Lifecycle::of(event) else {
+                return park(verdict::NO_TENANT, String::new());
+            };
+            let company = life.company_id.as_deref();
+            let access = self.tokens.access(&event.app_id, &life.tenant, company);
+            return match access.await {
+                Ok(_) => Came::NoCall(Next::Done, None, String::new()),
+                Err(error) => without_token(error, progress),
+            };
+        }
+        let Some(rule) = self.rules.find(&claimed.rule) else {
+            return park(
+                verdict::NO_RULE,
+                format!("no rule is called {}", claimed.rule),
+            );
+        };
+        if claimed.taken_over && !rule.policy.idempotent {
+            return park(
+                verdict::OUTCOME_UNKNOWN,
+                "whoever made the call did not come to its end".to_owned(),
+            );
+        }
+        if claimed.tenant.is_empty() {
+            return park(verdict::NO_TENANT, "the event is of no tenant".to_owned());
+        }
+        let (answers, missing) = self.lookups(rule, claimed, shared);
+        let (rendered, purpose) = match missing {
+            None => {
+                let context = rule::context(&claimed.event, &answers);
+                match rule.render(&context) {
+                    Ok(rendered) => (rendered, Purpose::Rule),
+                    Err(error) => return park(verdict::TEMPLATE, error.to_string()),
+                }
+            }
+            Some((lookup, name)) => {
+                let context = rule::context(&claimed.event, &BTreeMap::new());
+                match lookup.path.address(&context) {
+                    Ok(target) => (get(target, &lookup.version), Purpose::Lookup(name)),
+                    Err(error) => return park(verdict::TEMPLATE, error.to_string()),
+                }
+            }
+        };
+        let company = event.tenant.company_id.as_deref();
+        let access = self.tokens.access(&event.app_id, &claimed.tenant, company);
+        let access = match access.await {
+            Ok(access) => access,
+            Err(error) => return without_token(error, progress),
+        };
+        failpoints::crash("call.before");
+        let answer = self.client.call(request(rendered, &access)).await;
+        failpoints::crash("call.answered");
+        if let Ok(answer) = &answer
+            && answer.meaning() == Meaning::TokenExpired
+            && let Err(error) = self
+                .tokens
+                .not_taken(&event.app_id, &claimed.tenant, &access)
+                .await
+        {
+            tracing::warn!(error = %Chain(&error), "a token that GHL does not take is not marked yet");
+        }
+        Came::Called(answer, purpose)
+    }
+
+    /// The answers of a rule's lookups that are kept, and the first one that is not.
+    pub(super) fn lookups<'a>(
+        &self,
+        rule: &'a Rule,
+        claimed: &Claimed,
+        shared: &Shared,
+    ) -> (BTreeMap<String, Json>, Option<(&'a Lookup, String)>) {
+        let mut answers = BTreeMap::new();
+        for lookup in &rule.lookups {
+            let event = &claimed.event.event;
+            let name = format!(
+                "{}/{}/{}/{}",
+                rule.name, lookup.name, event.app_id, claimed.tenant
+            );
+            match shared.kept.get(&name) {
+                Some(answer) => {
+                    answers.insert(lookup.name.clone(), (*answer).clone());
+                }
+                None => return (answers, Some((lookup, name))),
+            }
+        }
+        (answers, None)
+    }
+
+    /// What becomes of a call, from its answer.
+    async fn judge(
+        &self,
+        claimed: &Claimed,
+        progress: &mut Progress,
+        shared: &Shared,
+        answer: Result<Answer, ghl::Error>,
+        purpose: Purpose,
+        ended: &mut Ended,
+    ) {
+        let Some(rule) = self.rules.find(&claimed.rule) else {
+            return;
+        };
+        let (outcome, detail) = match &answer {
+            Ok(answer) => {
+                ended.status = Some(answer.status);
+                ended.told = Some(answer.told);
+                let said = match answer.meaning() {
+                    Meaning::Done => String::new(),
+                    _ => said(&answer.body),
+                };
+                let (meaning, status) = (answer.meaning(), answer.status);
+                (Outcome::Answered { meaning, status }, said)
+            }
+            Err(error) => {
+                // It may have reached GHL, and then it was counted there.
+                ended.told = Some(Told::default());
+                let outcome = match error {
+                    ghl::Error::TooLarge(_) => Outcome::TooLarge,
+                    ghl::Error::Unanswered(_) => Outcome::Unanswered,
+                    _ => Outcome::NotSent,
+                };
+                (outcome, Chain(error).to_string())
+            }
+        };
+        let closed = self.tell_breaker(shared, outcome);
+        self.metrics
+            .api_calls
+            .with_label_values(&[outcome_name(outcome)])
+            .inc();
+        let mut policy = rule.policy;
+        if matches!(purpose, Purpose::Lookup(_)) {
+            (policy.idempotent, policy.tombstone) = (true, false);
+        }
+        let now = Circumstances {
+            attempt: claimed.attempt + 1,
+            closed,
+            refreshed: progress.refreshed,
+        };
+        let judged = verdict(&policy, now, outcome, chance::fraction(&self.chance));
+        ended.detail = detail;
+        ended.reason = match judged {
+            Verdict::Complete => None,
+            Verdict::Tombstone => Some(Meaning::Gone.as_str()),
+            Verdict::Park(reason) => Some(reason),
+            Verdict::Refresh | Verdict::Retry(_) | Verdict::Wait => Some(outcome_name(outcome)),
+        };
+        let again = |after, counts, progress: &Progress| Next::Again {
+            after,
+            counts,
+            progress: serde_json::to_string(progress).unwrap_or_default(),
+        };
+        ended.next = match (judged, purpose, &answer) {
+            (Verdict::Complete, Purpose::Lookup(name), Ok(answer)) => {
+                self.keep_lookup(rule, name, answer, shared);
+                again(Duration::ZERO, false, progress)
+            }
+            (Verdict::Complete, Purpose::Rule, Ok(answer)) => {
+                let (answers, _) = self.lookups(rule, claimed, shared);
+                self.publish(rule, claimed, answer, answers, ended).await
+            }
+            (Verdict::Tombstone, _, Ok(answer)) => {
+                self.publish_tombstone(rule, claimed, answer, ended).await
+            }
+            (Verdict::Refresh, ..) => {
+                progress.refreshed = true;
+                again(Duration::ZERO, false, progress)
+            }
+            (Verdict::Retry(after), ..) => again(after, true, progress),
+            // The budget or the breaker decides when; this only keeps it from spinning.
+            (Verdict::Wait, ..) => again(Duration::from_millis(200), false, progress),
+            (Verdict::Park(_), ..) | (Verdict::Complete | Verdict::Tombstone, _, Err(_)) => {
+                Next::Park
+            }
+        };
+    }
+
+    /// Whether the breaker is closed, after it was told.
+    fn tell_breaker(&self, shared: &Shared, outcome: Outcome) -> bool {
+        let mut breaker = shared.breaker();
+        if outcome.is_outage() {
+            let spread = chance::fraction(&self.chance);
+            if breaker.failed((self.clock)(), spread) {
+                tracing::warn!(
+                    api = self.client.base(),
+                    "the API does not answer; follow-ups wait"
+                );
+            }
+        } else if breaker.answered() {
+            tracing::info!(api = self.client.base(), "the API answers again");
+        }
+        self.metrics
+            .api_breaker_open
+            .set(i64::from(!breaker.is_closed()));
+        breaker.is_closed()
+    }
+}
+
+/// Where no token can be had.
+fn without_token(error: NoToken, progress: &mut Progress) -> Came {
+    let detail = Chain(&error).to_string();
+    let (after, reason) = match error {
+        NoToken::Uninstalled => {
+            return Came::NoCall(Next::Cancelled, Some("uninstalled"), detail);
+        }
+        NoToken::NoCredentials => {
+            return Came::NoCall(Next::Park, Some(verdict::NO_CREDENTIALS), detail);
+        }
+        NoToken::Reauthorise => {
+            return Came::NoCall(Next::Park, Some(verdict::REAUTHORISE), detail);
+        }
+        NoToken::Refused { .. } => {
+            return Came::NoCall(Next::Park, Some(verdict::TOKEN_REFUSED), detail);
+        }
+        NoToken::NotYet => {
+            let (first, most) = TOKEN_WAIT;
+            let doubled = 1_u32
+                .checked_shl(progress.waited.min(16))
+                .unwrap_or(u32::MAX);
+            progress.waited += 1;
+            (first.saturating_mul(doubled).min(most), NO_TOKEN)
+        }
+        NoToken::Later(_) | NoToken::Store(_) | NoToken::Sealed(_) => (LATER, "token_later"),
+    };
+    let next = Next::Again {
+        after,
+        counts: false,
+        progress: serde_json::to_string(progress).unwrap_or_default(),
+    };
+    Came::NoCall(next, Some(reason), detail)
+}
+
+fn get(target: String, version: &str) -> Rendered {
+    Rendered {
+        method: ghl::Method::Get,
+        target,
+        version: version.to_owned(),
+        body: None,
+    }
+}
+
+fn request(rendered: Rendered, access: &Access) -> Request {
+    Request {
+        method: rendered.method,
+        target: rendered.target,
+        version: rendered.version,
+        bearer: Some(access.token.clone()),
+        body: match rendered.body {
+            None => Body::None,
+            Some(body) => Body::Json(Bytes::from(body.to_string())),
+        },
+    }
+}
+
+/// What an error body says, with GHL's id for the call, which its support asks for.
+pub(super) fn said(body: &[u8]) -> String {
+    let message = meaning::message_of(body);
+    match meaning::trace_id_of(body) {
+        Some(trace) => format!("{message} (traceId {trace})"),
+        None => message,
+    }
+}
+
+fn outcome_name(outcome: Outcome) -> &'static str {
+    match outcome {
+        Outcome::Answered { meaning, .. } => meaning.as_str(),
+        Outcome::NotSent => "not_sent",
+        Outcome::Unanswered => "unanswered",
+        Outcome::TooLarge => verdict::ANSWER_TOO_LARGE,
+    }
+}
+
+/// The longest beginning of at most so many bytes that ends between characters.
+fn floor(text: &str, most: usize) -> usize {
+    (0..=most.min(text.len()))
+        .rev()
+        .find(|at| text.is_char_boundary(*at))
+        .unwrap_or(0)
+}

@@ -1,0 +1,110 @@
+//! A refresh, from its begin in the store to its end there, whoever waits for it or does not.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use secrecy::SecretString;
+use tokio::time::sleep;
+
+use super::{NoToken, Tokens};
+use crate::failpoints;
+use crate::ghl::oauth::{self, Class, Credentials, Failed, Token};
+use crate::retry::Delays;
+use crate::store::RefreshEnd;
+use crate::telemetry::Chain;
+
+/// A refresh that was begun.
+pub(super) struct Refresh {
+    pub(super) tokens: Arc<Tokens>,
+    pub(super) app: Credentials,
+    pub(super) app_id: String,
+    pub(super) tenant: String,
+    pub(super) class: Class,
+    pub(super) version: i64,
+    pub(super) current: SecretString,
+    pub(super) previous: Option<SecretString>,
+}
+
+impl Refresh {
+    pub(super) async fn run(self) -> Result<(), NoToken> {
+        let mut answer = self.ask(&self.current).await;
+        // Where the answer to an earlier refresh was lost before it was kept, the one before may be the
+        // good one still.
+        if let (Err(Failed::Refused { .. }), Some(previous)) = (&answer, &self.previous) {
+            answer = self.ask(previous).await;
+        }
+        failpoints::crash("refresh.answered");
+        let error = match answer {
+            Ok(token) if token.tenant() == Some(self.tenant.as_str()) => {
+                self.commit(&token).await;
+                return Ok(());
+            }
+            Ok(_) => Failed::Unusable("it is another tenant's"),
+            Err(error) => error,
+        };
+        let end = match &error {
+            Failed::Refused { .. } => RefreshEnd::Refused,
+            error if error.is_unknown() => RefreshEnd::Unknown,
+            _ => RefreshEnd::NothingSpent,
+        };
+        let tokens = &self.tokens;
+        tokens
+            .store
+            .fail_refresh(&self.app_id, &self.tenant, self.version, end)
+            .await?;
+        if end == RefreshEnd::Refused {
+            tracing::error!(
+                app_id = %self.app_id, tenant = %self.tenant, error = %Chain(&error),
+                "GHL does not take the refresh token any more; the app has to be authorised again for this tenant"
+            );
+            return Err(NoToken::Reauthorise);
+        }
+        tracing::warn!(
+            app_id = %self.app_id, tenant = %self.tenant, error = %Chain(&error),
+            "a token could not be refreshed; it is tried again"
+        );
+        Err(NoToken::Later(Chain(&error).to_string()))
+    }
+
+    async fn ask(&self, refresh: &SecretString) -> Result<Token, Failed> {
+        let tokens = &self.tokens;
+        let asked = oauth::refresh(&tokens.client, &self.app, self.class, refresh.clone());
+        let answer = asked.await;
+        tokens.count("refresh", answer.as_ref().err());
+        answer
+    }
+
+    /// Commits the new pair, however often it takes: there is no other copy of it.
+    async fn commit(&self, token: &Token) {
+        let tokens = &self.tokens;
+        let mut delays = Delays::new(Duration::from_millis(100), Duration::from_secs(5));
+        let sealed = match tokens.sealed(&self.app_id, &self.tenant, token) {
+            Ok(sealed) => sealed,
+            Err(error) => {
+                tracing::error!(%error, tenant = %self.tenant, "a new token cannot be sealed");
+                return;
+            }
+        };
+        loop {
+            let (app_id, tenant, now) = (&self.app_id, &self.tenant, (tokens.clock)());
+            let done = tokens
+                .store
+                .complete_refresh(app_id, tenant, self.version, &sealed, now)
+                .await;
+            match done {
+                Ok(true) => {
+                    failpoints::crash("refresh.committed");
+                    return;
+                }
+                Ok(false) => {
+                    tracing::warn!(%tenant, "a refreshed token was not kept: a newer one is there, or the app was uninstalled");
+                    return;
+                }
+                Err(error) => {
+                    tracing::error!(error = %Chain(&error), %tenant, "a refreshed token is not in the store yet");
+                    sleep(delays.next_delay()).await;
+                }
+            }
+        }
+    }
+}
