@@ -21,6 +21,7 @@ mod ledger;
 mod load;
 mod order;
 mod rows;
+mod turns;
 
 use load::Run;
 
@@ -41,6 +42,8 @@ pub enum Invariant {
     RealTimeOrder,
     /// First copies of a key come in the order of the log, without gaps.
     LogOrder,
+    /// Once another connection has begun to publish, the one before it publishes nothing more.
+    OnePublisher,
     /// One row for one event, however often it was posted; a row for each 2xx.
     IdempotentIngest,
     /// No 4xx but 429 for signed events; every post is answered or closed in time.
@@ -59,7 +62,7 @@ pub enum Invariant {
 
 impl Invariant {
     /// All of them.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::NoLoss,
         Self::NothingInvented,
         Self::DurableBeforeAnswer,
@@ -67,6 +70,7 @@ impl Invariant {
         Self::OnlyInevitableCopies,
         Self::RealTimeOrder,
         Self::LogOrder,
+        Self::OnePublisher,
         Self::IdempotentIngest,
         Self::HonestAnswers,
         Self::Drain,
@@ -85,6 +89,7 @@ impl Invariant {
             Self::OnlyInevitableCopies => 5,
             Self::RealTimeOrder => 6,
             Self::LogOrder => 7,
+            Self::OnePublisher => 8,
             Self::IdempotentIngest => 9,
             Self::HonestAnswers => 10,
             Self::Drain => 11,
@@ -261,6 +266,7 @@ pub fn judge(folder: &Path) -> io::Result<Verdict> {
     arrivals::judge(folder, &mut run, &mut counts, &mut findings)?;
     copies::judge(folder, &mut run, &mut counts, &mut findings)?;
     order::judge(&run, &mut findings);
+    turns::judge(folder, &run, &mut findings)?;
     ledger::judge(folder, &run, &counts, &mut findings)?;
     bounds::judge(&run, &mut findings);
     counts.order_violations =

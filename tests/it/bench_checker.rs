@@ -5,6 +5,7 @@ mod edges;
 mod log;
 mod sound;
 mod sums;
+mod turns;
 mod wire;
 
 use crate::bench::checker::Invariant;

@@ -12,7 +12,7 @@ fn a_good_run_has_every_figure_and_says_ok() {
     assert_eq!(
         verdict.line(),
         "T-00 sqlite seed=0 attempts=9 acked=8 unknown=0 rows=8 seen=8 lost=0 unexpected=0 recovered=0 \
-         duplicated=0 (allowed 0) order_violations=0 I1 I2 I3 I4 I5 I6 I7 I9 I10 I11 I12 I16 I17 ok"
+         duplicated=0 (allowed 0) order_violations=0 I1 I2 I3 I4 I5 I6 I7 I8 I9 I10 I11 I12 I16 I17 ok"
     );
     let undecided = Finding::NotApplicable("no key is blocked".to_owned());
     assert_eq!(verdict.findings[&Isolation], undecided);

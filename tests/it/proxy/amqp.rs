@@ -174,6 +174,21 @@ fn is_open(confirm: &Result<lapin::Result<Confirmation>, tokio::time::error::Ela
 }
 
 #[tokio::test]
+async fn connections_of_all_lines_are_numbered_together() {
+    let bench = Bench::new().await;
+    let broker = fresh_vhost().await;
+    let beside = bench.proxy.beside(port_of(&broker.url)).await;
+    let url = beside.url(&broker.url, port_of(&broker.url));
+    let mut standing = Vec::new();
+    for url in [&bench.url, &url, &bench.url, &url] {
+        standing.push(connect(url).await.unwrap());
+    }
+    let opened = bench.wait_for(What::Open, 4).await;
+    let numbers: Vec<_> = opened.iter().map(|record| record.conn).collect();
+    assert_eq!(numbers, [1, 2, 3, 4]);
+}
+
+#[tokio::test]
 async fn messages_confirms_and_returns_are_recorded() {
     let bench = Bench::new().await;
     let publisher = bench.publisher().await;
