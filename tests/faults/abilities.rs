@@ -21,18 +21,30 @@ pub enum Ability {
     Faketime,
     /// Limits of one process.
     Prlimit,
+    /// A bound on a process's memory that the kernel keeps by killing it.
+    MemoryLimit,
     /// A build with `--features failpoints`.
     Failpoints,
 }
 
-use Ability::{Failpoints, Faketime, Iptables, Namespaces, PowerCut, Prlimit, Root, Strace};
+use Ability::{
+    Failpoints, Faketime, Iptables, MemoryLimit, Namespaces, PowerCut, Prlimit, Root, Strace,
+};
 
 /// The variable that names the build with failpoints.
 pub const FAILPOINTS_BINARY: &str = "HOOKWELL_FAILPOINTS_BIN";
 
 impl Ability {
-    const ALL: [Self; 8] = [
-        Root, PowerCut, Strace, Namespaces, Iptables, Faketime, Prlimit, Failpoints,
+    const ALL: [Self; 9] = [
+        Root,
+        PowerCut,
+        Strace,
+        Namespaces,
+        Iptables,
+        Faketime,
+        Prlimit,
+        MemoryLimit,
+        Failpoints,
     ];
 
     fn probe(self) -> bool {
@@ -51,6 +63,7 @@ impl Ability {
             Iptables => succeeds("iptables", &["-n", "-L"]),
             Faketime => succeeds("faketime", &["+1 day", "true"]),
             Prlimit => is_there("prlimit"),
+            MemoryLimit => crate::lab::memory::MemoryLimit::probe(),
             Failpoints => {
                 std::env::var_os(FAILPOINTS_BINARY).is_some_and(|path| Path::new(&path).exists())
             }
@@ -68,6 +81,7 @@ impl fmt::Display for Ability {
             Iptables => "iptables",
             Faketime => "faketime",
             Prlimit => "prlimit",
+            MemoryLimit => "a memory cgroup",
             Failpoints => "a build with failpoints",
         })
     }

@@ -13,6 +13,7 @@ pub mod cluster;
 mod crafted;
 mod dump;
 mod finish;
+pub mod memory;
 pub mod packets;
 pub mod power;
 mod rest;

@@ -174,7 +174,7 @@ pub enum FaultKind {
     Client,
     /// A daemon was killed.
     DaemonKill,
-    /// A daemon was stopped in its tracks, or starved.
+    /// A daemon was stopped in its tracks: what it does late is excused.
     DaemonFreeze,
     /// A daemon was asked to end.
     DaemonStop,

@@ -81,6 +81,7 @@ const SQLITE: &[Backend] = &[Backend::Sqlite];
 const POSTGRES: &[Backend] = &[Backend::Postgres];
 const FAKETIME: &[Ability] = &[Ability::Faketime];
 const PRLIMIT: &[Ability] = &[Ability::Prlimit];
+const MEMORY: &[Ability] = &[Ability::MemoryLimit];
 const POWER: &[Ability] = &[Ability::Root, Ability::PowerCut];
 const POWER_CONTROL: &[Ability] = &[Ability::Root, Ability::PowerCut, Ability::Failpoints];
 const LOST: &[Ability] = &[Ability::Root, Ability::Iptables];
@@ -179,8 +180,14 @@ pub const ROWS: &[Row] = &[
     row!("D-02-relay.settled", "abort at relay.settled", BOTH, CRASH, first: false, process::points::crashed),
     row!("D-03", "SIGTERM under load, with a slow client", BOTH, &[], first: false, process::terminated),
     row!("D-04", "rolling restart of two daemons under load", POSTGRES, &[], first: false, process::rolling_restart),
+    row!("D-07", "more memory than its limit: killed", BOTH, MEMORY, first: false, process::memory::killed_at_a_limit),
+    row!("D-07-rlimit", "more memory than its limit: refused", BOTH, PRLIMIT, first: false, process::memory::refused_at_a_limit),
+    row!("D-08", "hardly any time", BOTH, &[], first: false, process::starved::hardly_any_time),
     row!("D-09", "a task panics", BOTH, CRASH, first: false, process::panics::panicked),
+    row!("D-10", "nobody reads the log", BOTH, &[], first: false, process::logs::nobody_reads),
+    row!("D-11", "a broken configuration at a start", BOTH, &[], first: false, process::settings::broken),
     row!("D-14", "the wall clock jumps by an hour", BOTH, &[Ability::Faketime], first: false, process::clock::jumped),
+    row!("D-15", "kill -9, and again while it recovers", BOTH, &[], first: false, process::killed_again),
 ];
 
 /// The rows that arguments name: ids, groups, `first` or `all`.

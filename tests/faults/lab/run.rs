@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 use std::time::Duration;
 
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep, timeout};
 
 use super::cluster::Member;
 use super::dump;
@@ -14,6 +14,7 @@ use super::samples::Sampler;
 use super::scrapes::Scraper;
 use super::servers::{Postgres, Rabbit, port};
 use crate::generator::{Generator, Settings};
+use crate::harness::ghl::get;
 use crate::harness::{Daemon, DaemonConfig, Proxy, eventually, proxy};
 use crate::records::{
     AFTER_CRASH, BROKER, Clock, Ended, FAULTS, FaultKind, Life, Resources, Writer, series,
@@ -268,7 +269,7 @@ impl Run {
             if self.daemon().ready().await == Some(503) {
                 return true;
             }
-            tokio::time::sleep(Duration::from_millis(50)).await;
+            sleep(Duration::from_millis(50)).await;
         }
         false
     }
@@ -465,6 +466,38 @@ impl Run {
         let ended = self.end(daemon).await;
         self.parts.scraper.ended();
         ended
+    }
+
+    /// Asks the daemon to end, and kills it if it has not within this time; whether it ended in order.
+    pub async fn stop_or_kill(&mut self, within: Duration) -> bool {
+        let mut daemon = self.daemon.take().expect("a daemon that runs");
+        let last = self.parts.scraper.ended();
+        let url = format!("{}/metrics", daemon.admin());
+        let metrics = match timeout(Duration::from_secs(2), get(&url)).await {
+            Ok(Ok(answer)) => series(&answer.text()),
+            _ => last,
+        };
+        let t_asked = self.parts.clock.micros();
+        daemon.signal("TERM");
+        let deadline = Instant::now() + within;
+        while daemon.ended().is_none() && Instant::now() < deadline {
+            sleep(Duration::from_millis(20)).await;
+        }
+        let status = daemon.ended();
+        daemon.kill9();
+        let exit = status.and_then(|status| status.code());
+        self.lives.push(Life {
+            ended: match status {
+                Some(_) => Ended::Stopped,
+                None => Ended::Killed,
+            },
+            t_asked,
+            t_ended: self.parts.clock.micros(),
+            exit,
+            metrics,
+            at_rest: false,
+        });
+        exit == Some(0)
     }
 
     async fn end(&mut self, mut daemon: Daemon) -> (ExitStatus, Duration) {

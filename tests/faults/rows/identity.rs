@@ -15,7 +15,8 @@ use crate::records::FaultKind;
 const TENANT: &str = "Identity000000000001";
 const KEY: &str = "contact.update.Identity000000000001";
 
-fn contact(n: u64, id: &str) -> Crafted {
+/// One of these ids' bodies.
+pub(super) fn contact(n: u64, id: &str) -> Crafted {
     let body = Ghl::new().body_with_id("ContactUpdate", TENANT, n, id);
     Crafted::signed(body).with_id(id).routed(TENANT, KEY)
 }

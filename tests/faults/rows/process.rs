@@ -10,8 +10,12 @@ use crate::lab::{Lab, Outcome};
 use crate::records::FaultKind;
 
 pub mod clock;
+pub mod logs;
+pub mod memory;
 pub mod panics;
 pub mod points;
+pub mod settings;
+pub mod starved;
 
 /// D-01: the daemon is killed at random times.
 pub async fn killed(lab: Lab) -> Outcome {
@@ -33,6 +37,53 @@ pub async fn killed(lab: Lab) -> Outcome {
     }
     run.more(200).await;
     run.judge().await
+}
+
+/// Within so long after its start a daemon is killed again.
+const SOON: Duration = Duration::from_millis(200);
+
+/// D-15: a daemon that was killed is killed again while it recovers, several times.
+pub async fn killed_again(lab: Lab) -> Outcome {
+    let mut random = lab.random();
+    let (mut again, mut before) = (0, 0);
+    let mut run = lab.setup().start().await;
+    for _ in 0..lab.times(3, 20) {
+        run.more(200).await;
+        run.fault(FaultKind::DaemonKill, "kill -9, and again", async |run| {
+            run.kill_daemon().await;
+            for _ in 0..5 {
+                // Often within the first moments: it listens after some ten milliseconds.
+                let most = random.duration(Duration::ZERO, SOON);
+                let after = random.duration(Duration::ZERO, most);
+                run.config().wrapper = dies_after(after);
+                again += 1;
+                match run.launch_daemon().await {
+                    Ok(()) => drop(run.daemon_dies().await),
+                    Err(_) => {
+                        before += 1;
+                        run.end_was_meant();
+                    }
+                }
+            }
+            run.config().wrapper.clear();
+            // Not before: whoever looks into a SQLite file first has recovered it.
+            run.look_after_crash().await;
+            run.start_daemon().await;
+        })
+        .await;
+    }
+    run.figure(format!("{before} of {again} died before they listened"));
+    run.more(200).await;
+    run.judge().await
+}
+
+/// A shell that becomes the daemon, whose child kills it.
+fn dies_after(time: Duration) -> Vec<String> {
+    let kill = format!(
+        "(sleep {:.3}; kill -9 $$) & exec \"$@\"",
+        time.as_secs_f64()
+    );
+    ["sh", "-c", &kill, "sh"].map(ToOwned::to_owned).to_vec()
 }
 
 /// D-03: the daemon is asked to end under load, while a client sends its head a byte at a time.

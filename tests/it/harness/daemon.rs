@@ -311,6 +311,11 @@ impl Daemon {
         })
     }
 
+    /// Where its log is written, which outlives it as long as its configuration does.
+    pub fn log_file(&self) -> &Path {
+        &self.log
+    }
+
     /// Its log so far.
     pub fn log(&self) -> String {
         String::from_utf8_lossy(&std::fs::read(&self.log).unwrap()).into_owned()
