@@ -181,6 +181,7 @@ pub fn main() -> ExitCode {
     });
     // A command never waits for what a task may still be doing.
     runtime.shutdown_background();
+    telemetry::flush();
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         // `hookwell events list | head` is no failure.

@@ -2,12 +2,92 @@
 //!
 //! No body, key or signature is ever logged. Values are escaped by the formatter, so a control
 //! character in a webhook cannot forge a line or drive a terminal.
+//!
+//! Nobody waits for whoever reads the log: lines go through a bounded queue to a thread of their own. Where that
+//! cannot write them (a pipe that nobody empties, a full disk) lines are dropped and counted, and the work goes
+//! on.
 
 use std::error::Error;
 use std::fmt;
-use std::io::IsTerminal;
+use std::io::{self, IsTerminal, Write};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::time::Duration;
 
 use tracing_subscriber::EnvFilter;
+
+/// Lines that may wait to be written.
+const WAITING: usize = 4_096;
+/// How long the end of the process waits for them.
+const LAST_WORDS: Duration = Duration::from_millis(500);
+
+/// The queue, once logging has started.
+static LINES: OnceLock<SyncSender<Line>> = OnceLock::new();
+/// Lines that were dropped since it was last said.
+static DROPPED: AtomicU64 = AtomicU64::new(0);
+
+enum Line {
+    Text(Vec<u8>),
+    /// Answered when everything before it is written.
+    Written(SyncSender<()>),
+}
+
+/// What the formatter writes to: each write is a line, and never waits.
+#[derive(Clone)]
+struct Queue(SyncSender<Line>);
+
+impl Write for Queue {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        if self.0.try_send(Line::Text(line.to_vec())).is_err() {
+            DROPPED.fetch_add(1, Ordering::Relaxed);
+        }
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Writes lines to standard error for as long as the process lives.
+fn write_out(lines: &Receiver<Line>, json: bool) {
+    for line in lines {
+        let text = match line {
+            Line::Written(reply) => {
+                // Whoever asked may have gone.
+                let _ = reply.send(());
+                continue;
+            }
+            Line::Text(text) => text,
+        };
+        if io::stderr().write_all(&text).is_err() {
+            DROPPED.fetch_add(1, Ordering::Relaxed);
+            continue;
+        }
+        let dropped = DROPPED.swap(0, Ordering::Relaxed);
+        if 0 < dropped {
+            let said = match json {
+                true => format!(
+                    "{{\"level\":\"WARN\",\"message\":\"log lines were dropped\",\"lines\":{dropped}}}\n"
+                ),
+                false => format!(" WARN {dropped} log lines were dropped\n"),
+            };
+            if io::stderr().write_all(said.as_bytes()).is_err() {
+                DROPPED.fetch_add(dropped, Ordering::Relaxed);
+            }
+        }
+    }
+}
+
+/// Waits until what was logged is written, for half a second at most.
+pub fn flush() {
+    let Some(lines) = LINES.get() else { return };
+    let (reply, written) = sync_channel(1);
+    if lines.try_send(Line::Written(reply)).is_ok() {
+        let _ = written.recv_timeout(LAST_WORDS);
+    }
+}
 
 /// How log lines look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,14 +114,23 @@ pub fn check_filter(filter: &str) -> Result<(), String> {
 /// Starts logging to standard error; the first call counts.
 pub fn start(format: Format, filter: &str) {
     let filter = EnvFilter::builder().parse_lossy(filter);
-    let terminal = std::io::stderr().is_terminal();
+    let terminal = io::stderr().is_terminal();
+    let json = format == Format::Json || (format == Format::Auto && !terminal);
+    let (lines, queue) = sync_channel(WAITING);
+    if LINES.set(lines.clone()).is_err() {
+        return;
+    }
+    let writer = std::thread::Builder::new().name("log".to_owned());
+    if let Err(error) = writer.spawn(move || write_out(&queue, json)) {
+        eprintln!("hookwell: no thread for the log: {error}");
+        return;
+    }
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(std::io::stderr);
-    let started = match format {
-        Format::Json => builder.json().flatten_event(true).try_init(),
-        Format::Auto if !terminal => builder.json().flatten_event(true).try_init(),
-        Format::Auto | Format::Pretty => builder.with_ansi(terminal).with_target(false).try_init(),
+        .with_writer(move || Queue(lines.clone()));
+    let started = match json {
+        true => builder.json().flatten_event(true).try_init(),
+        false => builder.with_ansi(terminal).with_target(false).try_init(),
     };
     // A second start in one process is a test's; the first one's lines go on.
     drop(started);

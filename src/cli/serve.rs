@@ -6,6 +6,7 @@ use tokio_util::sync::CancellationToken;
 use super::{ConfigArgs, Failure, Outcome};
 use crate::app;
 use crate::supervisor::Exit;
+use crate::telemetry;
 
 /// Run the daemon until SIGTERM or Ctrl-C
 #[derive(Debug, clap::Args)]
@@ -34,6 +35,7 @@ pub(super) async fn run(args: Args) -> Outcome {
             }
             if asked {
                 tracing::warn!("asked again; leaving at once");
+                telemetry::flush();
                 std::process::exit(130);
             }
             asked = true;
