@@ -208,19 +208,26 @@ pub async fn serve(config: Config, shutdown: CancellationToken) -> Result<Exit, 
             requests_done.clone(),
         ),
     );
+    let answered = requests_done.clone();
     supervisor.spawn("writer", writer.run(requests_done.clone()));
     supervisor.spawn("quarantine", keeper.run(requests_done));
     supervisor.spawn("relay", relay.run(shutdown.clone()));
     supervisor.spawn("planner", planner.run(shutdown.clone()));
     if let Some(calls) = calls {
-        let deeds = calls.oauth.deeds.clone();
-        supervisor.spawn("tokens", Arc::clone(&calls.tokens).run(shutdown.clone()));
-        supervisor.spawn("runner", calls.runner.run(shutdown.clone()));
-        let stop = shutdown.clone();
-        supervisor.spawn("oauth", async move {
-            stop.cancelled().await;
+        // A refresh may begin while requests and calls end: it is waited for when both have.
+        let (deeds, tokens, runner) = (calls.oauth.deeds.clone(), calls.tokens, calls.runner);
+        let calls_done = CancellationToken::new();
+        let (done, stop) = (calls_done.clone(), shutdown.clone());
+        supervisor.spawn("runner", async move {
+            runner.run(stop).await;
+            done.cancel();
+        });
+        let requests_done = answered.clone();
+        supervisor.spawn("tokens", async move {
+            requests_done.cancelled().await;
             deeds.close();
             deeds.wait().await;
+            tokens.run(calls_done).await;
         });
     }
     supervisor.spawn(

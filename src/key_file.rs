@@ -10,6 +10,7 @@ use secrecy::SecretString;
 use zeroize::Zeroizing;
 
 use crate::seal::{self, KeyFileError, Keyring, Place, SealingNonce};
+use crate::telemetry::Chain;
 
 /// Why the file cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -58,7 +59,8 @@ impl KeyFile {
         Arc::clone(&self.keys.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Seals with the newest key.
+    /// Seals with the newest key: the file is read again, since a key that is dropped from it must seal
+    /// nothing any more. Sealing is rare.
     ///
     /// # Errors
     /// See [`Keyring::seal`].
@@ -68,6 +70,9 @@ impl KeyFile {
         text: &str,
         nonce: SealingNonce,
     ) -> Result<Vec<u8>, seal::Error> {
+        if let Err(error) = self.read_again() {
+            tracing::warn!(error = %Chain(&error), "the key file cannot be read again; its keys of before are used");
+        }
         self.keys().seal(place, text, nonce)
     }
 

@@ -96,8 +96,19 @@ async fn rotate(file: &Path, config: &ConfigArgs, keep: bool, drop: bool) -> Out
     )?;
     if drop {
         let text = read(file)?;
-        let kept = text.lines().find(|line| line.starts_with(&newest));
-        replace(file, &format!("{}\n", kept.unwrap_or_default()))?;
+        let mut lines = text.lines().map(str::trim);
+        let first = lines.find(|line| !line.is_empty() && !line.starts_with('#'));
+        let kept = first.filter(|line| line.split_whitespace().next() == Some(newest.as_str()));
+        let Some(kept) = kept else {
+            return Err(Failure::saying(
+                Failure::CONFIG,
+                format!(
+                    "{} was changed meanwhile; no key was dropped",
+                    file.display()
+                ),
+            ));
+        };
+        replace(file, &Zeroizing::new(format!("{kept}\n")))?;
         writeln!(out, "{} holds {newest} alone.", file.display())?;
     }
     Ok(())
@@ -145,12 +156,18 @@ fn replace(file: &Path, text: &str) -> Outcome {
     // One that is left from a run that was cut off.
     let _ = std::fs::remove_file(&fresh);
     write_new(&fresh, 0o600, text)?;
-    std::fs::rename(&fresh, file).map_err(|error| {
-        Failure::saying(
-            Failure::CANNOT_CREATE,
-            format!("cannot write {}: {error}", file.display()),
-        )
-    })
+    let folder = match file.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    };
+    std::fs::rename(&fresh, file)
+        .and_then(|()| std::fs::File::open(folder)?.sync_all())
+        .map_err(|error| {
+            Failure::saying(
+                Failure::CANNOT_CREATE,
+                format!("cannot write {}: {error}", file.display()),
+            )
+        })
 }
 
 fn generate(out: &Path) -> Outcome {
@@ -178,7 +195,10 @@ fn write_new(path: &Path, mode: u32, text: &str) -> Outcome {
         .create_new(true)
         .mode(mode)
         .open(path)
-        .and_then(|mut file| file.write_all(text.as_bytes()))
+        .and_then(|mut file| {
+            file.write_all(text.as_bytes())?;
+            file.sync_all()
+        })
         .map_err(|error| {
             Failure::saying(
                 Failure::CANNOT_CREATE,

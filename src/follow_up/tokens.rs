@@ -25,6 +25,7 @@ use crate::ghl::oauth::{self, Class, Credentials, Failed, Token};
 use crate::ghl::{self, Client};
 use crate::key_file::KeyFile;
 use crate::metrics::Metrics;
+use crate::retry::Delays;
 use crate::seal::{self, Place};
 use crate::store::{self, NewToken, SealedToken, Store};
 use crate::telemetry::Chain;
@@ -163,14 +164,19 @@ impl Tokens {
         }
         let lock = self.lock_of(app_id, tenant);
         let _one = lock.lock().await;
+        let mut renewed = false;
         for _ in 0..LOOKS {
             if let Some(access) = self.kept(app_id, tenant).await? {
                 return Ok(access);
             }
-            if self.renew(app_id, tenant, company).await? {
-                continue;
+            if renewed {
+                let why = "a new token has ended already; is the clock of this machine right?";
+                return Err(NoToken::Later(why.to_owned()));
             }
-            sleep(LOOK).await;
+            renewed = self.renew(app_id, tenant, company).await?;
+            if !renewed {
+                sleep(LOOK).await;
+            }
         }
         Err(NoToken::Later(
             "another daemon's refresh does not end".to_owned(),
@@ -214,7 +220,12 @@ impl Tokens {
             };
             this.count("exchange", None);
             let tenant = token.tenant().unwrap_or_default().to_owned();
-            this.keep(&app_id, &tenant, &token).await?;
+            // A code is good once: there is no other copy of what it brought.
+            let mut delays = Delays::new(Duration::from_millis(100), Duration::from_secs(5));
+            while let Err(error) = this.keep(&app_id, &tenant, &token).await {
+                tracing::error!(error = %Chain(&error), %tenant, "a new token is not in the store yet");
+                sleep(delays.next_delay()).await;
+            }
             Ok(tenant)
         });
         deed.await
@@ -264,7 +275,14 @@ impl Tokens {
             && company != tenant
             && self.store.token(app_id, &company).await?.is_some()
         {
-            return self.mint(app_id, &company, tenant).await;
+            match self.mint(app_id, &company, tenant).await {
+                // One that the location was given itself goes on without its company.
+                Err(NoToken::Refused { .. } | NoToken::Reauthorise | NoToken::NotYet)
+                    if row
+                        .as_ref()
+                        .is_some_and(|row| row.refresh.is_some() && !row.reauthorise) => {}
+                minted => return minted,
+            }
         }
         match row {
             None => Err(NoToken::NotYet),
@@ -297,7 +315,9 @@ impl Tokens {
                 let body = message_body(&message);
                 if ghl::Meaning::of(status, body.as_bytes()) == ghl::Meaning::TokenExpired {
                     self.not_taken(app_id, company, &company_token).await?;
-                    return Ok(false);
+                    return Err(NoToken::Later(
+                        "the company's token was not taken".to_owned(),
+                    ));
                 }
                 Err(NoToken::Refused { status, message })
             }
@@ -331,15 +351,6 @@ impl Tokens {
         let Some(sealed) = &row.refresh else {
             return Err(NoToken::Reauthorise);
         };
-        let now = (self.clock)();
-        let begun = self
-            .store
-            .begin_refresh(app_id, tenant, row.version, LEASE, now)
-            .await?;
-        let Some(version) = begun else {
-            return Ok(false);
-        };
-        failpoints::crash("refresh.begun");
         let current = self
             .keys
             .open_sealed(&place(REFRESH, app_id, tenant), sealed)?;
@@ -350,6 +361,15 @@ impl Tokens {
                 .open_sealed(&place(REFRESH, app_id, tenant), sealed)
                 .ok()
         });
+        let now = (self.clock)();
+        let begun = self
+            .store
+            .begin_refresh(app_id, tenant, row.version, LEASE, now)
+            .await?;
+        let Some(version) = begun else {
+            return Ok(false);
+        };
+        failpoints::crash("refresh.begun");
         let deed = Refresh {
             tokens: Arc::clone(self),
             app,

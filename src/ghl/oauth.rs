@@ -14,7 +14,7 @@ use serde::Deserialize;
 use super::{Answer, Body, Client, Error, Meaning, Method, Request, VERSION, meaning};
 
 /// Lives of access tokens that are believed: GHL's is 24 hours.
-const LIFE: std::ops::RangeInclusive<u64> = 60..=7 * 24 * 3600;
+const LIFE: std::ops::RangeInclusive<u64> = 300..=7 * 24 * 3600;
 /// For an answer without a believable one.
 const DEFAULT_LIFE: u64 = 24 * 3600 - 1;
 
@@ -96,9 +96,23 @@ pub enum Failed {
 }
 
 impl Failed {
-    /// Whether the token that was sent may have been spent.
+    /// Whether the token that was sent may have been spent: a gateway that gave up does not know.
     pub fn is_unknown(&self) -> bool {
-        matches!(self, Self::Unusable(_) | Self::Unanswered(_))
+        match self {
+            Self::Unusable(_) | Self::Unanswered(_) => true,
+            Self::Later { status } => (500..=599).contains(status) && *status != 503,
+            Self::Refused { .. } | Self::NotSent(_) => false,
+        }
+    }
+
+    /// Whether it is the token itself that is refused for good, and not the client, its secret, or the way in
+    /// which it was asked.
+    pub fn is_definite(&self) -> bool {
+        let Self::Refused { status, message } = self else {
+            return false;
+        };
+        let said = message.to_ascii_lowercase();
+        matches!(status, 400 | 401) && !said.contains("client") && !said.contains("version")
     }
 }
 

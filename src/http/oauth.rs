@@ -29,7 +29,8 @@ use crate::telemetry::Chain;
 const LIFE: Duration = Duration::from_secs(600);
 /// Authorisations under way at most: more push out the oldest.
 const MOST: i64 = 10_000;
-const COOKIE: &str = "hookwell_oauth";
+/// With a prefix that browsers keep other hosts from setting.
+const COOKIE: &str = "__Host-hookwell_oauth";
 
 /// What the routes share.
 pub struct Oauth {
@@ -148,7 +149,7 @@ impl IntoResponse for Page {
             // Whatever came of it, the cookie has had its time.
             (
                 header::SET_COOKIE,
-                "hookwell_oauth=; Path=/; Max-Age=0; Secure; HttpOnly; SameSite=Lax",
+                "__Host-hookwell_oauth=; Path=/; Max-Age=0; Secure; HttpOnly; SameSite=Lax",
             ),
         ] {
             headers.insert(name, HeaderValue::from_static(value));

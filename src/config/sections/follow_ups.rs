@@ -254,9 +254,9 @@ fn request(
 fn path_template(path: &str, names: &BTreeSet<&str>) -> Result<Template, Option<Error>> {
     let template = Template::compile(path, names).map_err(Some)?;
     let head = template.head();
-    let good = head.starts_with('/') && !head.starts_with("//") && !path.contains([' ', '#']);
     // Spaces may stand in an expression.
-    match good || (head.starts_with('/') && path.contains('{')) {
+    let plain = !path.contains([' ', '#']) || path.contains('{');
+    match head.starts_with('/') && !head.starts_with("//") && plain {
         true => Ok(template),
         false => Err(None),
     }

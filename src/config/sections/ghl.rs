@@ -16,7 +16,8 @@ use crate::ghl;
 use crate::ghl::oauth::Credentials;
 use crate::retry::Attempts;
 
-/// A claim lasts longer than a call may take, with a refresh before it.
+/// A claim lasts longer than a call may take, with a refresh before it. (A refresh is two calls at most, and has 90
+/// seconds: a call may take 40.)
 const LEASE_BEYOND: Duration = Duration::from_secs(90);
 
 /// What an app needs for calls; `None` where it has no credentials.
@@ -100,7 +101,13 @@ fn api_base(text: &str) -> Result<String, String> {
     if host.is_empty() || !host.bytes().all(plain) {
         return Err(wrong());
     }
-    let loopback = host.starts_with("127.") || host.starts_with("[::1]");
+    let address = match host.strip_prefix('[') {
+        Some(rest) => rest.split(']').next().unwrap_or_default(),
+        None => host.split(':').next().unwrap_or_default(),
+    };
+    let loopback = address
+        .parse::<std::net::IpAddr>()
+        .is_ok_and(|address| address.is_loopback());
     match local && !loopback {
         true => Err(wrong()),
         false => Ok(text.trim_end_matches('/').to_owned()),
@@ -129,7 +136,7 @@ pub(in crate::config) fn calls(
     let api_base = s.read("api_base", api_base);
     let authorize_url = s.read("authorize_url", web_address);
     let white_label = s.read("white_label_authorize_url", web_address);
-    let timeout = s.duration("timeout", SECOND, Duration::from_secs(120));
+    let timeout = s.duration("timeout", SECOND, Duration::from_secs(40));
     let connect_timeout = s.duration("connect_timeout", SECOND, Duration::from_secs(120));
     let answer = s.size("max_answer", KIB, 256 * MIB);
     let burst = s.number("burst", 1, 100_000);

@@ -30,7 +30,9 @@ impl Refresh {
         let mut answer = self.ask(&self.current).await;
         // Where the answer to an earlier refresh was lost before it was kept, the one before may be the
         // good one still.
-        if let (Err(Failed::Refused { .. }), Some(previous)) = (&answer, &self.previous) {
+        if let (Err(error), Some(previous)) = (&answer, &self.previous)
+            && error.is_definite()
+        {
             answer = self.ask(previous).await;
         }
         failpoints::crash("refresh.answered");
@@ -43,7 +45,7 @@ impl Refresh {
             Err(error) => error,
         };
         let end = match &error {
-            Failed::Refused { .. } => RefreshEnd::Refused,
+            error if error.is_definite() => RefreshEnd::Refused,
             error if error.is_unknown() => RefreshEnd::Unknown,
             _ => RefreshEnd::NothingSpent,
         };
@@ -78,14 +80,15 @@ impl Refresh {
     async fn commit(&self, token: &Token) {
         let tokens = &self.tokens;
         let mut delays = Delays::new(Duration::from_millis(100), Duration::from_secs(5));
-        let sealed = match tokens.sealed(&self.app_id, &self.tenant, token) {
-            Ok(sealed) => sealed,
-            Err(error) => {
-                tracing::error!(%error, tenant = %self.tenant, "a new token cannot be sealed");
-                return;
-            }
-        };
         loop {
+            // Each time anew: keys may have been rotated meanwhile.
+            let sealed = match tokens.sealed(&self.app_id, &self.tenant, token) {
+                Ok(sealed) => sealed,
+                Err(error) => {
+                    tracing::error!(%error, tenant = %self.tenant, "a new token cannot be sealed");
+                    return;
+                }
+            };
             let (app_id, tenant, now) = (&self.app_id, &self.tenant, (tokens.clock)());
             let done = tokens
                 .store
