@@ -22,8 +22,8 @@ use crate::retry::Delays;
 use crate::store::{self, Plan, PlanReader, Planned, Store};
 use crate::telemetry::Chain;
 
-/// Places of the log looked at in one go.
-const RUN: i64 = 5_000;
+/// Places of the log looked at in one go. Each call is a few statements of one transaction with the store's deadline.
+const RUN: i64 = 500;
 /// How often the log is looked at. A follow-up is no answer to anybody: it may wait this long.
 const POLL: Duration = Duration::from_millis(250);
 /// How often a standing-by planner tries to get the reader.

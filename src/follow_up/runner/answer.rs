@@ -53,7 +53,7 @@ impl Runner {
                 }
             }
         };
-        self.append(claimed, publish_as, body, ended).await
+        self.append(rule, claimed, publish_as, body, ended).await
     }
 
     /// Says to consumers that a record is gone.
@@ -73,14 +73,21 @@ impl Runner {
             "status": answer.status, "message": said(&answer.body),
             "eventKey": event.key.as_str(), "eventType": event.event_type,
         });
-        self.append(claimed, tombstone_as, Bytes::from(body.to_string()), ended)
-            .await
+        self.append(
+            rule,
+            claimed,
+            tombstone_as,
+            Bytes::from(body.to_string()),
+            ended,
+        )
+        .await
     }
 
     /// Appends an event of our own; its key is that of the call, so that one made twice is one event where
     /// the answer is the same.
     async fn append(
         &self,
+        rule: &Rule,
         claimed: &Claimed,
         event_type: &str,
         body: Bytes,
@@ -105,7 +112,12 @@ impl Runner {
             failpoints::crash("call.appended");
             return Next::Done;
         }
-        // The call was made, its answer is not in the log: it is made again, whatever it counts.
+        // The call was made, its answer is not in the log: it is made again if it may be.
+        if !rule.policy.idempotent {
+            ended.reason = Some(verdict::OUTCOME_UNKNOWN);
+            ended.detail = "the call was made, its answer is not in the log".to_owned();
+            return Next::Park;
+        }
         ended.reason = Some("store_unavailable");
         Next::Again {
             after: POLL,

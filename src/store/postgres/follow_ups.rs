@@ -105,9 +105,11 @@ impl FollowUps for PostgresStore {
             let now = server_time(&mut begun).await?;
             let (claimed, next_at) =
                 statements::claim(&mut begun, wanted, limits, lease, now).await?;
+            // Before the commit: a claim that nobody comes to know of would hold its tenant's budget for a lease.
+            let calls = statements::with_events(&mut begun, claimed).await?;
             begun.commit().await?;
             Ok(Claims {
-                calls: statements::with_events(connection, claimed).await?,
+                calls,
                 next_in: next_at.map(|at| super::super::until(now, Micros(at))),
             })
         })
