@@ -89,11 +89,8 @@ pub(super) async fn run(args: Args) -> Outcome {
             let Some(letter) = store.dead_letter(Position(position)).await? else {
                 return Err(absent(position));
             };
-            if json {
-                return Ok(table::print(true, &NAMES, &[row(&letter)])?);
-            }
-            let fields: Vec<_> = NAMES.into_iter().zip(row(&letter)).collect();
-            Ok(table::fields(&mut std::io::stdout().lock(), &fields)?)
+            let fields = NAMES.into_iter().zip(row(&letter)).collect();
+            Ok(table::one(json, fields)?)
         }
         Command::Retry {
             position,

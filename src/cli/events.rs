@@ -124,7 +124,8 @@ fn row(recorded: &Recorded) -> Vec<Value> {
     ]
 }
 
-async fn find(store: &dyn Store, event: &str) -> Result<Recorded, Failure> {
+/// One event by its position or its key.
+pub(super) async fn find(store: &dyn Store, event: &str) -> Result<Recorded, Failure> {
     let positions = match event.parse() {
         Ok(position) => vec![Position(position)],
         Err(_) => store.positions_of(event).await?,

@@ -5,10 +5,9 @@ use std::io::Write;
 use clap::Subcommand;
 use serde_json::{Value, json};
 
-use super::{ConfigArgs, Failure, Outcome, table};
+use super::{ConfigArgs, Failure, Outcome, events, table};
 use crate::app;
 use crate::clock::{self, rfc3339};
-use crate::event::Position;
 use crate::follow_up::rule::{self, Rule};
 use crate::follow_up::runner;
 use crate::store::{FollowUp, FollowUpFilter, ParkedCalls, Store};
@@ -139,15 +138,12 @@ pub(super) async fn run(args: Args) -> Outcome {
             let Some(found) = store.follow_up(id).await? else {
                 return Err(absent(id));
             };
-            if json {
-                return Ok(table::print(true, &NAMES, &[row(&found)])?);
-            }
             let mut fields: Vec<_> = NAMES.into_iter().zip(row(&found)).collect();
             fields.push(("app_id", json!(found.app_id)));
             fields.push(("planned_at", json!(rfc3339(found.planned_at))));
             fields.push(("ended_at", json!(found.ended_at.map(rfc3339))));
             fields.push(("being_made", json!(found.claimed)));
-            Ok(table::fields(&mut std::io::stdout().lock(), &fields)?)
+            Ok(table::one(json, fields)?)
         }
         Command::Retry {
             id,
@@ -202,22 +198,7 @@ pub(super) async fn run(args: Args) -> Outcome {
 }
 
 async fn rehearse(store: &dyn Store, rule: &Rule, base: &str, event: &str, json: bool) -> Outcome {
-    let positions = match event.parse() {
-        Ok(position) => vec![Position(position)],
-        Err(_) => store.positions_of(event).await?,
-    };
-    let found = match positions.first() {
-        Some(position) => store.event_at(*position).await?,
-        None => None,
-    };
-    let Some(found) = found else {
-        return Err(Failure::saying(
-            Failure::NO_INPUT,
-            format!(
-                "there is no event {event} whose body is still kept; see `hookwell events list`"
-            ),
-        ));
-    };
+    let found = events::find(store, event).await?;
     let context = rule::context(&found, &std::collections::BTreeMap::new());
     let takes = rule.takes(&found, &context);
     let rendered = runner::rehearse(rule, &found).map_err(|error| {

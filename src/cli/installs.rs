@@ -112,11 +112,7 @@ pub(super) async fn run(args: Args) -> Outcome {
             };
             let mut fields: Vec<_> = NAMES.into_iter().zip(row(&found, now)).collect();
             fields.extend(details(&found));
-            if json {
-                let (names, values): (Vec<_>, Vec<_>) = fields.into_iter().unzip();
-                return Ok(table::print(true, &names, &[values])?);
-            }
-            Ok(table::fields(&mut std::io::stdout().lock(), &fields)?)
+            Ok(table::one(json, fields)?)
         }
     }
 }

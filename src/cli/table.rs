@@ -52,6 +52,15 @@ pub(super) fn print(json: bool, names: &[&str], rows: &[Vec<Value>]) -> io::Resu
     cells.iter().try_for_each(|row| line(row))
 }
 
+/// Prints one thing: a line for each of its fields, or an object with all of them.
+pub(super) fn one(json: bool, fields: Vec<(&str, Value)>) -> io::Result<()> {
+    if json {
+        let (names, values): (Vec<_>, Vec<_>) = fields.into_iter().unzip();
+        return print(true, &names, &[values]);
+    }
+    self::fields(&mut io::stdout().lock(), &fields)
+}
+
 /// Prints one thing, a line for each of its fields.
 pub(super) fn fields(out: &mut impl Write, fields: &[(&str, Value)]) -> io::Result<()> {
     fields.iter().try_for_each(|(name, value)| {

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::Mutex;
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -21,8 +21,8 @@ use crate::chance::{self, Chance};
 use crate::clock::Clock;
 use crate::event::lifecycle::Account;
 use crate::failpoints;
+use crate::ghl::Client;
 use crate::ghl::oauth::{self, Class, Credentials, Failed, Token};
-use crate::ghl::{self, Client};
 use crate::key_file::KeyFile;
 use crate::metrics::Metrics;
 use crate::retry::Delays;
@@ -30,6 +30,7 @@ use crate::seal::{self, Place};
 use crate::store::{self, NewToken, SealedToken, Store};
 use crate::telemetry::Chain;
 
+mod mint;
 mod refresh;
 mod reseal;
 
@@ -46,8 +47,6 @@ const LEASE: Duration = Duration::from_secs(90);
 /// How often a daemon looks whether another one's refresh has ended, and how long in all.
 const LOOK: Duration = Duration::from_millis(100);
 const LOOKS: u32 = 100;
-/// Between two mints for one company: GHL publishes no limit for token calls, its usual one is 10/s.
-const MINT_GAP: Duration = Duration::from_millis(110);
 
 /// A token for calls.
 #[derive(Debug, Clone)]
@@ -207,8 +206,7 @@ impl Tokens {
         app_id: &str,
         code: SecretString,
     ) -> Result<String, NoToken> {
-        let app = self.apps.get(app_id).cloned();
-        let app = app.ok_or(NoToken::NoCredentials)?;
+        let app = self.credentials(app_id)?;
         let (this, app_id) = (Arc::clone(self), app_id.to_owned());
         let deed = self.deeds.spawn(async move {
             let token = match oauth::exchange(&this.client, &app, code).await {
@@ -230,6 +228,11 @@ impl Tokens {
         });
         deed.await
             .unwrap_or_else(|_| Err(NoToken::Later("the exchange ended badly".to_owned())))
+    }
+
+    fn credentials(&self, app_id: &str) -> Result<Credentials, NoToken> {
+        let app = self.apps.get(app_id).cloned();
+        app.ok_or(NoToken::NoCredentials)
     }
 
     /// The kept token, if it is good now.
@@ -254,8 +257,7 @@ impl Tokens {
         tenant: &str,
         company: Option<&str>,
     ) -> Result<bool, NoToken> {
-        let app = self.apps.get(app_id).cloned();
-        let app = app.ok_or(NoToken::NoCredentials)?;
+        let app = self.credentials(app_id)?;
         let row = self.store.token(app_id, tenant).await?;
         let installation = self.store.installation(app_id, tenant).await?;
         if row.is_none() && installation.as_ref().is_some_and(|known| !known.installed) {
@@ -289,55 +291,6 @@ impl Tokens {
             Some(row) if row.reauthorise => Err(NoToken::Reauthorise),
             Some(row) => self.refresh(app_id, tenant, app, row).await,
         }
-    }
-
-    async fn mint(
-        self: &Arc<Self>,
-        app_id: &str,
-        company: &str,
-        location: &str,
-    ) -> Result<bool, NoToken> {
-        // One level: a company's token comes from nobody else's.
-        let company_token = Box::pin(self.access(app_id, company, None)).await?;
-        self.pace(app_id, company).await;
-        let token = company_token.token.clone();
-        let minted = oauth::location_token(&self.client, token, company, location).await;
-        self.count("mint", minted.as_ref().err());
-        match minted {
-            Ok(token) if token.location_id.as_deref() == Some(location) => {
-                self.keep(app_id, location, &token).await?;
-                Ok(true)
-            }
-            Ok(_) => Err(NoToken::Later(
-                "GHL minted another tenant's token".to_owned(),
-            )),
-            Err(Failed::Refused { status, message }) => {
-                let body = message_body(&message);
-                if ghl::Meaning::of(status, body.as_bytes()) == ghl::Meaning::TokenExpired {
-                    self.not_taken(app_id, company, &company_token).await?;
-                    return Err(NoToken::Later(
-                        "the company's token was not taken".to_owned(),
-                    ));
-                }
-                Err(NoToken::Refused { status, message })
-            }
-            Err(error) => Err(NoToken::Later(Chain(&error).to_string())),
-        }
-    }
-
-    /// Waits for its turn among the mints of a company.
-    async fn pace(&self, app_id: &str, company: &str) {
-        let turn = {
-            let mut mints = self.mints.lock().unwrap_or_else(PoisonError::into_inner);
-            let now = Instant::now();
-            mints.retain(|_, next| now < *next);
-            let key = (app_id.to_owned(), company.to_owned());
-            let next = mints.entry(key).or_insert(now);
-            let turn = (*next).max(now);
-            *next = turn + MINT_GAP;
-            turn
-        };
-        sleep_until(turn).await;
     }
 
     /// Spends the refresh token, if it is this daemon's to spend.
@@ -454,9 +407,4 @@ fn place<'a>(column: &'static str, app_id: &'a str, tenant: &'a str) -> Place<'a
         app_id,
         tenant,
     }
-}
-
-/// An error's message as the body that it came from.
-fn message_body(message: &str) -> String {
-    serde_json::json!({ "message": message }).to_string()
 }

@@ -75,6 +75,8 @@ pub enum Failed {
     Refused {
         /// The status.
         status: u16,
+        /// What it means.
+        meaning: Meaning,
         /// What the answer says.
         message: String,
     },
@@ -108,7 +110,10 @@ impl Failed {
     /// Whether it is the token itself that is refused for good, and not the client, its secret, or the way in
     /// which it was asked.
     pub fn is_definite(&self) -> bool {
-        let Self::Refused { status, message } = self else {
+        let Self::Refused {
+            status, message, ..
+        } = self
+        else {
             return false;
         };
         let said = message.to_ascii_lowercase();
@@ -231,9 +236,13 @@ fn read(answer: &Answer) -> Result<Token, Failed> {
         Meaning::Done => (),
         Meaning::RateLimited | Meaning::Unavailable => return Err(Failed::Later { status }),
         Meaning::Unexpected => return Err(Failed::Unusable("it is a redirect")),
-        _ => {
+        meaning => {
             let message = meaning::message_of(&answer.body);
-            return Err(Failed::Refused { status, message });
+            return Err(Failed::Refused {
+                status,
+                meaning,
+                message,
+            });
         }
     }
     let spelled: Spelled =

@@ -1,7 +1,6 @@
-//! Where answers go: into the log as events of our own, or to the side for a while.
+//! Where answers go: into the log, as events of our own.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use bytes::Bytes;
 use serde_json::{Value as Json, json};
@@ -9,7 +8,6 @@ use serde_json::{Value as Json, json};
 use super::super::rule::{self, ANSWER, Rule};
 use super::super::verdict;
 use super::call::said;
-use super::shared::Shared;
 use super::{POLL, Runner};
 use crate::event::{BodyHash, Event, EventKey, Origin};
 use crate::failpoints;
@@ -17,16 +15,6 @@ use crate::ghl::Answer;
 use crate::store::{Claimed, Ended, Next};
 
 impl Runner {
-    pub(super) fn keep_lookup(&self, rule: &Rule, name: String, answer: &Answer, shared: &Shared) {
-        let keep = rule
-            .lookups
-            .iter()
-            .find(|lookup| name.starts_with(&format!("{}/{}/", rule.name, lookup.name)))
-            .map_or(Duration::ZERO, |lookup| lookup.keep);
-        let answer = serde_json::from_slice(&answer.body).unwrap_or(Json::Null);
-        shared.kept.put(name, keep, answer);
-    }
-
     /// Appends the answer to the log, where the rule publishes it.
     pub(super) async fn publish(
         &self,

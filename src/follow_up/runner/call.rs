@@ -51,8 +51,8 @@ enum Came {
 enum Purpose {
     /// For the rule.
     Rule,
-    /// For a lookup, whose name in the kept answers this is.
-    Lookup(String),
+    /// For a lookup: its name in the kept answers, and how long it stays there.
+    Lookup(String, Duration),
 }
 
 impl Runner {
@@ -135,7 +135,10 @@ impl Runner {
             Some((lookup, name)) => {
                 let context = rule::context(&claimed.event, &BTreeMap::new());
                 match lookup.path.address(&context) {
-                    Ok(target) => (get(target, &lookup.version), Purpose::Lookup(name)),
+                    Ok(target) => (
+                        get(target, &lookup.version),
+                        Purpose::Lookup(name, lookup.keep),
+                    ),
                     Err(error) => return park(verdict::TEMPLATE, error.to_string()),
                 }
             }
@@ -226,7 +229,7 @@ impl Runner {
             .with_label_values(&[outcome_name(outcome)])
             .inc();
         let mut policy = rule.policy;
-        if matches!(purpose, Purpose::Lookup(_)) {
+        if matches!(purpose, Purpose::Lookup(..)) {
             (policy.idempotent, policy.tombstone) = (true, false);
         }
         let now = Circumstances {
@@ -248,8 +251,9 @@ impl Runner {
             progress: serde_json::to_string(progress).unwrap_or_default(),
         };
         ended.next = match (judged, purpose, &answer) {
-            (Verdict::Complete, Purpose::Lookup(name), Ok(answer)) => {
-                self.keep_lookup(rule, name, answer, shared);
+            (Verdict::Complete, Purpose::Lookup(name, keep), Ok(answer)) => {
+                let answer = serde_json::from_slice(&answer.body).unwrap_or(Json::Null);
+                shared.kept.put(name, keep, answer);
                 again(Duration::ZERO, false, progress)
             }
             (Verdict::Complete, Purpose::Rule, Ok(answer)) => {

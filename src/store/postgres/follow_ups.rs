@@ -233,8 +233,7 @@ impl Installations for PostgresStore {
         key: &str,
         limit: i64,
     ) -> Result<Vec<(String, String, SealedToken)>, Error> {
-        let prefix = crate::seal::prefix_of(key);
-        pooled!(self, connection => statements::tokens_to_reseal(connection, &prefix, limit))
+        pooled!(self, connection => statements::tokens_to_reseal(connection, key, limit))
     }
 
     async fn reseal_token(

@@ -412,9 +412,10 @@ macro_rules! installation_statements {
 
         pub(crate) async fn tokens_to_reseal(
             conn: &mut $connection,
-            prefix: &[u8],
+            key: &str,
             limit: i64,
         ) -> Result<Vec<(String, String, SealedToken)>, Error> {
+            let prefix = crate::seal::prefix_of(key);
             let length = prefix.len() as i32;
             let rows = sqlx::query(
                 "select * from tokens where substr(access_token, 1, $2) <> $1 \

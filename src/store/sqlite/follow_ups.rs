@@ -220,8 +220,7 @@ impl Installations for SqliteStore {
         key: &str,
         limit: i64,
     ) -> Result<Vec<(String, String, SealedToken)>, Error> {
-        let prefix = crate::seal::prefix_of(key);
-        statements::tokens_to_reseal(&mut *self.reader().await?, &prefix, limit).await
+        statements::tokens_to_reseal(&mut *self.reader().await?, key, limit).await
     }
 
     async fn reseal_token(
