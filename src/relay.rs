@@ -26,10 +26,12 @@ mod held;
 mod lanes;
 mod message;
 mod publish;
+mod replace;
 mod retries;
 mod window;
 
 use courtesy::Courtesy;
+use replace::Successor;
 use window::Window;
 
 pub use message::{CLOUD_EVENTS, HEADERS, message};
@@ -66,10 +68,6 @@ pub struct Settings {
 const POLL: Duration = Duration::from_millis(200);
 /// How often dead letters that a person asked for again are looked for.
 const RETRY_POLL: Duration = Duration::from_secs(1);
-/// How long a session is kept on which messages are rejected, see [`Session::rejected_since`].
-const REJECTED_FOR: Duration = Duration::from_secs(15);
-/// The same, where nothing else was ever taken on it, as after the leader of a queue was lost.
-const NOTHING_BUT_REJECTED_FOR: Duration = Duration::from_secs(1);
 /// How often a standing-by relay tries to get the reader.
 const STANDBY: Duration = Duration::from_secs(1);
 
@@ -161,24 +159,6 @@ impl Relay {
         }
     }
 
-    /// Opens a session and counts the attempt.
-    async fn open_session(&self) -> Result<Session, broker::Error> {
-        let opened = Session::open(&self.settings.broker).await;
-        let outcome = if opened.is_ok() { "ok" } else { "error" };
-        self.metrics
-            .broker_connects
-            .with_label_values(&[outcome])
-            .inc();
-        opened
-    }
-
-    /// A fresh session in place of one that is of no use any more, as after a refusal: that closes the channel.
-    async fn replace_session(&self, session: &mut Session) -> Result<(), broker::Error> {
-        session.close().await;
-        *session = self.open_session().await?;
-        Ok(())
-    }
-
     /// Waits for the reader: another daemon may hold it.
     async fn stand_by(
         &self,
@@ -215,6 +195,7 @@ impl Relay {
         tracing::info!(position = cursor.0, broker = session.address(), "relaying");
         let mut lanes = self.held_lanes().await?;
         let mut retries_at = Instant::now();
+        let mut successor = Successor::default();
         // What is left of a window that RabbitMQ did not take whole, and what was read behind it.
         let mut unsettled: Option<Window> = None;
         let mut ahead = Vec::new();
@@ -234,15 +215,7 @@ impl Relay {
                 self.wait_while_blocked(&session, shutdown).await?;
                 continue;
             }
-            let patience = match session.has_confirmed() {
-                true => REJECTED_FOR,
-                false => NOTHING_BUT_REJECTED_FOR,
-            };
-            let rejected = session.rejected_since();
-            if rejected.is_some_and(|since| patience <= since.elapsed()) {
-                tracing::info!("RabbitMQ goes on rejecting messages; trying a fresh session");
-                self.replace_session(&mut session).await?;
-            }
+            self.succeed_session(&mut session, &mut successor).await;
             if retries_at <= Instant::now() {
                 retries_at = Instant::now() + RETRY_POLL;
                 self.take_retries(reader, &mut session, shutdown).await?;

@@ -82,7 +82,7 @@ pub async fn nacked(lab: Lab) -> Outcome {
         "the queue of one tenant is full",
         async |_| {
             rabbit.policy(OWN, full).await;
-            sleep(Duration::from_secs(lab.times(6, 60) as u64)).await;
+            sleep(Duration::from_secs(lab.times(20, 60) as u64)).await;
             rabbit.no_policy(OWN).await;
         },
     )

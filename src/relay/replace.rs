@@ -1,0 +1,88 @@
+//! A fresh session in place of one that is of no use any more, or of little.
+//!
+//! A refusal closes the channel: its session is replaced at once. One on which messages are rejected still serves
+//! everybody else (see [`Session::rejected_since`]): its successor is opened beside it, since that takes time
+//! for each queue and binding, and it goes when that stands.
+
+use std::time::Duration;
+
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+use super::Relay;
+use crate::broker::{self, Session};
+use crate::metrics::Metrics;
+use crate::telemetry::Chain;
+
+/// How long a session is kept on which messages are rejected.
+const REJECTED_FOR: Duration = Duration::from_secs(15);
+/// The same, where nothing else was ever taken on it, as after the leader of a queue was lost.
+const NOTHING_BUT_REJECTED_FOR: Duration = Duration::from_secs(1);
+
+/// The session that is being opened beside the one in use, if any. Dropping it gives that up.
+#[derive(Default)]
+pub(super) struct Successor {
+    opening: JoinSet<Result<Session, broker::Error>>,
+    failed_at: Option<Instant>,
+}
+
+impl Relay {
+    /// Opens a session and counts the attempt.
+    pub(super) async fn open_session(&self) -> Result<Session, broker::Error> {
+        open(&self.settings.broker, &self.metrics).await
+    }
+
+    /// A fresh session in place of one that is of no use any more.
+    pub(super) async fn replace_session(&self, session: &mut Session) -> Result<(), broker::Error> {
+        session.close().await;
+        *session = self.open_session().await?;
+        Ok(())
+    }
+
+    /// Begins to open a successor for a session that goes on rejecting, or puts it in place when it stands. Does
+    /// not wait for it. Nothing may be in flight.
+    pub(super) async fn succeed_session(&self, session: &mut Session, successor: &mut Successor) {
+        if let Some(opened) = successor.opening.try_join_next() {
+            match opened {
+                Ok(Ok(fresh)) => {
+                    session.close().await;
+                    *session = fresh;
+                    successor.failed_at = None;
+                }
+                Ok(Err(error)) => {
+                    tracing::warn!(error = %Chain(&error), "no fresh session with RabbitMQ; the one there is goes on");
+                    successor.failed_at = Some(Instant::now());
+                }
+                Err(error) => {
+                    tracing::error!(%error, "opening a session ended badly");
+                    successor.failed_at = Some(Instant::now());
+                }
+            }
+            return;
+        }
+        let patience = match session.has_confirmed() {
+            true => REJECTED_FOR,
+            false => NOTHING_BUT_REJECTED_FOR,
+        };
+        let since = session.rejected_since().max(successor.failed_at);
+        if session.rejected_since().is_none()
+            || since.is_some_and(|since| since.elapsed() < patience)
+        {
+            return;
+        }
+        if successor.opening.is_empty() {
+            tracing::info!("RabbitMQ goes on rejecting messages; trying a fresh session");
+            let (broker, metrics) = (self.settings.broker.clone(), self.metrics.clone());
+            successor
+                .opening
+                .spawn(async move { open(&broker, &metrics).await });
+        }
+    }
+}
+
+async fn open(settings: &broker::Settings, metrics: &Metrics) -> Result<Session, broker::Error> {
+    let opened = Session::open(settings).await;
+    let outcome = if opened.is_ok() { "ok" } else { "error" };
+    metrics.broker_connects.with_label_values(&[outcome]).inc();
+    opened
+}
