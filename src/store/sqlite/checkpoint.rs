@@ -8,6 +8,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use futures_util::future::{Either, select};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use sqlx::{ConnectOptions, Row};
 use tokio::sync::{Mutex, MutexGuard};
@@ -23,6 +24,9 @@ const PAGE: usize = 4096;
 const TICK: Duration = Duration::from_millis(100);
 /// Pages from which a checkpoint is worth its fsync: pages that changed several times are copied once.
 const WORTH_IT: u64 = 8_192;
+/// Pages at which appends wait for the checkpoint that is under way, and how often that is looked at.
+const TOO_LONG: u64 = 16_384;
+const LOOK: Duration = Duration::from_millis(10);
 /// When a round found no more pages than this, those appended meanwhile are few enough for the moment in which
 /// the writer stands still.
 const LITTLE: i64 = 128;
@@ -99,10 +103,38 @@ pub(super) async fn run(
         before = now;
         if WORTH_IT <= now {
             let _alone = written.in_bulk().await;
-            copy(&mut connection).await?;
-            begin_anew(&mut connection, RESTART, written, writer).await?;
+            let still = catch_up(&mut connection, written, writer).await?;
+            begin_anew(&mut connection, RESTART, written, still).await?;
         } else if IDLE_TICKS <= idle && !is_cut {
-            is_cut = begin_anew(&mut connection, TRUNCATE, written, writer).await?;
+            let still = writer.lock().await;
+            is_cut = begin_anew(&mut connection, TRUNCATE, written, still).await?;
+        }
+    }
+}
+
+/// Copies beside the writer, and returns with the writer standing still. That it does before everything is copied
+/// where appends come faster than they are copied: the log would only grow.
+async fn catch_up<'a>(
+    connection: &mut SqliteConnection,
+    written: &Written,
+    writer: &'a Mutex<Writer>,
+) -> Result<MutexGuard<'a, Writer>, Error> {
+    let copied = std::pin::pin!(copy(connection));
+    // It does not lock: a lock that comes to a future that nobody polls any more is held for ever.
+    let outrun = std::pin::pin!(async {
+        while written.now() < TOO_LONG {
+            sleep(LOOK).await;
+        }
+    });
+    match select(copied, outrun).await {
+        Either::Left((done, _)) => {
+            done?;
+            Ok(writer.lock().await)
+        }
+        Either::Right(((), copied)) => {
+            let still = writer.lock().await;
+            copied.await?;
+            Ok(still)
         }
     }
 }
@@ -131,9 +163,8 @@ async fn begin_anew(
     connection: &mut SqliteConnection,
     how: &'static str,
     written: &Written,
-    writer: &Mutex<Writer>,
+    _still: MutexGuard<'_, Writer>,
 ) -> Result<bool, Error> {
-    let _still = writer.lock().await;
     let done = !checkpoint(connection, how).await?.busy;
     if done {
         written.pages.store(0, Ordering::Relaxed);
