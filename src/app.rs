@@ -208,27 +208,38 @@ pub async fn serve(config: Config, shutdown: CancellationToken) -> Result<Exit, 
             requests_done.clone(),
         ),
     );
+    // Requests append, and calls their answers.
+    let calls_done = CancellationToken::new();
+    let (requests, follow_ups) = (requests_done.clone(), calls_done.clone());
+    supervisor.spawn("writer", async move {
+        let done = CancellationToken::new();
+        let last = async {
+            requests.cancelled().await;
+            follow_ups.cancelled().await;
+            done.cancel();
+        };
+        tokio::join!(writer.run(done.clone()), last);
+    });
     let answered = requests_done.clone();
-    supervisor.spawn("writer", writer.run(requests_done.clone()));
     supervisor.spawn("quarantine", keeper.run(requests_done));
     supervisor.spawn("relay", relay.run(shutdown.clone()));
     supervisor.spawn("planner", planner.run(shutdown.clone()));
     if let Some(calls) = calls {
         // A refresh may begin while requests and calls end: it is waited for when both have.
         let (deeds, tokens, runner) = (calls.oauth.deeds.clone(), calls.tokens, calls.runner);
-        let calls_done = CancellationToken::new();
         let (done, stop) = (calls_done.clone(), shutdown.clone());
         supervisor.spawn("runner", async move {
             runner.run(stop).await;
             done.cancel();
         });
-        let requests_done = answered.clone();
         supervisor.spawn("tokens", async move {
-            requests_done.cancelled().await;
+            answered.cancelled().await;
             deeds.close();
             deeds.wait().await;
             tokens.run(calls_done).await;
         });
+    } else {
+        calls_done.cancel();
     }
     supervisor.spawn(
         "retention",

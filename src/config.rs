@@ -199,7 +199,7 @@ impl Config {
         let grace = sections::shutdown(&mut root);
         let http = sections::http_of(&mut root, grace);
         let admin_listen = sections::admin(&mut root, &mut warnings);
-        let store = sections::store(&mut root);
+        let store = sections::store(&mut root, &mut warnings);
         let retention = store.as_ref().and_then(|(_, retention)| *retention);
         let relay = sections::broker_of(&mut root, &mut warnings);
         let verifier = sections::signature(&mut root, &mut warnings);

@@ -36,9 +36,6 @@ pub use tokens::Tokens;
 /// The built-in rule that gets an installation its token.
 pub const INSTALLATION_TOKEN: &str = "hookwell.token";
 
-/// Why a call waits: nobody has authorised the app for the tenant yet.
-pub const NO_TOKEN: &str = "no_token";
-
 /// How follow-ups are made.
 #[derive(Debug, Clone, Copy)]
 pub struct Settings {
@@ -48,6 +45,8 @@ pub struct Settings {
     pub limits: Limits,
     /// How long a claim lasts: longer than a call with everything before and after it may take.
     pub lease: Duration,
+    /// How long after its claim a call may be sent, so that it ends within the claim.
+    pub send_within: Duration,
     /// How long calls under way may take to end after shutdown.
     pub drain: Duration,
 }

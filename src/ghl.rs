@@ -52,8 +52,8 @@ pub enum Error {
     /// The target is not at the configured base.
     #[error("{0} is not at ghl.api_base; calls go nowhere else")]
     Elsewhere(String),
-    /// The client could not be made.
-    #[error("the HTTP client cannot be made")]
+    /// The client, or the request, could not be made.
+    #[error("the HTTP client or its request cannot be made")]
     Client(#[source] reqwest::Error),
 }
 
@@ -266,9 +266,10 @@ impl std::fmt::Debug for Client {
 /// URLs hold ids of people: they are not for logs.
 fn failed(error: reqwest::Error) -> Error {
     let error = error.without_url();
-    match error.is_connect() || error.is_builder() {
-        true => Error::NotSent(error),
-        false => Error::Unanswered(error),
+    match () {
+        () if error.is_builder() => Error::Client(error),
+        () if error.is_connect() => Error::NotSent(error),
+        () => Error::Unanswered(error),
     }
 }
 

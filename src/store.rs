@@ -21,8 +21,8 @@ mod sqlite;
 
 use follow_ups::ClaimedRow;
 pub use follow_ups::{
-    Claimed, Claims, Ended, FollowUp, FollowUpCounts, FollowUpFilter, FollowUps, Next, PLANNER,
-    ParkedCalls, Plan, PlanReader, Planned,
+    CLAIM_LOST, Claimed, Claims, Ended, FollowUp, FollowUpCounts, FollowUpFilter, FollowUps,
+    NO_TOKEN, Next, PLANNER, ParkedCalls, Plan, PlanReader, Planned,
 };
 pub use installations::{
     Installation, InstallationFilter, Installations, NewToken, OauthState, RefreshEnd, SealedToken,

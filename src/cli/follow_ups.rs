@@ -182,9 +182,13 @@ pub(super) async fn run(args: Args) -> Outcome {
                     .flat_map(|rules| rules.all())
                     .map(|rule| rule.name.as_str())
                     .collect();
+                let known = match known.is_empty() {
+                    true => "there are none; write them as [[follow_ups]] in the configuration, see config/follow_ups.toml".to_owned(),
+                    false => format!("there are: {}", known.join(", ")),
+                };
                 return Err(Failure::saying(
                     Failure::NO_INPUT,
-                    format!("no rule is called {rule}; there are: {}", known.join(", ")),
+                    format!("no rule is called {rule}; {known}"),
                 ));
             };
             let store = app::open_store_beside(&config.store).await?;

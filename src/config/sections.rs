@@ -95,9 +95,20 @@ pub(super) fn admin(root: &mut Section, warnings: &mut Vec<String>) -> Option<So
     listen
 }
 
-pub(super) fn store(root: &mut Section) -> Option<(Store, Option<retention::Settings>)> {
+pub(super) fn store(
+    root: &mut Section,
+    warnings: &mut Vec<String>,
+) -> Option<(Store, Option<retention::Settings>)> {
     let mut s = root.section("store");
     let urls = s.secrets("url", false);
+    if let [(url, place)] = urls.as_slice()
+        && place == "default"
+    {
+        warnings.push(format!(
+            "store.url is not set: events are kept in {url}, below the folder that the daemon runs in; \
+             set it, so that a lost setting does not send them elsewhere"
+        ));
+    }
     let url = match urls.as_slice() {
         [(url, place)] => {
             let known = ["sqlite://", "postgres://", "postgresql://"];

@@ -58,12 +58,12 @@ impl Breaker {
         was_open
     }
 
-    /// A call found an outage. Whether this opened it; `chance` is in `0.0..1.0`.
-    pub fn failed(&mut self, now: Micros, chance: f64) -> bool {
+    /// A call, the probe or another one, found an outage. Whether this opened it; `chance` is in `0.0..1.0`.
+    pub fn failed(&mut self, is_probe: bool, now: Micros, chance: f64) -> bool {
         self.failures = self.failures.saturating_add(1);
         match self.open {
             // Calls that were under way when it opened say nothing new.
-            Some(_) if !self.probing => false,
+            Some(_) if !is_probe => false,
             Some((_, times)) => {
                 self.probing = false;
                 self.open = Some((until(now, times + 1, chance), times + 1));
@@ -94,7 +94,7 @@ mod tests {
     fn opened(at: i64) -> Breaker {
         let mut breaker = Breaker::default();
         for n in 1..=FAILURES {
-            assert_eq!(breaker.failed(Micros(at), 1.0), n == FAILURES);
+            assert_eq!(breaker.failed(false, Micros(at), 1.0), n == FAILURES);
         }
         breaker
     }
@@ -103,11 +103,11 @@ mod tests {
     fn five_failures_in_a_row_open_it_and_an_answer_between_them_does_not_let_them() {
         let mut breaker = Breaker::default();
         for _ in 0..4 {
-            breaker.failed(Micros(0), 1.0);
+            breaker.failed(false, Micros(0), 1.0);
         }
         assert!(!breaker.answered());
         for _ in 0..4 {
-            breaker.failed(Micros(0), 1.0);
+            breaker.failed(false, Micros(0), 1.0);
         }
         assert!(breaker.is_closed());
         assert_eq!(breaker.allowed(7, Micros(0)), 7);
@@ -136,7 +136,7 @@ mod tests {
         let mut now = SECOND;
         for expected in [2, 4, 8, 16, 32, 60, 60] {
             assert_eq!(breaker.allowed(1, Micros(now)), 1);
-            assert!(!breaker.failed(Micros(now), 1.0));
+            assert!(!breaker.failed(true, Micros(now), 1.0));
             assert_eq!(breaker.opens_at(), Some(Micros(now + expected * SECOND)));
             now += expected * SECOND;
         }
@@ -153,8 +153,11 @@ mod tests {
     fn calls_that_were_under_way_when_it_opened_do_not_open_it_for_longer() {
         let mut breaker = opened(0);
         for _ in 0..50 {
-            breaker.failed(Micros(10), 1.0);
+            breaker.failed(false, Micros(10), 1.0);
         }
         assert_eq!(breaker.opens_at(), Some(Micros(SECOND)));
+        assert_eq!(breaker.allowed(1, Micros(SECOND)), 1);
+        breaker.failed(false, Micros(SECOND + 1), 1.0);
+        assert_eq!(breaker.opens_at(), None, "the probe is still under way");
     }
 }

@@ -22,8 +22,10 @@ use crate::retry::Delays;
 use crate::store::{self, Plan, PlanReader, Planned, Store};
 use crate::telemetry::Chain;
 
-/// Places of the log looked at in one go. Each call is a few statements of one transaction with the store's deadline.
+/// Places of the log looked at in one go, and bytes of bodies. Each call is a few statements of one transaction with
+/// the store's deadline: where that is passed, the next run is half as long.
 const RUN: i64 = 500;
+const RUN_BYTES: i64 = 16 * 1024 * 1024;
 /// How often the log is looked at. A follow-up is no answer to anybody: it may wait this long.
 const POLL: Duration = Duration::from_millis(250);
 /// How often a standing-by planner tries to get the reader.
@@ -50,6 +52,7 @@ impl Planner {
     pub async fn run(self, shutdown: CancellationToken) {
         let mut delays = Delays::new(Duration::from_millis(200), Duration::from_secs(5));
         let types = self.types();
+        let mut run = RUN;
         for rule in self.rules.all() {
             // Shown as 0 from the start, so that a rate is never undefined.
             self.metrics
@@ -59,10 +62,13 @@ impl Planner {
         while !shutdown.is_cancelled() {
             let ended = tokio::select! {
                 () = shutdown.cancelled() => return,
-                ended = self.session(&types, &mut delays) => ended,
+                ended = self.session(&types, &mut delays, &mut run) => ended,
             };
             let delay = delays.next_delay();
             if let Err(error) = ended {
+                if matches!(error, store::Error::Deadline(_)) {
+                    run = (run / 2).max(1);
+                }
                 tracing::warn!(
                     error = %Chain(&error), retry_in_ms = delay.as_millis() as u64,
                     "the planner lost the store; follow-ups are planned later"
@@ -84,7 +90,12 @@ impl Planner {
 
     /// From having the reader to losing it. Dropping it loses the reader and nothing else: each step is one
     /// transaction.
-    async fn session(&self, types: &[String], delays: &mut Delays) -> Result<(), store::Error> {
+    async fn session(
+        &self,
+        types: &[String],
+        delays: &mut Delays,
+        run: &mut i64,
+    ) -> Result<(), store::Error> {
         let mut reader = loop {
             match self.store.plan_reader().await? {
                 Some(reader) => break reader,
@@ -92,10 +103,11 @@ impl Planner {
             }
         };
         let mut cursor = reader.position().await?;
-        delays.reset();
         loop {
             failpoints::panic("planner.panic");
-            let upto = self.step(reader.as_mut(), types, cursor).await?;
+            let upto = self.step(reader.as_mut(), types, cursor, *run).await?;
+            delays.reset();
+            *run = (*run * 2).min(RUN);
             if upto == cursor {
                 sleep(POLL).await;
             }
@@ -109,8 +121,9 @@ impl Planner {
         reader: &mut dyn PlanReader,
         types: &[String],
         cursor: Position,
+        run: i64,
     ) -> Result<Position, store::Error> {
-        let (events, upto) = reader.read(cursor, types, RUN).await?;
+        let (events, upto) = reader.read(cursor, types, run, RUN_BYTES).await?;
         if upto == cursor {
             return Ok(cursor);
         }

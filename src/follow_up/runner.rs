@@ -31,7 +31,7 @@ mod answer;
 mod call;
 mod shared;
 
-use shared::Shared;
+use shared::{Probe, Shared};
 
 /// How often due calls are looked for when nothing wakes the runner.
 const POLL: Duration = Duration::from_millis(500);
@@ -81,7 +81,7 @@ impl Runner {
                 () = shutdown.cancelled() => (),
                 () = woken => look_at = Instant::now(),
                 Some(done) = calls.join_next() => {
-                    this.end(done, &mut calls, &shared).await;
+                    this.end(done, &mut calls, &shutdown).await;
                     look_at = Instant::now();
                 }
                 () = sleep_until(look_at) => (),
@@ -91,7 +91,7 @@ impl Runner {
         // its restart, makes the call again or parks it.
         let drained = timeout(this.settings.drain, async {
             while let Some(done) = calls.join_next().await {
-                this.end(done, &mut calls, &shared).await;
+                this.end(done, &mut calls, &shutdown).await;
             }
         });
         if drained.await.is_err() {
@@ -107,22 +107,19 @@ impl Runner {
         &self,
         first: Result<Ended, JoinError>,
         calls: &mut JoinSet<Ended>,
-        shared: &Shared,
+        shutdown: &CancellationToken,
     ) {
         let mut ended = Vec::new();
         let mut next = Some(first);
         while let Some(done) = next {
             match done {
                 Ok(one) => ended.push(one),
-                Err(error) => {
-                    // Its claim ends by itself, and the call is made again.
-                    tracing::error!(%error, "a follow-up ended badly");
-                    shared.breaker().unused();
-                }
+                // Its claim ends by itself, and the call is made again.
+                Err(error) => tracing::error!(%error, "a follow-up ended badly"),
             }
             next = calls.try_join_next();
         }
-        self.write_down(&ended).await;
+        self.write_down(&ended, shutdown).await;
     }
 
     /// Claims what there is room for; when to look again.
@@ -131,16 +128,19 @@ impl Runner {
         let busy = u32::try_from(calls.len()).unwrap_or(u32::MAX);
         let now = (self.clock)();
         let free = self.settings.concurrency.saturating_sub(busy);
-        let (allowed, opens_at) = {
+        let (allowed, is_closed, opens_at) = {
             let mut breaker = shared.breaker();
-            (breaker.allowed(free, now), breaker.opens_at())
+            let allowed = breaker.allowed(free, now);
+            (allowed, breaker.is_closed(), breaker.opens_at())
         };
         if allowed == 0 {
             let opens =
                 opens_at.map(|at| Duration::from_micros(u64::try_from(at.0 - now.0).unwrap_or(0)));
             return opens.unwrap_or(POLL).clamp(Duration::from_millis(1), POLL);
         }
+        let mut probe = (!is_closed).then(|| Probe::new(shared));
         let settings = &self.settings;
+        let send_by = Instant::now() + settings.send_within;
         let claims = self
             .store
             .claim_calls(allowed, &settings.limits, settings.lease, now)
@@ -148,19 +148,15 @@ impl Runner {
         let claims = match claims {
             Ok(claims) => claims,
             Err(error) => {
-                shared.breaker().unused();
                 tracing::warn!(error = %Chain(&error), "follow-ups cannot be claimed");
                 return POLL;
             }
         };
-        if claims.calls.is_empty() {
-            shared.breaker().unused();
-        }
         failpoints::crash("call.claimed");
         let taken = claims.calls.len();
         for claimed in claims.calls {
-            let (this, shared) = (Arc::clone(self), Arc::clone(shared));
-            calls.spawn(async move { this.make(claimed, &shared).await });
+            let (this, shared, probe) = (Arc::clone(self), Arc::clone(shared), probe.take());
+            calls.spawn(async move { this.make(claimed, send_by, &shared, probe).await });
         }
         if taken as u32 == allowed {
             return Duration::ZERO;
@@ -169,9 +165,9 @@ impl Runner {
     }
 
     /// Writes ends down, however often it takes: until then the claims stand, and after that somebody makes
-    /// the calls again.
-    async fn write_down(&self, ended: &[Ended]) {
-        let give_up = Instant::now() + self.settings.lease;
+    /// the calls again. At shutdown it does not take longer than calls may.
+    async fn write_down(&self, ended: &[Ended], shutdown: &CancellationToken) {
+        let mut give_up = Instant::now() + self.settings.lease;
         loop {
             failpoints::crash("call.ended");
             let done = self
@@ -199,6 +195,9 @@ impl Runner {
                     tracing::warn!(error = %Chain(&error), calls = ended.len(), "ends of follow-ups are not written down yet");
                     if give_up <= Instant::now() {
                         return;
+                    }
+                    if shutdown.is_cancelled() {
+                        give_up = give_up.min(Instant::now() + self.settings.drain);
                     }
                     sleep(POLL).await;
                 }

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::Mutex;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -147,8 +147,8 @@ impl Tokens {
         self.deeds.wait().await;
     }
 
-    /// A token of a tenant that is good now. May wait for a refresh; dropping the future leaves that to its
-    /// end. `company` is the tenant's, where the event says it and no INSTALL may have.
+    /// A token of a tenant that is good now, if there is one by then. May wait for a refresh or a mint, which come
+    /// to their end whoever waits. `company` is the tenant's, where the event says it and no INSTALL may have.
     ///
     /// # Errors
     /// See [`NoToken`].
@@ -157,10 +157,28 @@ impl Tokens {
         app_id: &str,
         tenant: &str,
         company: Option<&str>,
+        by: Instant,
     ) -> Result<Access, NoToken> {
         if let Some(access) = self.kept(app_id, tenant).await? {
             return Ok(access);
         }
+        let (this, app_id, tenant) = (Arc::clone(self), app_id.to_owned(), tenant.to_owned());
+        let company = company.map(str::to_owned);
+        let had = async move { this.obtain(&app_id, &tenant, company.as_deref()).await };
+        match timeout_at(by, self.deeds.spawn(had)).await {
+            Ok(Ok(access)) => access,
+            Ok(Err(_)) => Err(NoToken::Later("getting a token ended badly".to_owned())),
+            Err(_) => Err(NoToken::Later("a token is not there in time".to_owned())),
+        }
+    }
+
+    /// A token of a tenant that is good now: one at a time in this daemon, since the others find what it brought.
+    async fn obtain(
+        self: &Arc<Self>,
+        app_id: &str,
+        tenant: &str,
+        company: Option<&str>,
+    ) -> Result<Access, NoToken> {
         let lock = self.lock_of(app_id, tenant);
         let _one = lock.lock().await;
         let mut renewed = false;
@@ -220,7 +238,12 @@ impl Tokens {
             let tenant = token.tenant().unwrap_or_default().to_owned();
             // A code is good once: there is no other copy of what it brought.
             let mut delays = Delays::new(Duration::from_millis(100), Duration::from_secs(5));
-            while let Err(error) = this.keep(&app_id, &tenant, &token).await {
+            let keep = async || {
+                // Each time anew: keys may have been rotated meanwhile.
+                let sealed = this.sealed(&app_id, &tenant, &token)?;
+                this.keep(&app_id, &tenant, &sealed).await
+            };
+            while let Err(error) = keep().await {
                 tracing::error!(error = %Chain(&error), %tenant, "a new token is not in the store yet");
                 sleep(delays.next_delay()).await;
             }
@@ -342,12 +365,13 @@ impl Tokens {
         }
     }
 
-    /// Keeps a newly obtained token, and wakes the calls that wait for it.
-    async fn keep(&self, app_id: &str, tenant: &str, token: &Token) -> Result<(), NoToken> {
-        let sealed = self.sealed(app_id, tenant, token)?;
+    /// Keeps a newly obtained token, and with it wakes the calls that wait for it.
+    async fn keep(&self, app_id: &str, tenant: &str, token: &NewToken) -> Result<(), NoToken> {
         let now = (self.clock)();
-        self.store.put_token(app_id, tenant, &sealed, now).await?;
-        Ok(self.store.wake_calls(app_id, tenant, now).await?)
+        match self.store.put_token(app_id, tenant, token, now).await? {
+            true => Ok(()),
+            false => Err(NoToken::Uninstalled),
+        }
     }
 
     fn sealed(&self, app_id: &str, tenant: &str, token: &Token) -> Result<NewToken, seal::Error> {
@@ -370,6 +394,7 @@ impl Tokens {
                 .transpose()?,
             scope: token.scope.clone(),
             life: token.life,
+            minted: false,
         })
     }
 

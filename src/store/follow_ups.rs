@@ -16,6 +16,11 @@ use crate::event::{Micros, Position, Recorded};
 /// The planner's name in `cursors`.
 pub const PLANNER: &str = "planner";
 
+/// Why a call waits: nobody has authorised the app for the tenant yet. A token that comes makes it due.
+pub const NO_TOKEN: &str = "no_token";
+/// Why a call waits: a claim of it is over without an end. It may have been made.
+pub const CLAIM_LOST: &str = "claim_lost";
+
 /// A call that an event calls for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Planned {
@@ -51,12 +56,14 @@ pub trait PlanReader: Send {
     /// Where the cursor stands.
     async fn position(&mut self) -> Result<Position, Error>;
 
-    /// The events of these types among the next `limit` of the log, in order, and the last place looked at.
+    /// The events of these types among the next `limit` of the log, in order, and the last place looked at. Their
+    /// bodies take `max_bytes` at most, but for the first.
     async fn read(
         &mut self,
         after: Position,
         types: &[String],
         limit: i64,
+        max_bytes: i64,
     ) -> Result<(Vec<Recorded>, Position), Error>;
 
     /// Writes down calls and what happened to installations, and moves the cursor, in one transaction.
@@ -240,9 +247,6 @@ pub trait FollowUps: Send + Sync {
         limits: &Limits,
         now: Micros,
     ) -> Result<Vec<bool>, Error>;
-
-    /// Makes calls due that wait for a token of this app and tenant, or of a location of it.
-    async fn wake_calls(&self, app_id: &str, tenant: &str, now: Micros) -> Result<(), Error>;
 
     /// Calls, newest first.
     async fn follow_ups(&self, filter: &FollowUpFilter) -> Result<Vec<FollowUp>, Error>;

@@ -101,6 +101,8 @@ pub struct NewToken {
     pub scope: String,
     /// How long the access token lives from now.
     pub life: Duration,
+    /// Whether it was minted from the company's: it is of no use once the app is uninstalled.
+    pub minted: bool,
 }
 
 /// How a refresh ended that did not bring a token.
@@ -149,15 +151,16 @@ pub trait Installations: Send + Sync {
     /// A token.
     async fn token(&self, app_id: &str, tenant: &str) -> Result<Option<SealedToken>, Error>;
 
-    /// Keeps a token that was newly obtained, whatever was there, and notes an installation of its tenant
-    /// where none is known.
+    /// Keeps a token that was newly obtained, whatever was there, notes an installation of its tenant where none
+    /// is known, and makes calls due that wait for it, or for one of a location of it. Whether it was kept: a
+    /// minted one is not where the app is known to be uninstalled.
     async fn put_token(
         &self,
         app_id: &str,
         tenant: &str,
         token: &NewToken,
         now: Micros,
-    ) -> Result<(), Error>;
+    ) -> Result<bool, Error>;
 
     /// Begins a refresh: the new version, if the row still has `version` and no other refresh may be under
     /// way. Committed before anything is sent.

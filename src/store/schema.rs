@@ -6,7 +6,7 @@
 use super::Error;
 
 /// The schema version this binary was built for: the number of its migrations.
-const SCHEMA_VERSION: usize = 3;
+const SCHEMA_VERSION: usize = 4;
 
 /// How many migrations the store has seen; 0 for an empty one.
 macro_rules! applied_migrations {
@@ -29,28 +29,23 @@ pub(super) use applied_migrations;
 /// The migrations of a backend, by the name of its folder.
 macro_rules! migrations {
     ($backend:literal) => {
+        crate::store::schema::migrations!(
+            $backend,
+            "0001_log",
+            "0002_readers",
+            "0003_follow_ups",
+            "0004_open_calls"
+        )
+    };
+    ($backend:literal, $($name:literal),*) => {
         crate::store::schema::migrator([
-            (
-                "log",
-                include_str!(concat!("../../migrations/", $backend, "/0001_log.sql")),
-            ),
-            (
-                "readers",
-                include_str!(concat!("../../migrations/", $backend, "/0002_readers.sql")),
-            ),
-            (
-                "follow_ups",
-                include_str!(concat!(
-                    "../../migrations/",
-                    $backend,
-                    "/0003_follow_ups.sql"
-                )),
-            ),
+            $(($name, include_str!(concat!("../../migrations/", $backend, "/", $name, ".sql")))),*
         ])
     };
 }
 pub(super) use migrations;
 
+/// Files in order, under names such as `0001_log`.
 pub(super) fn migrator(
     files: [(&'static str, &'static str); SCHEMA_VERSION],
 ) -> sqlx::migrate::Migrator {
@@ -58,6 +53,7 @@ pub(super) fn migrator(
     use sqlx::{AssertSqlSafe, SqlSafeStr};
     let numbered = (1..).zip(files).map(|(number, (name, sql))| {
         let sql = AssertSqlSafe(sql).into_sql_str();
+        let name = name.split_once('_').map_or(name, |(_, name)| name);
         Migration::new(number, name.into(), MigrationType::Simple, sql, false)
     });
     Migrator::with_migrations(numbered.collect())
@@ -89,5 +85,32 @@ pub(super) fn expect_schema(applied: usize) -> Result<(), Error> {
         Ordering::Greater => Err(Error::Schema(format!(
             "the store's schema is at {applied}, this hookwell knows {SCHEMA_VERSION}; run the version that made it or a newer one"
         ))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn every_migration_that_is_there_is_known() {
+        let known = [
+            ("postgres", migrations!("postgres")),
+            ("sqlite", migrations!("sqlite")),
+        ];
+        for (backend, known) in known {
+            let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/migrations/");
+            let files = std::fs::read_dir(format!("{folder}{backend}")).unwrap();
+            let mut names: Vec<_> = files
+                .map(|file| file.unwrap().file_name().into_string().unwrap())
+                .collect();
+            names.sort();
+            let known: Vec<_> = known
+                .iter()
+                .map(|one| format!("{:04}_{}.sql", one.version, one.description))
+                .collect();
+            assert_eq!(known, names);
+        }
     }
 }

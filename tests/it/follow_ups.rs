@@ -1,9 +1,11 @@
 //! Installs, tokens and API calls through the built binary, against the GHL of `hookwell dev ghl`.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use hookwell::dev::ghl::{Account, Settings};
 use hookwell::seal::{KEY_BYTES, Keyring};
+use hookwell::store::{Access, PostgresStore, SqliteStore, Store};
 use serde_json::{Value, json};
 
 use crate::harness::ghl::APP_ID;
@@ -88,6 +90,15 @@ impl World {
             company: Account::Company(company),
             location,
         }
+    }
+
+    /// The store, where no daemon has it.
+    async fn open_store(&self) -> Arc<dyn Store> {
+        let url = self.store.url();
+        if url.starts_with("sqlite:") {
+            return Arc::new(SqliteStore::open(url, Access::Exclusive).await.unwrap());
+        }
+        Arc::new(PostgresStore::open(url, WITHIN).await.unwrap())
     }
 
     async fn start(&self) -> Daemon {

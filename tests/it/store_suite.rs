@@ -845,19 +845,26 @@ macro_rules! store_suite {
 }
 
 use follow_ups::{
+    a_budget_that_was_all_under_way_comes_back_after_its_claims,
     a_call_is_claimed_by_one_and_ended_under_its_claim,
+    a_call_without_its_event_is_parked_and_holds_up_nobody,
     a_claim_whose_time_is_over_is_somebody_elses, a_claim_without_a_call_costs_no_budget,
+    a_companys_token_wakes_the_calls_of_its_locations,
+    a_late_uninstall_cancels_nothing_of_whoever_is_installed_again,
     a_parked_call_waits_for_a_person_and_keeps_its_event,
     a_tenants_budget_bounds_its_claims_and_nobody_elses, an_uninstall_cancels_the_calls_before_it,
+    an_uninstall_leaves_a_call_that_is_being_made_to_its_end,
     calls_of_one_record_run_one_after_the_other, events_of_one_record_within_a_window_are_one_call,
     the_planner_reads_the_types_it_asks_for_and_plans_each_event_once,
     what_is_claimed_is_shared_among_tenants,
 };
 use installations::{
     a_companys_uninstall_is_that_of_every_location,
+    a_refresh_of_an_erased_token_does_not_end_on_the_next_one,
     a_refresh_that_brought_no_new_refresh_token_keeps_the_old_one,
     a_refresh_without_an_end_is_over_after_its_time_and_counted,
     a_state_is_good_once_and_with_its_cookie,
+    a_token_minted_for_a_location_that_is_gone_is_not_kept,
     an_access_token_that_is_not_taken_counts_as_expired_if_it_is_still_that_one,
     an_installation_follows_its_newest_event, an_old_uninstall_erases_no_newer_token,
     an_uninstall_that_comes_first_is_remembered, installations_are_listed_page_by_page,
@@ -905,4 +912,11 @@ store_suite! {
     a_state_is_good_once_and_with_its_cookie
     tokens_are_found_by_the_key_that_sealed_them
     installations_are_listed_page_by_page
+    a_budget_that_was_all_under_way_comes_back_after_its_claims
+    a_call_without_its_event_is_parked_and_holds_up_nobody
+    a_late_uninstall_cancels_nothing_of_whoever_is_installed_again
+    an_uninstall_leaves_a_call_that_is_being_made_to_its_end
+    a_companys_token_wakes_the_calls_of_its_locations
+    a_refresh_of_an_erased_token_does_not_end_on_the_next_one
+    a_token_minted_for_a_location_that_is_gone_is_not_kept
 }

@@ -187,6 +187,7 @@ pub(in crate::config) fn calls(
                 daily: u32::try_from(daily?).ok()?,
             },
             lease: timeout + LEASE_BEYOND,
+            send_within: LEASE_BEYOND / 2,
             drain: grace? / 2,
         },
         key_file: match key_file {

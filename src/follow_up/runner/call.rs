@@ -6,23 +6,26 @@ use std::time::Duration;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
+use tokio::time::Instant;
 
+use super::super::INSTALLATION_TOKEN;
 use super::super::rule::{self, Lookup, Rendered, Rule};
 use super::super::tokens::{Access, NoToken};
 use super::super::verdict::{self, Circumstances, Outcome, Verdict, verdict};
-use super::super::{INSTALLATION_TOKEN, NO_TOKEN};
 use super::Runner;
-use super::shared::Shared;
+use super::shared::{Probe, Shared};
 use crate::budget::Told;
 use crate::chance;
 use crate::event::lifecycle::Lifecycle;
 use crate::failpoints;
 use crate::ghl::{self, Answer, Body, Meaning, Request, meaning};
-use crate::store::{Claimed, Ended, Next};
+use crate::store::{Claimed, Ended, NO_TOKEN, Next};
 use crate::telemetry::Chain;
 
-/// How long a call waits for a token that nobody has authorised yet, first and at most.
-const TOKEN_WAIT: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(60));
+/// How long a call waits for a token that nobody has authorised yet, first and at most: one that comes wakes it.
+const TOKEN_WAIT: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(15 * 60));
+/// How often it waits before it is parked: about three days.
+const TOKEN_WAITS: u32 = 300;
 /// How long a call waits where a token cannot be had at the moment.
 const LATER: Duration = Duration::from_secs(5);
 /// What is kept of an answer's message.
@@ -47,6 +50,15 @@ enum Came {
     Called(Result<Answer, ghl::Error>, Purpose),
 }
 
+/// A call that was made.
+struct Called {
+    answer: Result<Answer, ghl::Error>,
+    purpose: Purpose,
+    outcome: Outcome,
+    /// Whether the circuit breaker is closed, after it was told.
+    closed: bool,
+}
+
 /// What a call was for.
 enum Purpose {
     /// For the rule.
@@ -56,10 +68,16 @@ enum Purpose {
 }
 
 impl Runner {
-    /// Makes one claimed call; how it ended.
-    pub(super) async fn make(&self, claimed: Claimed, shared: &Shared) -> Ended {
+    /// Makes one claimed call, if it can be sent by then; how it ended.
+    pub(super) async fn make(
+        &self,
+        claimed: Claimed,
+        send_by: Instant,
+        shared: &Shared,
+        probe: Option<Probe>,
+    ) -> Ended {
         let mut progress: Progress = serde_json::from_str(&claimed.progress).unwrap_or_default();
-        let came = self.call(&claimed, &mut progress, shared).await;
+        let came = self.call(&claimed, send_by, &mut progress, shared).await;
         let mut ended = Ended {
             id: claimed.id,
             lease: claimed.lease,
@@ -74,11 +92,17 @@ impl Runner {
         match came {
             Came::NoCall(next, reason, detail) => {
                 (ended.next, ended.reason, ended.detail) = (next, reason, detail);
-                // A probe that was no call says nothing of the host.
-                shared.breaker().unused();
             }
             Came::Called(answer, purpose) => {
-                self.judge(&claimed, &mut progress, shared, answer, purpose, &mut ended)
+                let outcome = outcome_of(&answer);
+                let closed = self.tell_breaker(shared, outcome, probe);
+                let called = Called {
+                    answer,
+                    purpose,
+                    outcome,
+                    closed,
+                };
+                self.judge(&claimed, &mut progress, shared, called, &mut ended)
                     .await;
             }
         }
@@ -94,7 +118,13 @@ impl Runner {
     }
 
     /// Comes to one call of the API, or to an end without one.
-    async fn call(&self, claimed: &Claimed, progress: &mut Progress, shared: &Shared) -> Came {
+    async fn call(
+        &self,
+        claimed: &Claimed,
+        send_by: Instant,
+        progress: &mut Progress,
+        shared: &Shared,
+    ) -> Came {
         let event = &claimed.event.event;
         let park = |reason, detail: String| Came::NoCall(Next::Park, Some(reason), detail);
         if claimed.rule == INSTALLATION_TOKEN {
@@ -102,7 +132,8 @@ impl Runner {
                 return park(verdict::NO_TENANT, String::new());
             };
             let company = life.company_id.as_deref();
-            let access = self.tokens.access(&event.app_id, &life.tenant, company);
+            let tokens = &self.tokens;
+            let access = tokens.access(&event.app_id, &life.tenant, company, send_by);
             return match access.await {
                 Ok(_) => Came::NoCall(Next::Done, None, String::new()),
                 Err(error) => without_token(error, progress),
@@ -144,13 +175,17 @@ impl Runner {
             }
         };
         let company = event.tenant.company_id.as_deref();
-        let access = self.tokens.access(&event.app_id, &claimed.tenant, company);
+        let tokens = &self.tokens;
+        let access = tokens.access(&event.app_id, &claimed.tenant, company, send_by);
         let access = match access.await {
             Ok(access) => access,
             Err(error) => return without_token(error, progress),
         };
         failpoints::crash("call.before");
         let answer = self.client.call(request(rendered, &access)).await;
+        if let Err(error @ (ghl::Error::Elsewhere(_) | ghl::Error::Client(_))) = &answer {
+            return park(verdict::TEMPLATE, Chain(error).to_string());
+        }
         failpoints::crash("call.answered");
         if let Ok(answer) = &answer
             && answer.meaning() == Meaning::TokenExpired
@@ -194,36 +229,33 @@ impl Runner {
         claimed: &Claimed,
         progress: &mut Progress,
         shared: &Shared,
-        answer: Result<Answer, ghl::Error>,
-        purpose: Purpose,
+        called: Called,
         ended: &mut Ended,
     ) {
+        let Called {
+            answer,
+            purpose,
+            outcome,
+            closed,
+        } = called;
         let Some(rule) = self.rules.find(&claimed.rule) else {
             return;
         };
-        let (outcome, detail) = match &answer {
+        ended.detail = match &answer {
             Ok(answer) => {
                 ended.status = Some(answer.status);
                 ended.told = Some(answer.told);
-                let said = match answer.meaning() {
+                match answer.meaning() {
                     Meaning::Done => String::new(),
                     _ => said(&answer.body),
-                };
-                let (meaning, status) = (answer.meaning(), answer.status);
-                (Outcome::Answered { meaning, status }, said)
+                }
             }
             Err(error) => {
                 // It may have reached GHL, and then it was counted there.
                 ended.told = Some(Told::default());
-                let outcome = match error {
-                    ghl::Error::TooLarge(_) => Outcome::TooLarge,
-                    ghl::Error::Unanswered(_) => Outcome::Unanswered,
-                    _ => Outcome::NotSent,
-                };
-                (outcome, Chain(error).to_string())
+                Chain(error).to_string()
             }
         };
-        let closed = self.tell_breaker(shared, outcome);
         self.metrics
             .api_calls
             .with_label_values(&[outcome_name(outcome)])
@@ -238,7 +270,6 @@ impl Runner {
             refreshed: progress.refreshed,
         };
         let judged = verdict(&policy, now, outcome, chance::fraction(&self.chance));
-        ended.detail = detail;
         ended.reason = match judged {
             Verdict::Complete => None,
             Verdict::Tombstone => Some(Meaning::Gone.as_str()),
@@ -277,11 +308,15 @@ impl Runner {
     }
 
     /// Whether the breaker is closed, after it was told.
-    fn tell_breaker(&self, shared: &Shared, outcome: Outcome) -> bool {
+    fn tell_breaker(&self, shared: &Shared, outcome: Outcome, probe: Option<Probe>) -> bool {
+        let is_probe = probe.is_some();
+        if let Some(probe) = probe {
+            probe.made();
+        }
         let mut breaker = shared.breaker();
         if outcome.is_outage() {
             let spread = chance::fraction(&self.chance);
-            if breaker.failed((self.clock)(), spread) {
+            if breaker.failed(is_probe, (self.clock)(), spread) {
                 tracing::warn!(
                     api = self.client.base(),
                     "the API does not answer; follow-ups wait"
@@ -312,6 +347,9 @@ fn without_token(error: NoToken, progress: &mut Progress) -> Came {
         }
         NoToken::Refused { .. } => {
             return Came::NoCall(Next::Park, Some(verdict::TOKEN_REFUSED), detail);
+        }
+        NoToken::NotYet if TOKEN_WAITS <= progress.waited => {
+            return Came::NoCall(Next::Park, Some(NO_TOKEN), detail);
         }
         NoToken::NotYet => {
             let (first, most) = TOKEN_WAIT;
@@ -362,6 +400,18 @@ pub(super) fn said(body: &[u8]) -> String {
     }
 }
 
+fn outcome_of(answer: &Result<Answer, ghl::Error>) -> Outcome {
+    match answer {
+        Ok(answer) => Outcome::Answered {
+            meaning: answer.meaning(),
+            status: answer.status,
+        },
+        Err(ghl::Error::TooLarge(_)) => Outcome::TooLarge,
+        Err(ghl::Error::Unanswered(_)) => Outcome::Unanswered,
+        Err(_) => Outcome::NotSent,
+    }
+}
+
 fn outcome_name(outcome: Outcome) -> &'static str {
     match outcome {
         Outcome::Answered { meaning, .. } => meaning.as_str(),
@@ -377,4 +427,30 @@ fn floor(text: &str, most: usize) -> usize {
         .rev()
         .find(|at| text.is_char_boundary(*at))
         .unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_that_never_comes_is_waited_for_longer_each_time_and_then_left_to_a_person() {
+        let mut progress = Progress::default();
+        let mut waited = Duration::ZERO;
+        for _ in 0..TOKEN_WAITS {
+            let came = without_token(NoToken::NotYet, &mut progress);
+            let Came::NoCall(Next::Again { after, .. }, Some(NO_TOKEN), _) = came else {
+                panic!("it does not wait: {progress:?}");
+            };
+            assert!(after <= TOKEN_WAIT.1);
+            waited += after;
+        }
+        let days = waited.as_secs_f64() / 86_400.0;
+        assert!((2.5..3.5).contains(&days), "{days} days");
+        let parked = without_token(NoToken::NotYet, &mut progress);
+        assert!(matches!(
+            parked,
+            Came::NoCall(Next::Park, Some(NO_TOKEN), _)
+        ));
+    }
 }

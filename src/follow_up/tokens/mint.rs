@@ -8,6 +8,7 @@ use tokio::time::{Instant, sleep_until};
 use super::{NoToken, Tokens};
 use crate::ghl::Meaning;
 use crate::ghl::oauth::{self, Failed};
+use crate::store::NewToken;
 use crate::telemetry::Chain;
 
 /// Between two mints for one company: GHL publishes no limit for token calls, its usual one is 10/s.
@@ -22,14 +23,19 @@ impl Tokens {
         location: &str,
     ) -> Result<bool, NoToken> {
         // One level: a company's token comes from nobody else's.
-        let company_token = Box::pin(self.access(app_id, company, None)).await?;
+        let company_token = Box::pin(self.obtain(app_id, company, None)).await?;
         self.pace(app_id, company).await;
         let token = company_token.token.clone();
         let minted = oauth::location_token(&self.client, token, company, location).await;
         self.count("mint", minted.as_ref().err());
         match minted {
             Ok(token) if token.location_id.as_deref() == Some(location) => {
-                self.keep(app_id, location, &token).await?;
+                let sealed = self.sealed(app_id, location, &token)?;
+                let minted = NewToken {
+                    minted: true,
+                    ..sealed
+                };
+                self.keep(app_id, location, &minted).await?;
                 Ok(true)
             }
             Ok(_) => Err(NoToken::Later(

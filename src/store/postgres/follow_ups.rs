@@ -59,6 +59,7 @@ impl PlanReader for PostgresPlanReader {
         after: Position,
         types: &[String],
         limit: i64,
+        max_bytes: i64,
     ) -> Result<(Vec<Recorded>, Position), Error> {
         let Locked {
             connection,
@@ -66,7 +67,7 @@ impl PlanReader for PostgresPlanReader {
         } = &mut self.0;
         Locked::bounded(
             *deadline,
-            statements::read_types(connection, after, types, limit),
+            statements::read_types(connection, after, types, limit, max_bytes),
         )
         .await
     }
@@ -103,10 +104,8 @@ impl FollowUps for PostgresStore {
         pooled!(self, connection => async {
             let mut begun = connection.begin().await?;
             let now = server_time(&mut begun).await?;
-            let (claimed, next_at) =
+            let (calls, next_at) =
                 statements::claim(&mut begun, wanted, limits, lease, now).await?;
-            // Before the commit: a claim that nobody comes to know of would hold its tenant's budget for a lease.
-            let calls = statements::with_events(&mut begun, claimed).await?;
             begun.commit().await?;
             Ok(Claims {
                 calls,
@@ -122,10 +121,6 @@ impl FollowUps for PostgresStore {
         _now: Micros,
     ) -> Result<Vec<bool>, Error> {
         deed!(self, transaction, now => statements::end(transaction, ended, limits, now))
-    }
-
-    async fn wake_calls(&self, app_id: &str, tenant: &str, _now: Micros) -> Result<(), Error> {
-        deed!(self, transaction, now => statements::wake(transaction, app_id, tenant, now))
     }
 
     async fn follow_ups(&self, filter: &FollowUpFilter) -> Result<Vec<FollowUp>, Error> {
@@ -169,7 +164,7 @@ impl Installations for PostgresStore {
         tenant: &str,
         token: &NewToken,
         _now: Micros,
-    ) -> Result<(), Error> {
+    ) -> Result<bool, Error> {
         deed!(self, transaction, now => statements::put_token(transaction, app_id, tenant, token, now))
     }
 

@@ -8,7 +8,7 @@ macro_rules! follow_up_statements {
     ($database:ty, $connection:ty, $row:ty, $locking:literal, $skipping:literal) => {
         use crate::budget::{Budget, Limits};
         use crate::store::{
-            Claimed, ClaimedRow, Ended, FollowUp, FollowUpCounts, FollowUpFilter, Next, PLANNER, ParkedCalls, Plan, Planned,
+            CLAIM_LOST, Claimed, ClaimedRow, Ended, FollowUp, FollowUpCounts, FollowUpFilter, NO_TOKEN, Next, PLANNER, ParkedCalls, Plan, Planned,
         };
         use std::collections::{BTreeMap, BTreeSet};
         use std::time::Duration;
@@ -33,25 +33,47 @@ macro_rules! follow_up_statements {
             after: Position,
             types: &[String],
             limit: i64,
+            max_bytes: i64,
         ) -> Result<(Vec<Recorded>, Position), Error> {
             let head: i64 = sqlx::query_scalar("select position from log_head").fetch_one(&mut *conn).await?;
             let upto = head.min(after.0.saturating_add(limit));
             if upto <= after.0 || types.is_empty() {
                 return Ok((Vec::new(), Position(upto.max(after.0))));
             }
+            let mut sizes = sqlx::QueryBuilder::<$database>::new(
+                "select position, cast(length(body) as bigint) from events where position > ",
+            );
+            among(&mut sizes, after, Position(upto), types);
+            let (mut bytes, mut last) = (0, None);
+            let mut upto = Position(upto);
+            for row in sizes.build().fetch_all(&mut *conn).await? {
+                bytes += row.try_get::<i64, _>(1)?;
+                if let (Some(last), true) = (last, max_bytes < bytes) {
+                    upto = last;
+                    break;
+                }
+                last = Some(Position(row.try_get(0)?));
+            }
+            if last.is_none() {
+                return Ok((Vec::new(), upto));
+            }
             let mut query = sqlx::QueryBuilder::<$database>::new(concat!(
                 "select ", event_columns!(), " from events where position > "
             ));
-            query.push_bind(after.0).push(" and position <= ").push_bind(upto);
+            among(&mut query, after, upto, types);
+            let rows = query.build().fetch_all(conn).await?;
+            let events: Result<Vec<_>, Error> = rows.iter().map(recorded).collect();
+            Ok((events?, upto))
+        }
+
+        fn among(query: &mut sqlx::QueryBuilder<$database>, after: Position, upto: Position, types: &[String]) {
+            query.push_bind(after.0).push(" and position <= ").push_bind(upto.0);
             query.push(" and event_type in (");
             let mut list = query.separated(", ");
             for name in types {
-                list.push_bind(name.as_str());
+                list.push_bind(name.clone());
             }
             query.push(") order by position");
-            let rows = query.build().fetch_all(conn).await?;
-            let events: Result<Vec<_>, Error> = rows.iter().map(recorded).collect();
-            Ok((events?, Position(upto)))
         }
 
         /// Locks the budgets of tenants, in order, making those that are not there.
@@ -74,8 +96,17 @@ macro_rules! follow_up_statements {
 
         /// Everything but the beginning and the end of the transaction.
         pub(crate) async fn settle_plan(conn: &mut $connection, plan: &Plan, now: Micros) -> Result<(), Error> {
+            let mut cancelled = Vec::new();
+            for (_, app_id, life) in &plan.lifecycles {
+                if life.deed == Deed::Uninstalled {
+                    for tenant in with_calls_of(conn, app_id, &life.tenant).await? {
+                        cancelled.push((app_id.as_str(), tenant));
+                    }
+                }
+            }
             let tenants = plan.calls.iter().map(|call| (call.app_id.as_str(), call.tenant.as_str()));
-            lock_budgets(conn, &tenants.collect()).await?;
+            let cancelled = cancelled.iter().map(|(app_id, tenant)| (*app_id, tenant.as_str()));
+            lock_budgets(conn, &tenants.chain(cancelled).collect()).await?;
             let mut lives = plan.lifecycles.iter().peekable();
             for call in &plan.calls {
                 // In the order of the log: an uninstall ends the calls planned before it.
@@ -155,7 +186,24 @@ macro_rules! follow_up_statements {
             Ok(())
         }
 
-        /// Calls of an app and tenants that are gone are not made.
+        /// A tenant, and the locations of a company, that have calls to be made.
+        async fn with_calls_of(
+            conn: &mut $connection,
+            app_id: &str,
+            tenant: &str,
+        ) -> Result<Vec<String>, Error> {
+            let tenants = sqlx::query_scalar(
+                "select b.tenant from call_budgets b where b.app_id = $1 \
+                 and b.tenant in (select cast($2 as text) union all select i.tenant from installations i \
+                                  where i.app_id = $1 and i.company_id = $2) \
+                 and exists (select 1 from follow_ups f where f.app_id = $1 and f.tenant = b.tenant \
+                             and f.state = 'pending')",
+            );
+            Ok(tenants.bind(app_id).bind(tenant).fetch_all(conn).await?)
+        }
+
+        /// Calls of tenants that are gone are not made. One that is being made comes to its end: what would follow
+        /// finds no token. Whoever was installed again since is not gone.
         async fn cancel_calls(
             conn: &mut $connection,
             position: Position,
@@ -164,10 +212,10 @@ macro_rules! follow_up_statements {
             now: Micros,
         ) -> Result<(), Error> {
             sqlx::query(
-                "update follow_ups set state = 'cancelled', claimed = false, reason = 'uninstalled', ended_at = $4 \
-                 where app_id = $1 and state = 'pending' and position <= $3 \
-                 and (tenant = $2 or tenant in (select i.tenant from installations i \
-                                                where i.app_id = $1 and i.company_id = $2))",
+                "update follow_ups set state = 'cancelled', reason = 'uninstalled', ended_at = $4 \
+                 where app_id = $1 and state = 'pending' and not claimed and position <= $3 \
+                 and tenant in (select i.tenant from installations i where i.app_id = $1 \
+                                and (i.tenant = $2 or i.company_id = $2) and i.state = 'uninstalled')",
             )
             .bind(app_id)
             .bind(tenant)
@@ -178,14 +226,48 @@ macro_rules! follow_up_statements {
             Ok(())
         }
 
-        /// What a claim takes, without the events; the second value is when to look again.
+        /// Takes back what claims of a tenant left that are over without an end; how many.
+        async fn take_back(
+            conn: &mut $connection,
+            app_id: &str,
+            tenant: &str,
+            now: Micros,
+        ) -> Result<u64, Error> {
+            let lost = sqlx::query(
+                "update follow_ups set claimed = false, reason = $4, detail = null \
+                 where app_id = $1 and tenant = $2 and claimed and due_at <= $3",
+            )
+            .bind(app_id)
+            .bind(tenant)
+            .bind(now.0)
+            .bind(CLAIM_LOST)
+            .execute(conn)
+            .await?;
+            Ok(lost.rows_affected())
+        }
+
+        /// Parks a call whose event is gone from the log, as after a restore.
+        async fn park_without_event(conn: &mut $connection, id: i64, now: Micros) -> Result<(), Error> {
+            sqlx::query(
+                "update follow_ups set state = 'dead', reason = 'no_event', ended_at = $2, \
+                        detail = 'its event is not in the log any more' where id = $1",
+            )
+            .bind(id)
+            .bind(now.0)
+            .execute(conn)
+            .await?;
+            Ok(())
+        }
+
+        /// What a claim takes; the second value is when to look again. Everything but the beginning and the end of
+        /// the transaction: a claim that nobody comes to know of would hold its tenant's budget for a lease.
         pub(crate) async fn claim(
             conn: &mut $connection,
             wanted: u32,
             limits: &Limits,
             lease: Duration,
             now: Micros,
-        ) -> Result<(Vec<ClaimedRow>, Option<i64>), Error> {
+        ) -> Result<(Vec<Claimed>, Option<i64>), Error> {
             let tenants = sqlx::query(concat!(
                 "select app_id, tenant, budget from call_budgets where next_at <= $1 \
                  order by served_at, app_id, tenant limit $2", $skipping
@@ -202,13 +284,19 @@ macro_rules! follow_up_statements {
                 // Everybody gets the same share of what is left.
                 let sharing = u32::try_from(tenants.len() - n).unwrap_or(1);
                 let share = left.div_ceil(sharing);
+                // Their calls may have been made until now.
+                for _ in 0..take_back(conn, &app_id, &tenant, now).await? {
+                    budget.end(limits, None, now);
+                }
                 let room = match tenant.is_empty() {
                     true => share,
                     false => budget.room(limits, now).min(share),
                 };
                 let due = sqlx::query(
-                    "select f.id, f.position, f.rule, f.lease, f.attempt, f.progress, f.claimed from follow_ups f \
-                     where f.app_id = $1 and f.tenant = $2 and f.state = 'pending' and f.due_at <= $3 \
+                    "select f.id, f.position, f.rule, f.lease, f.attempt, f.progress, f.reason, \
+                            exists (select 1 from events e where e.position = f.position) as has_event \
+                     from follow_ups f \
+                     where f.app_id = $1 and f.tenant = $2 and f.state = 'pending' and not f.claimed and f.due_at <= $3 \
                      and not exists (select 1 from follow_ups b where b.rule = f.rule and b.app_id = f.app_id \
                                      and b.tenant = f.tenant and b.entity_id = f.entity_id \
                                      and b.state = 'pending' and b.id < f.id) \
@@ -220,21 +308,23 @@ macro_rules! follow_up_statements {
                 .bind(i64::from(room))
                 .fetch_all(&mut *conn)
                 .await?;
+                let mut taken = 0;
                 for row in &due {
                     let id: i64 = row.try_get("id")?;
-                    let lease_before: i64 = row.try_get("lease")?;
-                    let taken_over = row.try_get("claimed")?;
-                    if taken_over {
-                        // Whoever had it is gone; its call may have been made until now.
-                        budget.end(limits, None, now);
+                    if !row.try_get::<bool, _>("has_event")? {
+                        park_without_event(conn, id, now).await?;
+                        continue;
                     }
+                    let lease_before: i64 = row.try_get("lease")?;
+                    let attempt: i64 = row.try_get("attempt")?;
+                    let reason: Option<String> = row.try_get("reason")?;
                     sqlx::query("update follow_ups set claimed = true, lease = $2, due_at = $3 where id = $1")
                         .bind(id)
                         .bind(lease_before + 1)
                         .bind(now.0 + micros(lease))
                         .execute(&mut *conn)
                         .await?;
-                    let attempt: i64 = row.try_get("attempt")?;
+                    taken += 1;
                     claimed.push(ClaimedRow {
                         id,
                         lease: lease_before + 1,
@@ -242,12 +332,11 @@ macro_rules! follow_up_statements {
                         tenant: tenant.clone(),
                         attempt: u32::try_from(attempt).unwrap_or(u32::MAX),
                         progress: row.try_get("progress")?,
-                        taken_over,
+                        taken_over: reason.as_deref() == Some(CLAIM_LOST),
                         position: row.try_get("position")?,
                     });
                 }
-                let taken = u32::try_from(due.len()).unwrap_or(u32::MAX);
-                left -= taken.min(left);
+                left -= taken;
                 budget.begin(taken, now);
                 let next_at = next_look(conn, &app_id, &tenant, &budget, limits, now).await?;
                 sqlx::query(
@@ -262,8 +351,10 @@ macro_rules! follow_up_statements {
                 .execute(&mut *conn)
                 .await?;
             }
-            let next_at = sqlx::query_scalar("select min(next_at) from call_budgets").fetch_one(conn).await?;
-            Ok((claimed, next_at))
+            let next_at = sqlx::query_scalar("select min(next_at) from call_budgets")
+                .fetch_one(&mut *conn)
+                .await?;
+            Ok((with_events(conn, claimed).await?, next_at))
         }
 
         /// When a tenant is to be looked at again: when a call of it is due and there is room for it.
@@ -371,36 +462,29 @@ macro_rules! follow_up_statements {
         }
 
         /// Calls that wait for a token of a tenant, or of a location of it, are due.
-        pub(crate) async fn wake(
+        async fn wake(
             conn: &mut $connection,
             app_id: &str,
             tenant: &str,
             now: Micros,
         ) -> Result<(), Error> {
-            let waiting = sqlx::query_scalar(
-                "select distinct f.tenant from follow_ups f where f.app_id = $1 and f.state = 'pending' \
-                 and not f.claimed and f.reason = 'no_token' \
-                 and (f.tenant = $2 or f.tenant in (select i.tenant from installations i \
-                                                    where i.app_id = $1 and i.company_id = $2)) \
-                 order by f.tenant",
-            )
-            .bind(app_id)
-            .bind(tenant)
-            .fetch_all(&mut *conn)
-            .await?;
-            for tenant in waiting {
-                let tenant: String = tenant;
-                lock_budgets(conn, &BTreeSet::from([(app_id, tenant.as_str())])).await?;
-                sqlx::query(
+            // One statement a tenant, by its index: the app's whole backlog is not read.
+            let tenants = with_calls_of(conn, app_id, tenant).await?;
+            lock_budgets(conn, &tenants.iter().map(|tenant| (app_id, tenant.as_str())).collect()).await?;
+            for tenant in tenants {
+                let woken = sqlx::query(
                     "update follow_ups set due_at = $3 where app_id = $1 and tenant = $2 and state = 'pending' \
-                     and not claimed and reason = 'no_token'",
+                     and not claimed and reason = $4 and $3 < due_at",
                 )
                 .bind(app_id)
                 .bind(tenant.as_str())
                 .bind(now.0)
+                .bind(NO_TOKEN)
                 .execute(&mut *conn)
                 .await?;
-                wake_at(conn, app_id, &tenant, now.0).await?;
+                if 0 < woken.rows_affected() {
+                    wake_at(conn, app_id, &tenant, now.0).await?;
+                }
             }
             Ok(())
         }
@@ -495,7 +579,7 @@ macro_rules! follow_up_statements {
             lock_budgets(conn, &tenants.iter().map(|(app, tenant)| (app.as_str(), tenant.as_str())).collect()).await?;
             // One that was parked since has its tenant here too.
             let retried = sqlx::query(
-                "update follow_ups set state = 'pending', due_at = $3, attempt = 0, progress = '{}', ended_at = null \
+                "update follow_ups set state = 'pending', due_at = $3, attempt = 0, progress = '{}', ended_at = null, reason = null \
                  where state = 'dead' and ($1 is null or id = $1) and ($2 is null or rule = $2) \
                  returning app_id, tenant",
             )
@@ -532,7 +616,7 @@ macro_rules! follow_up_statements {
         }
 
         /// Puts the claimed calls and their events together.
-        pub(crate) async fn with_events(
+        async fn with_events(
             conn: &mut $connection,
             claimed: Vec<ClaimedRow>,
         ) -> Result<Vec<Claimed>, Error> {
@@ -554,7 +638,6 @@ macro_rules! follow_up_statements {
             }
             let mut calls = Vec::with_capacity(claimed.len());
             for row in claimed {
-                // Retention leaves the events of open calls alone.
                 let event = events.get(&Position(row.position)).cloned();
                 calls.push(Claimed {
                     id: row.id,

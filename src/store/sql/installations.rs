@@ -223,11 +223,15 @@ macro_rules! installation_statements {
             tenant: &str,
             token: &NewToken,
             now: Micros,
-        ) -> Result<(), Error> {
-            sqlx::query(
+        ) -> Result<bool, Error> {
+            // A row that was erased comes back with a higher version: whoever began to refresh the one before
+            // does not end it on this one.
+            let kept = sqlx::query(
                 "insert into tokens (app_id, tenant, account, company_id, access_token, refresh_token, scope, obtained_at, \
                         expires_at, state, version) \
-                 values ($1, $2, $3, $4, $5, $6, $7, $8, $9, 'usable', 1) \
+                 select $1, $2, $3, $4, $5, $6, $7, $8, $9, 'usable', $8 \
+                 where not ($10 and exists (select 1 from installations i where i.app_id = $1 and i.tenant = $2 \
+                                            and i.state = 'uninstalled')) \
                  on conflict (app_id, tenant) do update set account = excluded.account, \
                         company_id = coalesce(excluded.company_id, tokens.company_id), \
                         access_token = excluded.access_token, \
@@ -246,8 +250,12 @@ macro_rules! installation_statements {
             .bind(token.scope.as_str())
             .bind(now.0)
             .bind(now.0 + micros(token.life))
+            .bind(token.minted)
             .execute(&mut *conn)
             .await?;
+            if kept.rows_affected() == 0 {
+                return Ok(false);
+            }
             // Who has a token is installed, whether or not the INSTALL has come, or ever comes. Its time is
             // left open: any event of the installation's life is newer.
             sqlx::query(
@@ -258,9 +266,10 @@ macro_rules! installation_statements {
             .bind(tenant)
             .bind(token.account.as_str())
             .bind(token.company_id.as_deref())
-            .execute(conn)
+            .execute(&mut *conn)
             .await?;
-            Ok(())
+            wake(conn, app_id, tenant, now).await?;
+            Ok(true)
         }
 
         pub(crate) async fn begin_refresh(

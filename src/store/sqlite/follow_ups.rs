@@ -52,9 +52,10 @@ impl PlanReader for SqlitePlanReader {
         after: Position,
         types: &[String],
         limit: i64,
+        max_bytes: i64,
     ) -> Result<(Vec<Recorded>, Position), Error> {
         let mut connection = self.readers.acquire().await?;
-        statements::read_types(&mut connection, after, types, limit).await
+        statements::read_types(&mut connection, after, types, limit, max_bytes).await
     }
 
     async fn settle(&mut self, plan: &Plan, now: Micros) -> Result<(), Error> {
@@ -94,9 +95,9 @@ impl FollowUps for SqliteStore {
             });
         }
         self.written.pages(u64::from(wanted));
-        let (claimed, next_at) = deed!(self, Now, transaction => statements::claim(transaction, wanted, limits, lease, now))?;
+        let (calls, next_at) = deed!(self, Now, transaction => statements::claim(transaction, wanted, limits, lease, now))?;
         Ok(Claims {
-            calls: statements::with_events(&mut *self.reader().await?, claimed).await?,
+            calls,
             next_in: next_at.map(|at| super::super::until(now, Micros(at))),
         })
     }
@@ -109,10 +110,6 @@ impl FollowUps for SqliteStore {
     ) -> Result<Vec<bool>, Error> {
         self.written.pages(ended.len() as u64);
         deed!(self, Now, transaction => statements::end(transaction, ended, limits, now))
-    }
-
-    async fn wake_calls(&self, app_id: &str, tenant: &str, now: Micros) -> Result<(), Error> {
-        deed!(self, Later, transaction => statements::wake(transaction, app_id, tenant, now))
     }
 
     async fn follow_ups(&self, filter: &FollowUpFilter) -> Result<Vec<FollowUp>, Error> {
@@ -156,7 +153,7 @@ impl Installations for SqliteStore {
         tenant: &str,
         token: &NewToken,
         now: Micros,
-    ) -> Result<(), Error> {
+    ) -> Result<bool, Error> {
         deed!(self, Now, transaction => statements::put_token(transaction, app_id, tenant, token, now))
     }
 

@@ -270,6 +270,19 @@ fn what_weakens_a_promise_is_noted() {
     for part in ["without TLS", "legacy_rsa is on", "classic queue"] {
         assert!(said.contains(part), "{part} is missing:\n{said}");
     }
+    assert!(!said.contains("store.url"), "{said}");
+    // A setting that got lost must not send events into another log in silence.
+    let path = config.dir().join("bare.toml");
+    std::fs::write(
+        &path,
+        "[[apps]]\nid = \"0123456789abcdef01234567\"\npath = \"/webhooks/ghl\"\n",
+    )
+    .unwrap();
+    let path = path.display().to_string();
+    let output = run_plain(&["check-config", "--config", &path], &config);
+    assert_eq!(code(&output), Some(0), "{}", stderr(&output));
+    let said = stdout(&output);
+    assert!(said.contains("store.url is not set"), "{said}");
 }
 
 #[test]

@@ -10,6 +10,7 @@ on_both! {
     a_record_that_is_gone_is_a_tombstone
     a_write_is_made_once_and_left_to_a_person_where_nobody_knows
     what_was_under_way_in_a_crash_is_made_again_only_if_it_may_be
+    what_is_under_way_at_shutdown_is_answered_and_in_the_log
     an_outage_eats_no_attempts
     every_answer_has_its_verdict
     events_of_one_contact_are_one_call
@@ -186,6 +187,31 @@ async fn what_was_under_way_in_a_crash_is_made_again_only_if_it_may_be(backend: 
     drop(daemon);
 }
 
+async fn what_is_under_way_at_shutdown_is_answered_and_in_the_log(backend: Backend) {
+    let world = World::new(backend, SNAPSHOT).await;
+    let contact = json!({"locationId": world.location});
+    world.api.ghl.put_contact("c1", contact.clone());
+    world.api.ghl.put_contact("c2", contact);
+    let mut daemon = world.authorised().await;
+    world.contact(&daemon, "ContactCreate", "c1").await;
+    world.settled(1).await;
+    world
+        .api
+        .ghl
+        .fault(Fault::new(Deed::LateAnswer(2_000)).path("/contacts/"));
+    world.contact(&daemon, "ContactCreate", "c2").await;
+    eventually("the call is under way", WITHIN, async || {
+        let journal = world.api.ghl.journal();
+        let mut of = journal.iter().filter(|entry| entry.path == "/contacts/c2");
+        of.next().map(|_| ())
+    })
+    .await;
+    assert_eq!(daemon.terminate().await.code(), Some(0));
+    let calls = world.follow_ups();
+    assert_eq!((calls.len(), &calls[0]["state"]), (2, &json!("done")));
+    assert_eq!(world.events("contact.snapshot").len(), 2);
+}
+
 async fn an_outage_eats_no_attempts(backend: Backend) {
     let world = World::new(backend, SNAPSHOT).await;
     for n in 0..12 {
@@ -343,6 +369,16 @@ async fn conditions_bodies_and_lookups_are_of_the_event(backend: Backend) {
         text.contains("GET http://127.0.0.1") && text.contains("/opportunities/o1"),
         "{text}"
     );
+    let unknown = |config| {
+        let output = run_cli(&["follow-ups", "try", "on", "--event", &position], config);
+        String::from_utf8(output.stderr).unwrap()
+    };
+    let said = unknown(&world.config);
+    assert!(said.contains("there are: won"), "{said}");
+    let mut bare = world.config.clone();
+    bare.tail.clear();
+    let said = unknown(&bare);
+    assert!(said.contains("there are none; write them as"), "{said}");
 }
 
 /// The client secret, tokens and keys: not in a log, a metric, a page, an error, or the store in clear (I13).

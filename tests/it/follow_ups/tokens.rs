@@ -1,6 +1,10 @@
 //! Tokens: refreshed once, whoever asks; lost with nobody; sealed (O-01 to O-05).
 
 use hookwell::dev::ghl::{Deed, Fault, Moment};
+use hookwell::follow_up::Tokens;
+use hookwell::follow_up::tokens::NoToken;
+use hookwell::ghl::oauth::Credentials;
+use hookwell::key_file::KeyFile;
 
 use super::*;
 
@@ -10,6 +14,7 @@ on_both! {
     a_refresh_whose_answer_is_lost_is_tried_once_more_and_then_left_to_a_person
     an_answer_to_a_refresh_is_read_in_whatever_form_it_comes
     a_slow_answer_to_a_refresh_is_waited_for
+    whoever_asks_for_a_token_waits_no_longer_than_there_is_time
     keys_are_rotated_while_the_daemon_runs
 }
 
@@ -186,6 +191,60 @@ async fn a_slow_answer_to_a_refresh_is_waited_for(backend: Backend) {
         calls.iter().all(|call| call["state"] == "done"),
         "{calls:?}"
     );
+    let report = world.api.ghl.report();
+    assert_eq!(report.refreshes.values().sum::<u64>(), 1);
+    assert!(report.refresh_tokens.values().all(|token| token.spent == 0));
+}
+
+/// Calls queue for one token: one whose claim would be over meanwhile is not sent.
+async fn whoever_asks_for_a_token_waits_no_longer_than_there_is_time(backend: Backend) {
+    let (world, mut daemon) = of_a_location(backend).await;
+    daemon.terminate().await;
+    let store = world.open_store().await;
+    let client = hookwell::ghl::Client::new(&hookwell::ghl::Settings {
+        api_base: world.api.url.clone(),
+        timeout: WITHIN,
+        connect_timeout: WITHIN,
+        answer_bytes: 1 << 20,
+    });
+    let credentials = Credentials {
+        client_id: settings().client_id,
+        client_secret: SECRET.into(),
+        redirect_uri: REDIRECT.to_owned(),
+    };
+    let keys = KeyFile::open(world.config.dir().join("token-keys")).unwrap();
+    let tokens = Tokens::new(
+        store,
+        client.unwrap(),
+        [(APP_ID.to_owned(), credentials)].into(),
+        Arc::new(keys),
+        hookwell::clock::system(),
+        hookwell::chance::system(),
+        hookwell::metrics::Metrics::new(),
+    );
+    let access = async |within| {
+        let by = tokio::time::Instant::now() + within;
+        tokens.access(APP_ID, &world.location, None, by).await
+    };
+    let had = access(WITHIN).await.unwrap();
+    tokens
+        .not_taken(APP_ID, &world.location, &had)
+        .await
+        .unwrap();
+    world.api.ghl.fault(
+        Fault::new(Deed::LateAnswer(3_000))
+            .path("/oauth/token")
+            .times(1),
+    );
+    let soon = Duration::from_millis(100);
+    let (first, second) = tokio::join!(access(soon), access(soon));
+    for waited in [first, second] {
+        assert!(matches!(waited, Err(NoToken::Later(_))), "{waited:?}");
+    }
+    let report = world.api.ghl.report();
+    assert_eq!(report.refreshes.values().sum::<u64>(), 1);
+    // The refresh went on without them.
+    access(WITHIN).await.unwrap();
     let report = world.api.ghl.report();
     assert_eq!(report.refreshes.values().sum::<u64>(), 1);
     assert!(report.refresh_tokens.values().all(|token| token.spent == 0));

@@ -114,12 +114,18 @@ pub async fn the_planner_reads_the_types_it_asks_for_and_plans_each_event_once(f
     let mut reader = planner(f).await;
     assert_eq!(reader.position().await.unwrap(), Position(0));
     let types = ["ContactCreate".to_owned()];
-    let (read, upto) = reader.read(Position(0), &types, 3).await.unwrap();
+    let (read, upto) = reader.read(Position(0), &types, 3, NO_LIMIT).await.unwrap();
     assert_eq!((positions(&read), upto), (vec![1, 3], Position(3)));
-    let (read, upto) = reader.read(upto, &types, 3).await.unwrap();
+    let (read, upto) = reader.read(upto, &types, 3, NO_LIMIT).await.unwrap();
     assert_eq!((positions(&read), upto), (vec![4], Position(4)));
-    let (read, upto) = reader.read(upto, &types, 3).await.unwrap();
+    let (read, upto) = reader.read(upto, &types, 3, NO_LIMIT).await.unwrap();
     assert_eq!((positions(&read), upto), (vec![], Position(4)));
+    let (read, upto) = reader.read(Position(0), &types, 4, 1).await.unwrap();
+    assert_eq!(
+        (positions(&read), upto),
+        (vec![1], Position(1)),
+        "one however large, and no more than asked for"
+    );
     drop(reader);
     for _ in 0..2 {
         plan(f, vec![call(1, "a", "x"), call(3, "a", "y")]).await;
@@ -164,8 +170,61 @@ pub async fn a_claim_whose_time_is_over_is_somebody_elses(f: &Fixture) {
     })
     .await;
     assert!(!end(f, &late.calls[0], Next::Done).await, "too late");
-    assert!(end(f, &taken_over.calls[0], Next::Done).await);
+    assert!(!late.calls[0].taken_over);
+    assert!(taken_over.calls[0].taken_over, "it may have been made");
+    assert!(end(f, &taken_over.calls[0], again()).await);
+    let once_more = claim(f, 1).await;
+    assert!(!once_more.calls[0].taken_over, "that one came to an end");
+    assert!(end(f, &once_more.calls[0], Next::Done).await);
     assert_eq!(states(f).await, [(1, "done".to_owned())]);
+}
+
+pub async fn a_budget_that_was_all_under_way_comes_back_after_its_claims(f: &Fixture) {
+    f.fill(4).await;
+    plan(f, (1..=4).map(|n| call(n, "a", &n.to_string())).collect()).await;
+    let soon = Limits {
+        interval: Duration::from_millis(100),
+        ..LIMITS
+    };
+    let claims = async |lease| {
+        let claims = f.store.claim_calls(9, &soon, lease, now()).await;
+        claims.unwrap().calls
+    };
+    // A daemon that was killed with as many calls under way as the budget has.
+    assert_eq!(claims(Duration::from_millis(1)).await.len(), 3);
+    let mut all = Vec::new();
+    eventually("the tenant is served again", DEADLINE, async || {
+        for claimed in claims(LEASE).await {
+            let one = ended(&claimed, Next::Done);
+            assert_eq!(
+                f.store.end_calls(&[one], &soon, now()).await.unwrap(),
+                [true]
+            );
+            all.push((claimed.event.position.0, claimed.taken_over));
+        }
+        (all.len() == 4).then_some(())
+    })
+    .await;
+    all.sort_unstable();
+    assert_eq!(all, [(1, true), (2, true), (3, true), (4, false)]);
+}
+
+pub async fn a_call_without_its_event_is_parked_and_holds_up_nobody(f: &Fixture) {
+    f.fill(2).await;
+    plan(
+        f,
+        vec![call(1, "a", "x"), call(7, "a", "y"), call(2, "a", "z")],
+    )
+    .await;
+    assert_eq!(places(&claim(f, 9).await), [1, 2]);
+    assert_eq!(states(f).await[2], (7, "dead".to_owned()));
+    let parked = FollowUpFilter {
+        state: Some("dead".to_owned()),
+        limit: 9,
+        ..FollowUpFilter::default()
+    };
+    let parked = f.store.follow_ups(&parked).await.unwrap();
+    assert_eq!(parked[0].reason.as_deref(), Some("no_event"));
 }
 
 pub async fn a_tenants_budget_bounds_its_claims_and_nobody_elses(f: &Fixture) {
@@ -354,4 +413,87 @@ pub async fn an_uninstall_cancels_the_calls_before_it(f: &Fixture) {
         ],
         "what came after the uninstall is of another life"
     );
+}
+
+pub async fn a_late_uninstall_cancels_nothing_of_whoever_is_installed_again(f: &Fixture) {
+    f.fill(5).await;
+    let live = |position, kind, location, company, at| {
+        (
+            Position(position),
+            "app".to_owned(),
+            lifecycle(kind, location, company, at),
+        )
+    };
+    let all = Plan {
+        upto: Position(5),
+        lifecycles: vec![
+            live(1, "INSTALL", Some("l1"), Some("c1"), 10),
+            live(2, "INSTALL", Some("l2"), Some("c1"), 30),
+            live(5, "UNINSTALL", None, Some("c1"), 20),
+        ],
+        calls: vec![call(3, "l1", "x"), call(4, "l2", "x")],
+    };
+    planner(f).await.settle(&all, now()).await.unwrap();
+    let state = |n: i64, state: &str| (n, state.to_owned());
+    assert_eq!(
+        states(f).await,
+        [state(3, "cancelled"), state(4, "pending")]
+    );
+}
+
+pub async fn an_uninstall_leaves_a_call_that_is_being_made_to_its_end(f: &Fixture) {
+    f.fill(3).await;
+    plan(f, vec![call(1, "l1", "x"), call(2, "l1", "y")]).await;
+    let claims = claim(f, 1).await;
+    let gone = Plan {
+        upto: Position(3),
+        lifecycles: vec![(
+            Position(3),
+            "app".to_owned(),
+            lifecycle("UNINSTALL", Some("l1"), None, 20),
+        )],
+        calls: Vec::new(),
+    };
+    planner(f).await.settle(&gone, now()).await.unwrap();
+    let claimed = &claims.calls[0];
+    assert!(end(f, claimed, Next::Done).await, "its place is given back");
+    let mut expected = [(1, "cancelled".to_owned()), (2, "cancelled".to_owned())];
+    let made = usize::try_from(claimed.event.position.0 - 1).unwrap();
+    expected[made].1 = "done".to_owned();
+    assert_eq!(states(f).await, expected);
+}
+
+pub async fn a_companys_token_wakes_the_calls_of_its_locations(f: &Fixture) {
+    f.fill(3).await;
+    let lives = vec![(
+        Position(1),
+        "app".to_owned(),
+        lifecycle("INSTALL", Some("l1"), Some("c1"), 10),
+    )];
+    let all = Plan {
+        upto: Position(3),
+        lifecycles: lives,
+        calls: vec![
+            call(1, "l1", "x"),
+            call(2, "l1", "y"),
+            call(3, "other", "x"),
+        ],
+    };
+    planner(f).await.settle(&all, now()).await.unwrap();
+    for claimed in claim(f, 9).await.calls {
+        let later = Next::Again {
+            after: Duration::from_secs(600),
+            counts: false,
+            progress: "{}".to_owned(),
+        };
+        let mut one = ended(&claimed, later);
+        one.told = None;
+        let waits_for_it = claimed.event.position.0 != 2;
+        one.reason = waits_for_it.then_some(hookwell::store::NO_TOKEN);
+        f.store.end_calls(&[one], &LIMITS, now()).await.unwrap();
+    }
+    assert!(claim(f, 9).await.calls.is_empty());
+    let token = super::installations::token("1", None);
+    f.store.put_token("app", "c1", &token, now()).await.unwrap();
+    assert_eq!(places(&claim(f, 9).await), [1]);
 }

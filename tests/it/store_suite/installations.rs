@@ -52,7 +52,7 @@ async fn is_installed(f: &Fixture, tenant: &str) -> (bool, i64) {
     (found.installed, found.generation)
 }
 
-fn token(text: &str, company: Option<&str>) -> NewToken {
+pub fn token(text: &str, company: Option<&str>) -> NewToken {
     NewToken {
         account: match company {
             Some(_) => Account::Location,
@@ -63,7 +63,12 @@ fn token(text: &str, company: Option<&str>) -> NewToken {
         refresh: Some(format!("refresh {text}").into_bytes()),
         scope: "contacts.readonly".to_owned(),
         life: Duration::from_secs(3_600),
+        minted: false,
     }
+}
+
+async fn version(f: &Fixture, tenant: &str) -> i64 {
+    f.store.token("app", tenant).await.unwrap().unwrap().version
 }
 
 async fn put(f: &Fixture, tenant: &str, token: &NewToken) {
@@ -140,10 +145,11 @@ pub async fn an_old_uninstall_erases_no_newer_token(f: &Fixture) {
 
 pub async fn of_many_who_want_to_refresh_one_does(f: &Fixture) {
     put(f, "c1", &token("1", None)).await;
-    let begin = || f.store.begin_refresh("app", "c1", 1, LEASE, now());
+    let first = version(f, "c1").await;
+    let begin = || f.store.begin_refresh("app", "c1", first, LEASE, now());
     let all = futures_util::future::join_all((0..8).map(|_| begin())).await;
     let begun: Vec<_> = all.into_iter().filter_map(Result::unwrap).collect();
-    assert_eq!(begun, [2]);
+    assert_eq!(begun, [first + 1]);
     let row = f.store.token("app", "c1").await.unwrap().unwrap();
     assert!(row.refreshing_until.is_some());
     let complete = async |version, text: &str| {
@@ -153,13 +159,13 @@ pub async fn of_many_who_want_to_refresh_one_does(f: &Fixture) {
             .complete_refresh("app", "c1", version, &token, now());
         done.await.unwrap()
     };
-    assert!(!complete(1, "stale").await);
-    assert!(complete(2, "2").await);
-    assert!(!complete(2, "again").await);
+    assert!(!complete(first, "stale").await);
+    assert!(complete(first + 1, "2").await);
+    assert!(!complete(first + 1, "again").await);
     let row = f.store.token("app", "c1").await.unwrap().unwrap();
     assert_eq!(
         (row.access.as_slice(), row.version),
-        (b"access 2".as_slice(), 3)
+        (b"access 2".as_slice(), first + 2)
     );
     assert_eq!(row.previous.as_deref(), Some(b"refresh 1".as_slice()));
     assert_eq!((row.refreshing_until, row.unknown_refreshes), (None, 0));
@@ -167,8 +173,9 @@ pub async fn of_many_who_want_to_refresh_one_does(f: &Fixture) {
 
 pub async fn a_refresh_that_brought_no_new_refresh_token_keeps_the_old_one(f: &Fixture) {
     put(f, "c1", &token("1", None)).await;
+    let first = version(f, "c1").await;
     f.store
-        .begin_refresh("app", "c1", 1, LEASE, now())
+        .begin_refresh("app", "c1", first, LEASE, now())
         .await
         .unwrap();
     let bare = NewToken {
@@ -178,7 +185,7 @@ pub async fn a_refresh_that_brought_no_new_refresh_token_keeps_the_old_one(f: &F
     };
     assert!(
         f.store
-            .complete_refresh("app", "c1", 2, &bare, now())
+            .complete_refresh("app", "c1", first + 1, &bare, now())
             .await
             .unwrap()
     );
@@ -193,19 +200,20 @@ pub async fn a_refresh_that_brought_no_new_refresh_token_keeps_the_old_one(f: &F
 pub async fn a_refresh_without_an_end_is_over_after_its_time_and_counted(f: &Fixture) {
     put(f, "c1", &token("1", None)).await;
     let short = Duration::from_millis(1);
+    let first = version(f, "c1").await;
     f.store
-        .begin_refresh("app", "c1", 1, short, now())
+        .begin_refresh("app", "c1", first, short, now())
         .await
         .unwrap()
         .unwrap();
     let version = eventually("its time is over", DEADLINE, async || {
         f.store
-            .begin_refresh("app", "c1", 2, LEASE, now())
+            .begin_refresh("app", "c1", first + 1, LEASE, now())
             .await
             .unwrap()
     })
     .await;
-    assert_eq!(version, 3);
+    assert_eq!(version, first + 2);
     let row = f.store.token("app", "c1").await.unwrap().unwrap();
     assert_eq!(row.unknown_refreshes, 1);
     let fail = async |version, end| {
@@ -214,7 +222,7 @@ pub async fn a_refresh_without_an_end_is_over_after_its_time_and_counted(f: &Fix
             .await
             .unwrap()
     };
-    fail(2, RefreshEnd::Refused).await;
+    fail(first + 1, RefreshEnd::Refused).await;
     assert!(
         !f.store
             .token("app", "c1")
@@ -224,15 +232,15 @@ pub async fn a_refresh_without_an_end_is_over_after_its_time_and_counted(f: &Fix
             .reauthorise,
         "it was too late"
     );
-    fail(3, RefreshEnd::Unknown).await;
+    fail(first + 2, RefreshEnd::Unknown).await;
     let row = f.store.token("app", "c1").await.unwrap().unwrap();
     assert_eq!((row.unknown_refreshes, row.refreshing_until), (2, None));
     f.store
-        .begin_refresh("app", "c1", 3, LEASE, now())
+        .begin_refresh("app", "c1", first + 2, LEASE, now())
         .await
         .unwrap()
         .unwrap();
-    fail(4, RefreshEnd::Refused).await;
+    fail(first + 3, RefreshEnd::Refused).await;
     assert!(
         f.store
             .token("app", "c1")
@@ -243,7 +251,7 @@ pub async fn a_refresh_without_an_end_is_over_after_its_time_and_counted(f: &Fix
     );
     let begun = f
         .store
-        .begin_refresh("app", "c1", 4, LEASE, now())
+        .begin_refresh("app", "c1", first + 3, LEASE, now())
         .await
         .unwrap();
     assert_eq!(begun, None, "no loop");
@@ -259,11 +267,52 @@ pub async fn a_refresh_without_an_end_is_over_after_its_time_and_counted(f: &Fix
     );
 }
 
+pub async fn a_refresh_of_an_erased_token_does_not_end_on_the_next_one(f: &Fixture) {
+    put(f, "c1", &token("1", None)).await;
+    let first = version(f, "c1").await;
+    let begun = f.store.begin_refresh("app", "c1", first, LEASE, now());
+    let begun = begun.await.unwrap().unwrap();
+    let at = now().0 + 1_000_000;
+    live(f, vec![life("UNINSTALL", None, Some("c1"), at)]).await;
+    assert!(f.store.token("app", "c1").await.unwrap().is_none());
+    put(f, "c1", &token("2", None)).await;
+    let next = version(f, "c1").await;
+    let other = f.store.begin_refresh("app", "c1", next, LEASE, now());
+    other.await.unwrap().unwrap();
+    let late = token("late", None);
+    let late = f.store.complete_refresh("app", "c1", begun, &late, now());
+    assert!(!late.await.unwrap());
+    let row = f.store.token("app", "c1").await.unwrap().unwrap();
+    assert_eq!(row.access, b"access 2");
+}
+
+pub async fn a_token_minted_for_a_location_that_is_gone_is_not_kept(f: &Fixture) {
+    live(f, vec![life("INSTALL", Some("l1"), Some("c1"), 10)]).await;
+    let minted = NewToken {
+        minted: true,
+        ..token("1", Some("c1"))
+    };
+    let kept = async |token: &NewToken| {
+        let kept = f.store.put_token("app", "l1", token, now()).await;
+        kept.unwrap()
+    };
+    assert!(kept(&minted).await);
+    let at = now().0 + 1_000_000;
+    live(f, vec![life("UNINSTALL", Some("l1"), None, at)]).await;
+    assert!(!kept(&minted).await, "it was on its way meanwhile");
+    assert!(f.store.token("app", "l1").await.unwrap().is_none());
+    assert!(
+        kept(&token("2", Some("c1"))).await,
+        "whoever is authorised may be ahead of the INSTALL"
+    );
+}
+
 pub async fn an_access_token_that_is_not_taken_counts_as_expired_if_it_is_still_that_one(
     f: &Fixture,
 ) {
     put(f, "c1", &token("1", None)).await;
-    f.store.expire_token("app", "c1", 7).await.unwrap();
+    let first = version(f, "c1").await;
+    f.store.expire_token("app", "c1", first + 6).await.unwrap();
     let ends = async || {
         f.store
             .token("app", "c1")
@@ -273,7 +322,7 @@ pub async fn an_access_token_that_is_not_taken_counts_as_expired_if_it_is_still_
             .expires_at
     };
     assert!(now() < ends().await);
-    f.store.expire_token("app", "c1", 1).await.unwrap();
+    f.store.expire_token("app", "c1", first).await.unwrap();
     assert_eq!(ends().await, Micros(0));
 }
 
