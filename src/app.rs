@@ -16,6 +16,7 @@ use crate::config::{self, Config};
 use crate::feed::Feed;
 use crate::follow_up::{Planner, Runner, Tokens};
 use crate::http::oauth::{self, Oauth};
+use crate::http::triggers::{self, Triggers};
 use crate::http::{self, webhook};
 use crate::ingest::{self, Ingest, Writer};
 use crate::key_file::{self, KeyFile};
@@ -159,9 +160,9 @@ pub async fn serve(config: Config, shutdown: CancellationToken) -> Result<Exit, 
         Arc::clone(&clock),
         metrics.clone(),
     );
-    let beside = calls
-        .as_ref()
-        .map(|calls| oauth::router(Arc::clone(&calls.oauth)));
+    let beside = calls.as_ref().map(|calls| {
+        oauth::router(Arc::clone(&calls.oauth)).merge(triggers::router(Arc::clone(&calls.triggers)))
+    });
     let routes = webhook::router(
         ingest,
         beside,
@@ -270,6 +271,7 @@ pub async fn serve(config: Config, shutdown: CancellationToken) -> Result<Exit, 
 /// What makes calls of GHL's API.
 struct Calls {
     oauth: Arc<Oauth>,
+    triggers: Arc<Triggers>,
     tokens: Arc<Tokens>,
     runner: Runner,
 }
@@ -296,6 +298,23 @@ impl Calls {
             Arc::clone(&chance),
             metrics.clone(),
         );
+        let deeds = TaskTracker::new();
+        let paths = settings.apps.iter().filter_map(|(id, app)| {
+            let triggers = app.triggers.clone()?;
+            Some(triggers::Path {
+                app_id: id.clone(),
+                path: triggers.path,
+                secret: triggers.secret,
+            })
+        });
+        let triggers = Arc::new(Triggers {
+            paths: paths.collect(),
+            api_base: settings.client.api_base.clone(),
+            store: Arc::clone(&store),
+            deeds: deeds.clone(),
+            clock: Arc::clone(&clock),
+            metrics: metrics.clone(),
+        });
         let oauth = Arc::new(Oauth {
             apps: settings.apps,
             authorize_urls: settings.authorize_urls,
@@ -303,7 +322,7 @@ impl Calls {
             tokens: Arc::clone(&tokens),
             clock: Arc::clone(&clock),
             chance: Arc::clone(&chance),
-            deeds: TaskTracker::new(),
+            deeds,
         });
         let runner = Runner {
             store,
@@ -319,6 +338,7 @@ impl Calls {
         };
         Ok(Self {
             oauth,
+            triggers,
             tokens,
             runner,
         })

@@ -24,6 +24,7 @@ mod serve;
 mod status;
 mod table;
 mod tail;
+mod triggers;
 
 /// Webhooks of GoHighLevel: verified, in a durable log before they are answered, in RabbitMQ in order.
 #[derive(Debug, Parser)]
@@ -56,6 +57,7 @@ enum Command {
     Events(events::Args),
     Held(held::Args),
     Installs(installs::Args),
+    Triggers(triggers::Args),
     FollowUps(follow_ups::Args),
     DeadLetters(dead_letters::Args),
     Quarantine(quarantine::Args),
@@ -172,6 +174,7 @@ pub fn main() -> ExitCode {
             Command::Events(args) => events::run(args).await,
             Command::Held(args) => held::run(args).await,
             Command::Installs(args) => installs::run(args).await,
+            Command::Triggers(args) => triggers::run(args).await,
             Command::FollowUps(args) => follow_ups::run(args).await,
             Command::DeadLetters(args) => dead_letters::run(args).await,
             Command::Quarantine(args) => quarantine::run(args).await,

@@ -11,6 +11,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use secrecy::SecretString;
+
 use crate::follow_up::{self, rule::Rules};
 use crate::ghl::{self, oauth::Credentials};
 use crate::http;
@@ -110,6 +112,17 @@ pub struct OauthApp {
     pub install_query: Option<String>,
     /// Whether a browser may come back without a state of ours, as after an install from the marketplace.
     pub without_state: bool,
+    /// Where GHL says which workflows use its triggers, where it has any.
+    pub triggers: Option<TriggersPath>,
+}
+
+/// Where an app's workflow triggers are subscribed to.
+#[derive(Debug, Clone)]
+pub struct TriggersPath {
+    /// The path.
+    pub path: String,
+    /// What GHL has to send with it.
+    pub secret: SecretString,
 }
 
 /// Calls of GHL's API.

@@ -14,6 +14,7 @@ pub mod lifecycle;
 #[cfg(test)]
 pub(crate) mod recorded;
 pub mod samples;
+pub mod subscription;
 
 /// The type under which a body is stored that nothing could be read from.
 pub const UNKNOWN_TYPE: &str = "unknown";

@@ -24,6 +24,7 @@ use tokio_util::task::TaskTracker;
 use crate::metrics::Metrics;
 
 pub mod oauth;
+pub mod triggers;
 pub mod webhook;
 
 /// Bounds of a listener.

@@ -93,7 +93,19 @@ pub struct Metrics {
     pub api_breaker_open: IntGauge,
     /// `hookwell_token_requests_total{what, outcome}`: exchanges, refreshes and mints of tokens.
     pub token_requests: IntCounterVec,
+    /// `hookwell_trigger_requests_total{outcome}`: what GHL said of workflow triggers.
+    pub trigger_requests: IntCounterVec,
 }
+
+/// What becomes of a message about a workflow trigger.
+pub const TRIGGER_OUTCOMES: [&str; 6] = [
+    "kept",
+    "deleted",
+    "secret",
+    "malformed",
+    "elsewhere",
+    "unavailable",
+];
 
 /// Seconds; from a tenth of a millisecond to ten seconds.
 const SECONDS: [f64; 16] = [
@@ -189,6 +201,16 @@ impl Metrics {
             for outcome in ["ok", "refused", "later", "unknown"] {
                 token_requests.with_label_values(&[what, outcome]);
             }
+        }
+        let trigger_requests = b.register(IntCounterVec::new(
+            opts(
+                "trigger_requests_total",
+                "Messages about workflow triggers: kept, deleted, or refused.",
+            ),
+            &["outcome"],
+        ));
+        for outcome in TRIGGER_OUTCOMES {
+            trigger_requests.with_label_values(&[outcome]);
         }
         #[cfg(target_os = "linux")]
         b.registry
@@ -347,6 +369,7 @@ impl Metrics {
                 "1 while calls wait because the API does not answer.",
             ),
             token_requests,
+            trigger_requests,
             registry: b.registry,
             names: b.names.take().into(),
         }

@@ -18,6 +18,7 @@ mod postgres;
 mod schema;
 mod sql;
 mod sqlite;
+mod subscriptions;
 
 use follow_ups::ClaimedRow;
 pub use follow_ups::{
@@ -30,6 +31,7 @@ pub use installations::{
 };
 pub use postgres::PostgresStore;
 pub use sqlite::{Access, SqliteStore};
+pub use subscriptions::{Subscribed, SubscriptionFilter, Subscriptions};
 
 /// The relay's name in `cursors`.
 pub const RELAY: &str = "relay";
@@ -303,7 +305,7 @@ pub enum Selection {
 
 /// The log and what is kept beside it. Each method is one whole deed.
 #[async_trait]
-pub trait Store: FollowUps + Installations {
+pub trait Store: FollowUps + Installations + Subscriptions {
     /// Appends a batch in one transaction and says what became of each event, in order. On return the
     /// new ones are durable. No two events of a batch may share app and key.
     ///

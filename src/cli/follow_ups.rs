@@ -1,5 +1,6 @@
 //! `hookwell follow-ups`
 
+use std::collections::BTreeMap;
 use std::io::Write;
 
 use clap::Subcommand;
@@ -8,9 +9,10 @@ use serde_json::{Value, json};
 use super::{ConfigArgs, Failure, Outcome, events, table};
 use crate::app;
 use crate::clock::{self, rfc3339};
+use crate::event::Recorded;
+use crate::event::subscription::Subscription;
 use crate::follow_up::rule::{self, Rule};
-use crate::follow_up::runner;
-use crate::store::{FollowUp, FollowUpFilter, ParkedCalls, Store};
+use crate::store::{FollowUp, FollowUpFilter, ParkedCalls, Store, SubscriptionFilter};
 
 /// The API calls that events call for
 #[derive(Debug, clap::Args)]
@@ -203,12 +205,58 @@ pub(super) async fn run(args: Args) -> Outcome {
 
 async fn rehearse(store: &dyn Store, rule: &Rule, base: &str, event: &str, json: bool) -> Outcome {
     let found = events::find(store, event).await?;
-    let context = rule::context(&found, &std::collections::BTreeMap::new());
+    let context = rule::context(&found, &BTreeMap::new());
     let takes = rule.takes(&found, &context);
-    let rendered = runner::rehearse(rule, &found).map_err(|error| {
+    let Some(trigger) = rule.trigger() else {
+        return show(rule, base, &found, takes, None, json);
+    };
+    let filter = SubscriptionFilter {
+        app_id: Some(found.event.app_id.clone()),
+        location_id: Some(found.event.tenant.location_id.clone().unwrap_or_default()),
+        trigger: Some(trigger.to_owned()),
+        limit: 1_000,
+    };
+    let workflows = store.subscriptions(&filter).await?;
+    if workflows.is_empty() {
+        return Err(Failure::saying(
+            Failure::NO_INPUT,
+            format!(
+                "no workflow of {} uses the trigger {trigger}; `hookwell triggers list` shows those that do",
+                found.event.tenant.id().unwrap_or("nobody")
+            ),
+        ));
+    }
+    for workflow in workflows {
+        show(
+            rule,
+            base,
+            &found,
+            takes,
+            Some(&workflow.subscription),
+            json,
+        )?;
+    }
+    Ok(())
+}
+
+/// One call, without its token.
+fn show(
+    rule: &Rule,
+    base: &str,
+    found: &Recorded,
+    takes: bool,
+    workflow: Option<&Subscription>,
+    json: bool,
+) -> Outcome {
+    let rendered = rule.render(found, BTreeMap::new(), workflow);
+    let rendered = rendered.map_err(|error| {
         Failure::saying(Failure::PARTLY, format!("rule {}: {error}", rule.name))
     })?;
-    let url = format!("{base}{}", rendered.target);
+    // The address of a workflow is a whole one.
+    let url = match workflow {
+        None => format!("{base}{}", rendered.target),
+        Some(_) => rendered.target,
+    };
     let mut out = std::io::stdout().lock();
     if json {
         let shown = json!({

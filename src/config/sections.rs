@@ -1,5 +1,6 @@
 //! Reading each section: which keys there are, what they may be, and what to say when they are not.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::str::FromStr;
 use std::time::Duration;
@@ -250,6 +251,19 @@ pub(super) fn log(root: &mut Section) -> Option<Log> {
     })
 }
 
+/// A path of the public listener.
+fn own_path(text: &str, example: &str) -> Result<String, String> {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b"-_.~".contains(&b);
+    let segment = |part: &str| !part.is_empty() && part.bytes().all(plain);
+    let rest = text.strip_prefix('/');
+    match rest.is_some_and(|rest| rest.split('/').all(segment)) {
+        true => Ok(text.to_owned()),
+        false => Err(format!(
+            "must be a path such as {example:?}: letters, digits, - _ . ~ between slashes, none at the end"
+        )),
+    }
+}
+
 pub(super) fn apps(root: &mut Section) -> Option<(Vec<App>, OauthApps)> {
     let mut apps: Vec<App> = Vec::new();
     let mut oauth_apps = OauthApps::new();
@@ -266,17 +280,7 @@ pub(super) fn apps(root: &mut Section) -> Option<(Vec<App>, OauthApps)> {
                 ),
             }
         });
-        let path = a.read("path", |text| {
-            let segment = |part: &str| {
-                !part.is_empty() && part.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.~".contains(&b))
-            };
-            match text.strip_prefix('/').is_some_and(|rest| rest.split('/').all(segment)) {
-                true => Ok(text.to_owned()),
-                false => Err("must be a path such as \"/webhooks/ghl\": letters, digits, - _ . ~ between slashes, \
-                              none at the end"
-                    .to_owned()),
-            }
-        });
+        let path = a.read("path", |text| own_path(text, "/webhooks/ghl"));
         if let Some(oauth) = ghl::oauth_app(&mut a, id.as_deref()) {
             oauth_apps.extend(id.clone().map(|id| (id, oauth)));
         }
@@ -317,22 +321,37 @@ pub(super) fn apps(root: &mut Section) -> Option<(Vec<App>, OauthApps)> {
         }
         root.finish(a);
     }
+    let of_webhooks = |path: &str| {
+        let under = |app: &App| app.event_name(path).is_some_and(|name| !name.contains('/'));
+        apps.iter().any(|app| app.path == path || under(app))
+    };
+    let mut taken = BTreeSet::from(["/oauth/install"]);
+    let callbacks = oauth_apps.values().map(|app| app.callback_path.as_str());
+    let mut problems = Vec::new();
     for (id, oauth) in &oauth_apps {
-        let callback = &oauth.callback_path;
-        let taken = apps.iter().any(|app| {
-            app.path == *callback
-                || app
-                    .event_name(callback)
-                    .is_some_and(|name| !name.contains('/'))
-        });
-        if taken || callback == "/oauth/install" {
-            let place = root.place().to_owned();
-            root.problem(
-                "apps",
-                &place,
-                format!("the path of redirect_uri of app {id}, {callback}, is taken: by webhooks or /oauth/install"),
-            );
+        let callback = oauth.callback_path.as_str();
+        // Apps may share a callback: its state says whose it is.
+        if of_webhooks(callback) || callback == "/oauth/install" {
+            problems.push(format!(
+                "the path of redirect_uri of app {id}, {callback}, is taken: by webhooks or /oauth/install"
+            ));
         }
+    }
+    taken.extend(callbacks);
+    for (id, oauth) in &oauth_apps {
+        let Some(triggers) = &oauth.triggers else {
+            continue;
+        };
+        if of_webhooks(&triggers.path) || !taken.insert(&triggers.path) {
+            problems.push(format!(
+                "triggers_path of app {id}, {}, is taken: by webhooks, by /oauth/install, or by a path of an app",
+                triggers.path
+            ));
+        }
+    }
+    let place = root.place().to_owned();
+    for problem in problems {
+        root.problem("apps", &place, problem);
     }
     if apps.is_empty() && complete {
         let place = root.place().to_owned();

@@ -15,17 +15,19 @@ use super::rule::{self, Rules};
 use super::{INSTALLATION_TOKEN, runner::Wake};
 use crate::clock::Clock;
 use crate::event::lifecycle::{self, Deed, Lifecycle};
-use crate::event::{Position, Recorded};
+use crate::event::{Event, Position, Recorded};
 use crate::failpoints;
 use crate::metrics::Metrics;
 use crate::retry::Delays;
-use crate::store::{self, Plan, PlanReader, Planned, Store};
+use crate::store::{self, Plan, PlanReader, Planned, Store, SubscriptionFilter};
 use crate::telemetry::Chain;
 
 /// Places of the log looked at in one go, and bytes of bodies. Each call is a few statements of one transaction with
 /// the store's deadline: where that is passed, the next run is half as long.
 const RUN: i64 = 500;
 const RUN_BYTES: i64 = 16 * 1024 * 1024;
+/// Workflows of a location that one event starts at most.
+const WORKFLOWS: i64 = 1_000;
 /// How often the log is looked at. A follow-up is no answer to anybody: it may wait this long.
 const POLL: Duration = Duration::from_millis(250);
 /// How often a standing-by planner tries to get the reader.
@@ -127,7 +129,8 @@ impl Planner {
         if upto == cursor {
             return Ok(cursor);
         }
-        let plan = self.plan(&events, upto);
+        let workflows = self.workflows(&events).await?;
+        let plan = self.plan(&events, upto, &workflows);
         failpoints::crash("planner.read");
         reader.settle(&plan, (self.clock)()).await?;
         failpoints::crash("planner.settled");
@@ -142,7 +145,7 @@ impl Planner {
         for call in &plan.calls {
             self.metrics
                 .follow_ups_planned
-                .with_label_values(&[&call.rule])
+                .with_label_values(&[rule::parts(&call.rule).0])
                 .inc();
         }
         for (position, app_id, life) in &plan.lifecycles {
@@ -153,8 +156,35 @@ impl Planner {
         }
     }
 
+    /// The workflows that wait for what a run of the log may trigger.
+    async fn workflows(&self, events: &[Recorded]) -> Result<Workflows, store::Error> {
+        let mut workflows = Workflows::new();
+        for event in events.iter().map(|recorded| &recorded.event) {
+            let on = |rule: &&rule::Rule| rule.on.contains(&event.event_type);
+            let triggers = self.rules.all().filter(on).filter_map(rule::Rule::trigger);
+            for trigger in triggers {
+                let Some(key) = waiting_at(event, trigger) else {
+                    continue;
+                };
+                if workflows.contains_key(&key) {
+                    continue;
+                }
+                let filter = SubscriptionFilter {
+                    app_id: Some(key.0.clone()),
+                    location_id: Some(key.1.clone()),
+                    trigger: Some(key.2.clone()),
+                    limit: WORKFLOWS,
+                };
+                let found = self.store.subscriptions(&filter).await?;
+                let ids = found.into_iter().map(|found| found.subscription.id);
+                workflows.insert(key, ids.collect());
+            }
+        }
+        Ok(workflows)
+    }
+
     /// What a run of the log calls for. Pure.
-    fn plan(&self, events: &[Recorded], upto: Position) -> Plan {
+    fn plan(&self, events: &[Recorded], upto: Position, workflows: &Workflows) -> Plan {
         let mut plan = Plan {
             upto,
             ..Plan::default()
@@ -183,13 +213,30 @@ impl Planner {
                         rule::TokenOf::Company => event.tenant.company_id.as_deref(),
                     };
                     let tenant = tenant.unwrap_or_default();
-                    plan.calls
-                        .push(planned(recorded, &rule.name, tenant, rule.coalesce));
+                    let Some(trigger) = rule.trigger() else {
+                        let call = planned(recorded, &rule.name, tenant, rule.coalesce);
+                        plan.calls.push(call);
+                        continue;
+                    };
+                    let waiting = waiting_at(event, trigger).and_then(|key| workflows.get(&key));
+                    for id in waiting.into_iter().flatten() {
+                        let name = rule::planned_as(&rule.name, Some(id));
+                        let call = planned(recorded, &name, tenant, rule.coalesce);
+                        plan.calls.push(call);
+                    }
                 }
             }
         }
         plan
     }
+}
+
+/// The workflows that wait, by app, location and trigger.
+type Workflows = BTreeMap<(String, String, String), Vec<String>>;
+
+fn waiting_at(event: &Event, trigger: &str) -> Option<(String, String, String)> {
+    let location = event.tenant.location_id.clone()?;
+    Some((event.app_id.clone(), location, trigger.to_owned()))
 }
 
 fn planned(recorded: &Recorded, rule: &str, tenant: &str, coalesce: Option<Duration>) -> Planned {

@@ -12,6 +12,7 @@ use super::template::{BodyTemplate, Error, Expression, Template};
 use super::verdict::Policy;
 use crate::clock::rfc3339;
 use crate::event::Recorded;
+use crate::event::subscription::Subscription;
 use crate::ghl::Method;
 
 /// The names that an expression may use of an event.
@@ -29,6 +30,9 @@ pub const NAMES: [&str; 11] = [
     "body",
 ];
 
+/// The name of the workflow that a trigger starts, in its body.
+pub const SUBSCRIPTION: &str = "subscription";
+
 /// The name of the answer, in what is published.
 pub const ANSWER: &str = "answer";
 
@@ -41,13 +45,22 @@ pub enum TokenOf {
     Company,
 }
 
+/// Where a call goes.
+#[derive(Debug)]
+pub enum Target {
+    /// To a path and query.
+    Path(Template),
+    /// To every workflow of the tenant that waits for this trigger: a call each.
+    Trigger(String),
+}
+
 /// A call as a rule describes it.
 #[derive(Debug)]
 pub struct CallTemplate {
     /// The method.
     pub method: Method,
-    /// Path and query.
-    pub path: Template,
+    /// Where it goes.
+    pub target: Target,
     /// The Version header.
     pub version: String,
     /// The body.
@@ -106,17 +119,47 @@ impl Rule {
         NAMES.into_iter().chain(lookups).collect()
     }
 
-    /// What its call sends.
+    /// The trigger whose workflows it starts, if it does.
+    pub fn trigger(&self) -> Option<&str> {
+        match &self.call.target {
+            Target::Path(_) => None,
+            Target::Trigger(trigger) => Some(trigger),
+        }
+    }
+
+    /// What its call for an event sends, to this workflow if it starts one; `answers` are those of its lookups.
     ///
     /// # Errors
     /// What cannot be evaluated for this event.
-    pub fn render(&self, context: &Value) -> Result<Rendered, Error> {
-        let body = self.call.body.as_ref().map(|body| body.value(context));
+    pub fn render(
+        &self,
+        event: &Recorded,
+        mut answers: BTreeMap<String, Json>,
+        workflow: Option<&Subscription>,
+    ) -> Result<Rendered, Error> {
+        if let Some(workflow) = workflow {
+            let known = json!({
+                "id": workflow.id, "trigger": workflow.trigger, "workflow_id": workflow.workflow_id,
+                "filters": workflow.filters,
+            });
+            answers.insert(SUBSCRIPTION.to_owned(), known);
+        }
+        let context = context(event, &answers);
+        let body = self.call.body.as_ref().map(|body| body.value(&context));
+        let body = match body.transpose()? {
+            // A workflow gets the event as it came.
+            None if workflow.is_some() => serde_json::from_slice(&event.event.body).ok(),
+            body => body,
+        };
+        let target = match &self.call.target {
+            Target::Path(path) => path.address(&context)?,
+            Target::Trigger(_) => workflow.map_or_else(String::new, |one| one.target_url.clone()),
+        };
         Ok(Rendered {
             method: self.call.method,
-            target: self.call.path.address(context)?,
+            target,
             version: self.call.version.clone(),
-            body: body.transpose()?,
+            body,
         })
     }
 
@@ -171,6 +214,22 @@ pub fn context(event: &Recorded, answers: &BTreeMap<String, Json>) -> Value {
     Value::from(Serde(&context))
 }
 
+/// What a call is planned under: the rule's name, and which workflow it starts where it starts one.
+pub fn planned_as(name: &str, workflow: Option<&str>) -> String {
+    match workflow {
+        None => name.to_owned(),
+        Some(workflow) => format!("{name}/{workflow}"),
+    }
+}
+
+/// The inverse of [`planned_as`].
+pub fn parts(planned: &str) -> (&str, Option<&str>) {
+    match planned.split_once('/') {
+        None => (planned, None),
+        Some((name, workflow)) => (name, Some(workflow)),
+    }
+}
+
 /// The rules of a configuration, by name.
 #[derive(Debug, Default)]
 pub struct Rules {
@@ -189,6 +248,12 @@ impl Rules {
     /// The rule of a name.
     pub fn find(&self, name: &str) -> Option<&Rule> {
         self.rules.get(name)
+    }
+
+    /// The rule of a planned call, and which workflow the call is to start.
+    pub fn of_call<'a>(&self, planned: &'a str) -> (Option<&Rule>, Option<&'a str>) {
+        let (name, workflow) = parts(planned);
+        (self.find(name), workflow)
     }
 
     /// All of them, by name.

@@ -5,7 +5,6 @@
 //! missing, or a token that was not taken, is a claim of its own, so that budgets are exact. An answer that is
 //! published is in the log before its row is done; a crash between the two makes the call again.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,11 +14,10 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::Settings;
-use super::rule::{self, Rendered, Rule, Rules};
+use super::rule::Rules;
 use super::tokens::Tokens;
 use crate::chance::Chance;
 use crate::clock::Clock;
-use crate::event::Recorded;
 use crate::failpoints;
 use crate::ghl::Client;
 use crate::ingest::Handle;
@@ -204,12 +202,4 @@ impl Runner {
             }
         }
     }
-}
-
-/// What `hookwell follow-ups try` shows: the call that a rule would make for an event, without its token.
-///
-/// # Errors
-/// What cannot be evaluated for this event.
-pub fn rehearse(rule: &Rule, event: &Recorded) -> Result<Rendered, super::template::Error> {
-    rule.render(&rule::context(event, &BTreeMap::new()))
 }

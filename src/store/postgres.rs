@@ -30,11 +30,12 @@ mod reader;
 mod statements {
     use super::super::sql::{
         event_columns, follow_up_statements, held_statements, installation_statements,
-        shared_statements,
+        shared_statements, subscription_statements,
     };
     shared_statements!(sqlx::PgConnection, sqlx::postgres::PgRow);
     held_statements!(sqlx::Postgres, sqlx::PgConnection, sqlx::postgres::PgRow);
     installation_statements!(sqlx::PgConnection, sqlx::postgres::PgRow);
+    subscription_statements!(sqlx::PgConnection, sqlx::postgres::PgRow);
     follow_up_statements!(
         sqlx::Postgres,
         sqlx::PgConnection,

@@ -6,7 +6,7 @@
 use super::Error;
 
 /// The schema version this binary was built for: the number of its migrations.
-const SCHEMA_VERSION: usize = 4;
+const SCHEMA_VERSION: usize = 5;
 
 /// How many migrations the store has seen; 0 for an empty one.
 macro_rules! applied_migrations {
@@ -34,7 +34,8 @@ macro_rules! migrations {
             "0001_log",
             "0002_readers",
             "0003_follow_ups",
-            "0004_open_calls"
+            "0004_open_calls",
+            "0005_workflow_triggers"
         )
     };
     ($backend:literal, $($name:literal),*) => {
@@ -91,7 +92,6 @@ pub(super) fn expect_schema(applied: usize) -> Result<(), Error> {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use super::*;
 
     #[test]
     fn every_migration_that_is_there_is_known() {

@@ -7,6 +7,7 @@
 mod follow_ups;
 mod held;
 mod installations;
+mod subscriptions;
 
 /// Columns of an event, in the order `recorded` reads them.
 macro_rules! event_columns {
@@ -443,4 +444,5 @@ macro_rules! shared_statements {
 pub(crate) use {
     event_columns, follow_ups::follow_up_statements, held::held_statements,
     installations::installation_statements, shared_statements,
+    subscriptions::subscription_statements,
 };

@@ -44,7 +44,7 @@ mod writer;
 mod statements {
     use super::super::sql::{
         event_columns, follow_up_statements, held_statements, installation_statements,
-        shared_statements,
+        shared_statements, subscription_statements,
     };
     shared_statements!(sqlx::SqliteConnection, sqlx::sqlite::SqliteRow);
     held_statements!(
@@ -53,6 +53,7 @@ mod statements {
         sqlx::sqlite::SqliteRow
     );
     installation_statements!(sqlx::SqliteConnection, sqlx::sqlite::SqliteRow);
+    subscription_statements!(sqlx::SqliteConnection, sqlx::sqlite::SqliteRow);
     // There is one writer: nothing to lock.
     follow_up_statements!(
         sqlx::Sqlite,

@@ -4,6 +4,7 @@ use std::process::Output;
 
 mod configuration;
 mod inspection;
+mod rules;
 mod sending;
 mod usage;
 

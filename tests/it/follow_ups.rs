@@ -17,6 +17,7 @@ mod budgets;
 mod calls;
 mod oauth;
 mod tokens;
+mod triggers;
 
 const WITHIN: Duration = Duration::from_secs(30);
 /// What must appear nowhere.

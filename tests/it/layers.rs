@@ -37,6 +37,8 @@ const HOMES: &[(&str, &[&str])] = &[
             "ghl/",
             "follow_up/",
             "http/oauth.rs",
+            "http/triggers.rs",
+            "config.rs",
             "config/",
         ],
     ),

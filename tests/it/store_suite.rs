@@ -864,6 +864,7 @@ use installations::{
     a_refresh_that_brought_no_new_refresh_token_keeps_the_old_one,
     a_refresh_without_an_end_is_over_after_its_time_and_counted,
     a_state_is_good_once_and_with_its_cookie,
+    a_subscription_is_what_was_said_last_until_it_is_deleted,
     a_token_minted_for_a_location_that_is_gone_is_not_kept,
     an_access_token_that_is_not_taken_counts_as_expired_if_it_is_still_that_one,
     an_installation_follows_its_newest_event, an_old_uninstall_erases_no_newer_token,
@@ -919,4 +920,5 @@ store_suite! {
     a_companys_token_wakes_the_calls_of_its_locations
     a_refresh_of_an_erased_token_does_not_end_on_the_next_one
     a_token_minted_for_a_location_that_is_gone_is_not_kept
+    a_subscription_is_what_was_said_last_until_it_is_deleted
 }

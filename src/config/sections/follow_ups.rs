@@ -6,7 +6,9 @@ use std::time::Duration;
 use super::super::layers::{Section, nearest};
 use super::{DAY, HOUR, SECOND};
 use crate::event::catalogue;
-use crate::follow_up::rule::{ANSWER, CallTemplate, Lookup, NAMES, Rule, TokenOf};
+use crate::follow_up::rule::{
+    ANSWER, CallTemplate, Lookup, NAMES, Rule, SUBSCRIPTION, Target, TokenOf,
+};
 use crate::follow_up::template::{BodyTemplate, Error, Expression, Template};
 use crate::follow_up::verdict::Policy;
 use crate::ghl::{Method, VERSION};
@@ -98,9 +100,19 @@ fn rule(s: &mut Section, defaults: Attempts, warnings: &mut Vec<String>) -> Opti
             }
         },
     };
-    let request = request(s, &shown, &place, &names);
+    let trigger = trigger(s, &shown);
+    let call = match trigger {
+        None => {
+            request(s, &shown, &place, &names).map(|(method, path)| (method, Target::Path(path)))
+        }
+        Some(trigger) => trigger.map(|trigger| (Method::Post, Target::Trigger(trigger))),
+    };
     let version = version(s);
-    let body = body(s, &shown, "body", &names);
+    let mut in_body = names.clone();
+    if matches!(call, Some((_, Target::Trigger(_)))) {
+        in_body.insert(SUBSCRIPTION);
+    }
+    let body = body(s, &shown, "body", &in_body);
     let mut with_answer = names.clone();
     with_answer.insert(ANSWER);
     let publish = self::body(s, &shown, "publish", &with_answer);
@@ -126,14 +138,14 @@ fn rule(s: &mut Section, defaults: Attempts, warnings: &mut Vec<String>) -> Opti
             format!("in rule {shown}: has no effect without publish_as"),
         );
     }
-    let (method, path) = request?;
+    let (method, target) = call?;
     Some(Rule {
         name: name?,
         on: on?,
         when: when?,
         call: CallTemplate {
             method,
-            path,
+            target,
             version: version?,
             body: body?,
         },
@@ -200,6 +212,31 @@ fn types(
     good.then_some(types)
 }
 
+/// The trigger whose workflows a rule starts; the inner `None` for one that is wrong.
+fn trigger(s: &mut Section, rule: &str) -> Option<Option<String>> {
+    let (text, at) = s.given_text("trigger")?;
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
+    let good = (1..=128).contains(&text.len()) && text.bytes().all(plain);
+    if !good {
+        s.problem(
+            "trigger",
+            &at,
+            format!(
+                "in rule {rule}: must be the key of a workflow trigger: letters, digits, - and _"
+            ),
+        );
+    }
+    if let Some((_, at)) = s.given_text("request") {
+        s.problem(
+            "request",
+            &at,
+            format!("in rule {rule}: has no place beside trigger, which says where the call goes"),
+        );
+        return Some(None);
+    }
+    Some(good.then_some(text))
+}
+
 fn request(
     s: &mut Section,
     rule: &str,
@@ -228,8 +265,10 @@ fn request(
         .into_iter()
         .find(|method| method.as_str() == verb)
     else {
-        let hint = nearest(&verb.to_uppercase(), &verbs)
-            .map_or(String::new(), |near| format!("; did you mean {near}?"));
+        let hint = match nearest(&verb.to_uppercase(), &verbs) {
+            Some(near) => format!("; did you mean {near}?"),
+            None => format!("; there are {}", verbs.join(", ")),
+        };
         s.problem(
             "request",
             &at,

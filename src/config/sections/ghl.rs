@@ -7,8 +7,8 @@ use std::time::Duration;
 use secrecy::SecretString;
 
 use super::super::layers::Section;
-use super::super::{Calls, OauthApp, OauthApps};
-use super::{DAY, HOUR, KIB, MIB, SECOND, follow_ups, usize_of};
+use super::super::{Calls, OauthApp, OauthApps, TriggersPath};
+use super::{DAY, HOUR, KIB, MIB, SECOND, follow_ups, own_path, usize_of};
 use crate::budget::Limits;
 use crate::follow_up;
 use crate::follow_up::rule::Rules;
@@ -19,6 +19,9 @@ use crate::retry::Attempts;
 /// A claim lasts longer than a call may take, with a refresh before it. (A refresh is two calls at most, and has 90
 /// seconds: a call may take 40.)
 const LEASE_BEYOND: Duration = Duration::from_secs(90);
+
+/// Characters of a secret at least.
+const SECRET: usize = 16;
 
 /// What an app needs for calls; `None` where it has no credentials.
 pub(super) fn oauth_app(a: &mut Section, id: Option<&str>) -> Option<OauthApp> {
@@ -46,8 +49,16 @@ pub(super) fn oauth_app(a: &mut Section, id: Option<&str>) -> Option<OauthApp> {
         ),
     });
     let without_state = a.flag("install_without_state").unwrap_or(false);
+    let triggers = triggers(a);
     let given = [client_id.is_some(), secret.is_some(), redirect.is_some()];
     if given == [false; 3] {
+        if triggers.is_some() {
+            a.problem(
+                "triggers_path",
+                &place,
+                "has no effect without client_id, client_secret and redirect_uri: workflows are started with a token",
+            );
+        }
         return None;
     }
     for (key, given) in ["client_id", "client_secret", "redirect_uri"]
@@ -72,7 +83,45 @@ pub(super) fn oauth_app(a: &mut Section, id: Option<&str>) -> Option<OauthApp> {
         callback_path,
         install_query,
         without_state,
+        triggers,
     })
+}
+
+/// Where an app's workflow triggers are subscribed to; the secret keeps everybody else out.
+fn triggers(a: &mut Section) -> Option<TriggersPath> {
+    let place = a.place().to_owned();
+    let path = a.read("triggers_path", |text| own_path(text, "/triggers/ghl"));
+    let secret = a.secrets("triggers_secret", false).pop();
+    if let Some((secret, at)) = &secret
+        && (secret.len() < SECRET || !secret.bytes().all(|b| b.is_ascii_graphic()))
+    {
+        a.problem(
+            "triggers_secret",
+            at,
+            format!("must be {SECRET} or more letters, digits and signs, without a space"),
+        );
+        return None;
+    }
+    match (path, secret) {
+        (Some(path), Some((secret, _))) => Some(TriggersPath {
+            path,
+            secret: SecretString::from(secret),
+        }),
+        (Some(_), None) if !a.has_problem("triggers_secret_file") => {
+            a.problem(
+                "triggers_secret",
+                &place,
+                "is missing: GHL does not sign what it posts to triggers_path, so it has to send a secret in \
+                 x-hookwell-secret",
+            );
+            None
+        }
+        (None, Some(_)) if !a.has_problem("triggers_path") => {
+            a.problem("triggers_path", &place, "is missing beside triggers_secret");
+            None
+        }
+        _ => None,
+    }
 }
 
 /// The path of an absolute URL without a query.

@@ -139,7 +139,8 @@ impl Runner {
                 Err(error) => without_token(error, progress),
             };
         }
-        let Some(rule) = self.rules.find(&claimed.rule) else {
+        let (rule, workflow) = self.rules.of_call(&claimed.rule);
+        let Some(rule) = rule else {
             return park(
                 verdict::NO_RULE,
                 format!("no rule is called {}", claimed.rule),
@@ -154,15 +155,26 @@ impl Runner {
         if claimed.tenant.is_empty() {
             return park(verdict::NO_TENANT, "the event is of no tenant".to_owned());
         }
-        let (answers, missing) = self.lookups(rule, claimed, shared);
-        let (rendered, purpose) = match missing {
-            None => {
-                let context = rule::context(&claimed.event, &answers);
-                match rule.render(&context) {
-                    Ok(rendered) => (rendered, Purpose::Rule),
-                    Err(error) => return park(verdict::TEMPLATE, error.to_string()),
+        let workflow = match workflow {
+            None => None,
+            Some(id) => {
+                let kept = self.store.subscription(&event.app_id, &claimed.tenant, id);
+                match kept.await {
+                    Ok(Some(workflow)) => Some(workflow),
+                    Ok(None) => {
+                        let detail = "the workflow does not use the trigger any more".to_owned();
+                        return Came::NoCall(Next::Cancelled, Some("unsubscribed"), detail);
+                    }
+                    Err(error) => return without_token(NoToken::Store(error), progress),
                 }
             }
+        };
+        let (answers, missing) = self.lookups(rule, claimed, shared);
+        let (rendered, purpose) = match missing {
+            None => match rule.render(&claimed.event, answers, workflow.as_ref()) {
+                Ok(rendered) => (rendered, Purpose::Rule),
+                Err(error) => return park(verdict::TEMPLATE, error.to_string()),
+            },
             Some((lookup, name)) => {
                 let context = rule::context(&claimed.event, &BTreeMap::new());
                 match lookup.path.address(&context) {
@@ -238,7 +250,7 @@ impl Runner {
             outcome,
             closed,
         } = called;
-        let Some(rule) = self.rules.find(&claimed.rule) else {
+        let (Some(rule), _) = self.rules.of_call(&claimed.rule) else {
             return;
         };
         ended.detail = match &answer {

@@ -1,4 +1,4 @@
-//! Calls, installations and tokens on Postgres. Times are the server's: daemons share it, and not a clock.
+//! Calls, installations, tokens and workflow triggers on Postgres. Times are the server's: daemons share it, and not a clock.
 
 use std::time::Duration;
 
@@ -10,11 +10,12 @@ use tokio::time::timeout;
 use super::super::{
     Claims, Ended, Error, FollowUp, FollowUpCounts, FollowUpFilter, FollowUps, Installation,
     InstallationFilter, Installations, NewToken, OauthState, ParkedCalls, PlanReader, RefreshEnd,
-    SealedToken,
+    SealedToken, Subscribed, SubscriptionFilter, Subscriptions,
 };
 use super::reader::{Locked, PLANNER_LOCK};
 use super::{PostgresStore, pooled, statements};
 use crate::budget::Limits;
+use crate::event::subscription::{Change, Subscription};
 use crate::event::{Micros, Position, Recorded};
 use crate::store::Plan;
 
@@ -238,5 +239,30 @@ impl Installations for PostgresStore {
         token: &SealedToken,
     ) -> Result<bool, Error> {
         pooled!(self, connection => statements::reseal_token(connection, app_id, tenant, token))
+    }
+}
+
+#[async_trait]
+impl Subscriptions for PostgresStore {
+    async fn change_subscription(
+        &self,
+        app_id: &str,
+        change: &Change,
+        _now: Micros,
+    ) -> Result<(), Error> {
+        deed!(self, transaction, now => statements::change_subscription(transaction, app_id, change, now))
+    }
+
+    async fn subscription(
+        &self,
+        app_id: &str,
+        location_id: &str,
+        id: &str,
+    ) -> Result<Option<Subscription>, Error> {
+        pooled!(self, connection => statements::subscription(connection, app_id, location_id, id))
+    }
+
+    async fn subscriptions(&self, filter: &SubscriptionFilter) -> Result<Vec<Subscribed>, Error> {
+        pooled!(self, connection => statements::subscriptions(connection, filter))
     }
 }

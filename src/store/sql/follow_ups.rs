@@ -514,7 +514,7 @@ macro_rules! follow_up_statements {
             filter: &FollowUpFilter,
         ) -> Result<Vec<FollowUp>, Error> {
             sqlx::query(
-                "select * from follow_ups where ($1 is null or state = $1) and ($2 is null or rule = $2) \
+                "select * from follow_ups where ($1 is null or state = $1) and ($2 is null or rule = $2 or substr(rule, 1, length($2) + 1) = $2 || '/') \
                  and ($3 is null or tenant = $3) order by id desc limit $4",
             )
             .bind(filter.state.as_deref())
@@ -566,7 +566,7 @@ macro_rules! follow_up_statements {
             };
             let rows = sqlx::query(
                 "select distinct app_id, tenant from follow_ups where state = 'dead' \
-                 and ($1 is null or id = $1) and ($2 is null or rule = $2)",
+                 and ($1 is null or id = $1) and ($2 is null or rule = $2 or substr(rule, 1, length($2) + 1) = $2 || '/')",
             )
             .bind(id)
             .bind(rule)
@@ -580,7 +580,7 @@ macro_rules! follow_up_statements {
             // One that was parked since has its tenant here too.
             let retried = sqlx::query(
                 "update follow_ups set state = 'pending', due_at = $3, attempt = 0, progress = '{}', ended_at = null, reason = null \
-                 where state = 'dead' and ($1 is null or id = $1) and ($2 is null or rule = $2) \
+                 where state = 'dead' and ($1 is null or id = $1) and ($2 is null or rule = $2 or substr(rule, 1, length($2) + 1) = $2 || '/') \
                  returning app_id, tenant",
             )
             .bind(id)

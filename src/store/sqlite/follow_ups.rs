@@ -1,4 +1,4 @@
-//! Calls, installations and tokens on SQLite: written on the one write connection, read beside it.
+//! Calls, installations, tokens and workflow triggers on SQLite: written on the one write connection, read beside it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,12 +11,13 @@ use tokio::sync::Mutex;
 use super::super::{
     Claims, Ended, Error, FollowUp, FollowUpCounts, FollowUpFilter, FollowUps, Installation,
     InstallationFilter, Installations, NewToken, OauthState, ParkedCalls, PlanReader, RefreshEnd,
-    SealedToken,
+    SealedToken, Subscribed, SubscriptionFilter, Subscriptions,
 };
 use super::checkpoint::Written;
 use super::writer::{Writer, on};
 use super::{SqliteStore, statements};
 use crate::budget::Limits;
+use crate::event::subscription::{Change, Subscription};
 use crate::event::{Micros, Position, Recorded};
 use crate::store::Plan;
 
@@ -227,5 +228,30 @@ impl Installations for SqliteStore {
         token: &SealedToken,
     ) -> Result<bool, Error> {
         deed!(self, Now, transaction => statements::reseal_token(transaction, app_id, tenant, token))
+    }
+}
+
+#[async_trait]
+impl Subscriptions for SqliteStore {
+    async fn change_subscription(
+        &self,
+        app_id: &str,
+        change: &Change,
+        now: Micros,
+    ) -> Result<(), Error> {
+        deed!(self, Now, transaction => statements::change_subscription(transaction, app_id, change, now))
+    }
+
+    async fn subscription(
+        &self,
+        app_id: &str,
+        location_id: &str,
+        id: &str,
+    ) -> Result<Option<Subscription>, Error> {
+        statements::subscription(&mut *self.reader().await?, app_id, location_id, id).await
+    }
+
+    async fn subscriptions(&self, filter: &SubscriptionFilter) -> Result<Vec<Subscribed>, Error> {
+        statements::subscriptions(&mut *self.reader().await?, filter).await
     }
 }

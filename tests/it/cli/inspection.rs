@@ -9,7 +9,8 @@ use super::{code, stderr, stdout};
 use crate::harness::daemon::ALL;
 use crate::harness::ghl::APP_ID;
 use crate::harness::{
-    Backend, Daemon, DaemonConfig, Ghl, Sink, done, eventually, fresh_vhost, run_cli, store_url,
+    Backend, Daemon, DaemonConfig, Ghl, Sink, done, eventually, fresh_vhost, run_cli, store,
+    store_url,
 };
 
 const SOON: Duration = Duration::from_secs(20);
@@ -20,7 +21,10 @@ async fn migrating_says_what_it_did() {
         let url = store_url(backend).await;
         let config = DaemonConfig::new(url.url());
         for said in [
-            "3 migrations ran; the schema is up to date.\n",
+            &format!(
+                "{} migrations ran; the schema is up to date.\n",
+                store::migrations()
+            ),
             "The schema is up to date.\n",
         ] {
             let output = run_cli(&["migrate"], &config);

@@ -5,7 +5,7 @@ use crate::harness::daemon::run_plain;
 use crate::harness::{Backend, Daemon, DaemonConfig, run_cli, store_url};
 
 /// Every command that does something.
-const COMMANDS: [&[&str]; 25] = [
+const COMMANDS: [&[&str]; 26] = [
     &["serve"],
     &["check-config"],
     &["migrate"],
@@ -26,6 +26,7 @@ const COMMANDS: [&[&str]; 25] = [
     &["keys", "rotate"],
     &["installs", "list"],
     &["installs", "show"],
+    &["triggers", "list"],
     &["follow-ups", "list"],
     &["follow-ups", "show"],
     &["follow-ups", "retry"],
@@ -48,6 +49,7 @@ Commands:
   events        Look into the log
   held          Tenants whose events wait, as RabbitMQ refuses them
   installs      Where the apps are installed, and whether there is a token
+  triggers      Which workflows use triggers of the apps
   follow-ups    The API calls that events call for
   dead-letters  Events that could not be published
   quarantine    Requests that were refused

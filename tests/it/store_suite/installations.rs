@@ -1,8 +1,11 @@
 //! Installations and tokens: the newest event wins, one refreshes, and what is uninstalled has no token.
 
 use hookwell::event::lifecycle::{Account, Lifecycle};
+use hookwell::event::subscription::{Change, Subscription};
 use hookwell::seal::{KEY_BYTES, Keyring, Place};
-use hookwell::store::{Installation, InstallationFilter, NewToken, OauthState, Plan, RefreshEnd};
+use hookwell::store::{
+    Installation, InstallationFilter, NewToken, OauthState, Plan, RefreshEnd, SubscriptionFilter,
+};
 
 use super::*;
 
@@ -430,4 +433,53 @@ pub async fn installations_are_listed_page_by_page(f: &Fixture) {
     assert_eq!(list(false, None, 2).await, ["a", "b"]);
     assert_eq!(list(false, Some("b"), 2).await, ["c"]);
     assert_eq!(list(true, None, 9).await, ["a", "c"]);
+}
+
+pub async fn a_subscription_is_what_was_said_last_until_it_is_deleted(f: &Fixture) {
+    let kept = |id: &str, trigger: &str| {
+        Change::Kept(Subscription {
+            id: id.to_owned(),
+            trigger: trigger.to_owned(),
+            location_id: "l1".to_owned(),
+            company_id: None,
+            workflow_id: Some("w".to_owned()),
+            filters: serde_json::json!([{"value": "ü"}]),
+            target_url: "https://api.example/x".to_owned(),
+        })
+    };
+    let change = async |app: &str, change: &Change| {
+        let done = f.store.change_subscription(app, change, now());
+        done.await.unwrap();
+    };
+    change("app", &kept("s1", "won")).await;
+    change("app", &kept("s2", "won")).await;
+    change("other", &kept("s1", "won")).await;
+    change("app", &kept("s1", "lost")).await;
+    let list = async |trigger: &str| {
+        let filter = SubscriptionFilter {
+            app_id: Some("app".to_owned()),
+            location_id: Some("l1".to_owned()),
+            trigger: Some(trigger.to_owned()),
+            limit: 9,
+        };
+        let found = f.store.subscriptions(&filter).await.unwrap();
+        let ids = found.into_iter().map(|one| one.subscription.id);
+        ids.collect::<Vec<_>>()
+    };
+    assert_eq!(list("won").await, ["s2"]);
+    assert_eq!(list("lost").await, ["s1"]);
+    let one = async |app: &str| f.store.subscription(app, "l1", "s1").await.unwrap();
+    let Change::Kept(expected) = kept("s1", "lost") else {
+        return;
+    };
+    assert_eq!(one("app").await, Some(expected));
+    let gone = Change::Deleted {
+        id: "s1".to_owned(),
+        location_id: "l1".to_owned(),
+    };
+    for _ in 0..2 {
+        change("app", &gone).await;
+    }
+    assert_eq!(one("app").await, None);
+    assert!(one("other").await.is_some(), "another app's");
 }

@@ -1,0 +1,191 @@
+//! Where GHL says that a workflow uses a trigger of the app, or does so no more: from a request to a durable row.
+//!
+//! These requests are not signed (its page on custom triggers documents nothing of the kind), so the app's owner has
+//! GHL send a secret in a header of its own. An address that is not below `ghl.api_base` is refused: calls go
+//! nowhere else.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::to_bytes;
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::post;
+use secrecy::{ExposeSecret, SecretString};
+use serde_json::json;
+use sha2::{Digest, Sha256};
+use tokio_util::task::TaskTracker;
+
+use crate::clock::Clock;
+use crate::event::subscription::{Change, Error as Malformed};
+use crate::metrics::Metrics;
+use crate::store::Store;
+use crate::telemetry::Chain;
+
+/// The header in which GHL sends the secret, as it is set up in the trigger's settings.
+pub const SECRET_HEADER: &str = "x-hookwell-secret";
+/// Bytes of a body at most.
+const MOST: usize = 64 * 1024;
+
+/// Where an app's workflow triggers are subscribed to.
+#[derive(Debug, Clone)]
+pub struct Path {
+    /// The app.
+    pub app_id: String,
+    /// The path.
+    pub path: String,
+    /// What GHL has to send.
+    pub secret: SecretString,
+}
+
+/// What the routes share.
+pub struct Triggers {
+    /// The paths; each app has one.
+    pub paths: Vec<Path>,
+    /// Where workflows may be started: below this address.
+    pub api_base: String,
+    /// Where subscriptions are kept.
+    pub store: Arc<dyn Store>,
+    /// Deeds in the store, which no request owns.
+    pub deeds: TaskTracker,
+    /// The clock.
+    pub clock: Clock,
+    /// The metrics.
+    pub metrics: Metrics,
+}
+
+/// What GHL is told.
+#[derive(Debug)]
+enum Answer {
+    Kept,
+    Deleted,
+    WrongSecret,
+    TooLarge,
+    Malformed(Malformed),
+    Elsewhere,
+    Unavailable,
+}
+
+impl Answer {
+    fn status(&self) -> StatusCode {
+        match self {
+            Self::Kept | Self::Deleted => StatusCode::OK,
+            Self::WrongSecret => StatusCode::UNAUTHORIZED,
+            Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::Malformed(_) => StatusCode::BAD_REQUEST,
+            Self::Elsewhere => StatusCode::UNPROCESSABLE_ENTITY,
+            Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+        }
+    }
+
+    /// The `outcome` of `hookwell_trigger_requests_total`.
+    fn outcome(&self) -> &'static str {
+        match self {
+            Self::Kept => "kept",
+            Self::Deleted => "deleted",
+            Self::WrongSecret => "secret",
+            Self::TooLarge | Self::Malformed(_) => "malformed",
+            Self::Elsewhere => "elsewhere",
+            Self::Unavailable => "unavailable",
+        }
+    }
+
+    fn text(&self) -> String {
+        let body = match self {
+            Self::Kept | Self::Deleted => json!({"status": self.outcome()}),
+            Self::WrongSecret => json!({"error": "the secret is missing or wrong"}),
+            Self::TooLarge => json!({"error": "body too large"}),
+            Self::Malformed(why) => json!({"error": why.to_string()}),
+            Self::Elsewhere => json!({"error": "targetUrl is not at the API"}),
+            Self::Unavailable => json!({"error": "come again later"}),
+        };
+        body.to_string()
+    }
+}
+
+impl IntoResponse for Answer {
+    fn into_response(self) -> Response {
+        let mut response = (self.status(), self.text()).into_response();
+        let headers = response.headers_mut();
+        headers.insert(
+            header::CONTENT_TYPE,
+            HeaderValue::from_static("application/json"),
+        );
+        if matches!(self, Self::Unavailable) {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from_static("30"));
+        }
+        response
+    }
+}
+
+/// `POST` on the path of each app.
+pub fn router(triggers: Arc<Triggers>) -> Router {
+    let mut router = Router::new();
+    for path in triggers.paths.clone() {
+        let route = path.path.clone();
+        let receive = move |State(triggers): State<Arc<Triggers>>, request: Request| async move {
+            let answer = receive(&triggers, &path, request).await;
+            let outcomes = &triggers.metrics.trigger_requests;
+            outcomes.with_label_values(&[answer.outcome()]).inc();
+            answer
+        };
+        router = router.route(&route, post(receive));
+    }
+    router.with_state(triggers)
+}
+
+async fn receive(triggers: &Triggers, path: &Path, request: Request) -> Answer {
+    let (head, body) = request.into_parts();
+    if !knows_secret(&head.headers, &path.secret) {
+        return Answer::WrongSecret;
+    }
+    let Ok(body) = to_bytes(body, MOST).await else {
+        return Answer::TooLarge;
+    };
+    let change = match Change::read(&body) {
+        Ok(change) => change,
+        Err(why) => {
+            tracing::warn!(app_id = %path.app_id, %why, "a message about a workflow trigger is not usable");
+            return Answer::Malformed(why);
+        }
+    };
+    let answer = match &change {
+        Change::Deleted { .. } => Answer::Deleted,
+        Change::Kept(kept) => {
+            let rest = kept.target_url.strip_prefix(&triggers.api_base);
+            if !rest.is_some_and(|rest| rest.starts_with('/') && !rest.starts_with("//")) {
+                tracing::warn!(
+                    app_id = %path.app_id, subscription = %kept.id,
+                    "a workflow is to be started elsewhere than at ghl.api_base; it is not"
+                );
+                return Answer::Elsewhere;
+            }
+            Answer::Kept
+        }
+    };
+    let (store, app_id, now) = (
+        Arc::clone(&triggers.store),
+        path.app_id.clone(),
+        (triggers.clock)(),
+    );
+    let kept = triggers
+        .deeds
+        .spawn(async move { store.change_subscription(&app_id, &change, now).await });
+    match kept.await {
+        Ok(Ok(())) => answer,
+        Ok(Err(error)) => {
+            tracing::error!(app_id = %path.app_id, error = %Chain(&error), "a subscription to a workflow trigger is not kept");
+            Answer::Unavailable
+        }
+        Err(_) => Answer::Unavailable,
+    }
+}
+
+/// Compares hashes: how long that takes tells nothing of the secret.
+fn knows_secret(headers: &HeaderMap, secret: &SecretString) -> bool {
+    let digest = |bytes: &[u8]| -> [u8; 32] { Sha256::digest(bytes).into() };
+    headers
+        .get(SECRET_HEADER)
+        .is_some_and(|given| digest(given.as_bytes()) == digest(secret.expose_secret().as_bytes()))
+}
