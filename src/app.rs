@@ -13,8 +13,9 @@ use tokio_util::task::TaskTracker;
 use crate::admin::{self, Readiness};
 use crate::clock::Clock;
 use crate::config::{self, Config};
+use crate::event::backfill::Kind;
 use crate::feed::Feed;
-use crate::follow_up::{Planner, Runner, Tokens};
+use crate::follow_up::{Planner, Runner, Tokens, Watch};
 use crate::http::oauth::{self, Oauth};
 use crate::http::triggers::{self, Triggers};
 use crate::http::{self, webhook};
@@ -140,16 +141,28 @@ pub async fn serve(config: Config, shutdown: CancellationToken) -> Result<Exit, 
         None => None,
     };
     let planner = match &calls {
-        Some(calls) => calls.planner(),
+        Some(calls) => calls.planner(config.repair.first_sync.clone()),
         // Installations are followed in any case.
         None => Planner {
             store: Arc::clone(&store),
             rules: Arc::default(),
             apps: Vec::new(),
+            first_sync: Vec::new(),
             wake: Arc::default(),
             clock: Arc::clone(&clock),
             metrics: metrics.clone(),
         },
+    };
+    let watch = Watch {
+        store: Arc::clone(&store),
+        writer: writer_handle.clone(),
+        repair: config.repair,
+        apps: match &calls {
+            Some(calls) => calls.oauth.apps.keys().cloned().collect(),
+            None => Vec::new(),
+        },
+        clock: Arc::clone(&clock),
+        metrics: metrics.clone(),
     };
     let (quarantine, keeper) = Keeper::new(Arc::clone(&store), config.quarantine, metrics.clone());
     let ingest = Ingest::new(
@@ -225,6 +238,7 @@ pub async fn serve(config: Config, shutdown: CancellationToken) -> Result<Exit, 
     supervisor.spawn("quarantine", keeper.run(requests_done));
     supervisor.spawn("relay", relay.run(shutdown.clone()));
     supervisor.spawn("planner", planner.run(shutdown.clone()));
+    supervisor.spawn("watch", watch.run(shutdown.clone()));
     if let Some(calls) = calls {
         // A refresh may begin while requests and calls end: it is waited for when both have.
         let (deeds, tokens, runner) = (calls.oauth.deeds.clone(), calls.tokens, calls.runner);
@@ -345,11 +359,12 @@ impl Calls {
     }
 
     /// The planner that feeds the runner.
-    fn planner(&self) -> Planner {
+    fn planner(&self, first_sync: Vec<Kind>) -> Planner {
         Planner {
             store: Arc::clone(&self.runner.store),
             rules: Arc::clone(&self.runner.rules),
             apps: self.oauth.apps.keys().cloned().collect(),
+            first_sync,
             wake: Arc::clone(&self.runner.wake),
             clock: Arc::clone(&self.runner.clock),
             metrics: self.runner.metrics.clone(),

@@ -9,6 +9,7 @@ use crate::config::{Config, Problems};
 use crate::telemetry::{self, Chain};
 use crate::{failpoints, store};
 
+mod backfill;
 mod check_config;
 mod dead_letters;
 mod dev;
@@ -59,6 +60,7 @@ enum Command {
     Installs(installs::Args),
     Triggers(triggers::Args),
     FollowUps(follow_ups::Args),
+    Backfill(backfill::Args),
     DeadLetters(dead_letters::Args),
     Quarantine(quarantine::Args),
     Keys(keys::Args),
@@ -90,6 +92,7 @@ struct Failure {
 
 impl Failure {
     const PARTLY: u8 = 1;
+    const USAGE: u8 = 64;
     const NO_INPUT: u8 = 66;
     const UNAVAILABLE: u8 = 69;
     const SOFTWARE: u8 = 70;
@@ -139,7 +142,6 @@ type Outcome = Result<(), Failure>;
 
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
-    const USAGE: u8 = 64;
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
@@ -149,7 +151,7 @@ pub fn main() -> ExitCode {
             return if asked {
                 ExitCode::SUCCESS
             } else {
-                ExitCode::from(USAGE)
+                ExitCode::from(Failure::USAGE)
             };
         }
     };
@@ -175,6 +177,7 @@ pub fn main() -> ExitCode {
             Command::Held(args) => held::run(args).await,
             Command::Installs(args) => installs::run(args).await,
             Command::Triggers(args) => triggers::run(args).await,
+            Command::Backfill(args) => backfill::run(args).await,
             Command::FollowUps(args) => follow_ups::run(args).await,
             Command::DeadLetters(args) => dead_letters::run(args).await,
             Command::Quarantine(args) => quarantine::run(args).await,

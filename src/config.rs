@@ -48,6 +48,8 @@ pub struct Config {
     pub apps: Vec<App>,
     /// Calls of GHL's API; none where no app has credentials.
     pub calls: Option<Calls>,
+    /// What is read of the API without an event that calls for it.
+    pub repair: follow_up::Repair,
     /// Refused requests.
     pub quarantine: quarantine::Settings,
     /// What is kept how long.
@@ -219,10 +221,12 @@ impl Config {
         let quarantine = sections::quarantine_of(&mut root);
         let log = sections::log(&mut root);
         let (apps, oauth_apps) = sections::apps(&mut root).unzip();
+        let (repair, pace) = sections::repair(&mut root).unzip();
         let calls = sections::calls(
             &mut root,
             oauth_apps.unwrap_or_default(),
             grace,
+            pace,
             &mut warnings,
         );
         let problems = root.into_problems();
@@ -235,6 +239,7 @@ impl Config {
                 verifier: verifier?,
                 apps: apps?,
                 calls: calls?,
+                repair: repair?,
                 quarantine: quarantine?,
                 retention: retention?,
                 log: log?,

@@ -8,6 +8,7 @@ use std::fmt;
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
 
+pub mod backfill;
 pub mod catalogue;
 pub mod identify;
 pub mod lifecycle;

@@ -20,6 +20,8 @@
 use std::time::Duration;
 
 use crate::budget::Limits;
+use crate::event::backfill::Kind;
+use verdict::Policy;
 
 pub mod breaker;
 pub mod planner;
@@ -28,13 +30,21 @@ pub mod runner;
 pub mod template;
 pub mod tokens;
 pub mod verdict;
+pub mod watch;
 
 pub use planner::Planner;
 pub use runner::Runner;
 pub use tokens::Tokens;
+pub use watch::Watch;
 
 /// The built-in rule that gets an installation its token.
 pub const INSTALLATION_TOKEN: &str = "hookwell.token";
+
+/// The built-in rule that reads records which changed in a time; a call for each kind, as `hookwell.backfill/contacts`.
+pub const BACKFILL: &str = "hookwell.backfill";
+
+/// The built-in rule that reads where an app is installed.
+pub const RECONCILE: &str = "hookwell.reconcile";
 
 /// How follow-ups are made.
 #[derive(Debug, Clone, Copy)]
@@ -49,4 +59,27 @@ pub struct Settings {
     pub send_within: Duration,
     /// How long calls under way may take to end after shutdown.
     pub drain: Duration,
+    /// Of what is built in.
+    pub policy: Policy,
+    /// Between two pages of a repair.
+    pub page_gap: Duration,
+    /// How long after a location was missing in GHL's list it is looked for again.
+    pub confirm_after: Duration,
+}
+
+/// What is read from the API without an event that calls for it.
+#[derive(Debug, Clone)]
+pub struct Repair {
+    /// Whether gaps are repaired without a command.
+    pub automatic: bool,
+    /// How long a gap has to be: GHL delivers again what came in a shorter one.
+    pub gap_after: Duration,
+    /// How long after its end it is repaired: searches know what changed only after a while.
+    pub settle: Duration,
+    /// What is read before and after it, too.
+    pub margin: Duration,
+    /// What is read of a location when the app is installed there.
+    pub first_sync: Vec<Kind>,
+    /// How often it is read where the apps are installed.
+    pub reconcile_every: Option<Duration>,
 }

@@ -17,6 +17,7 @@ use crate::budget::Told;
 pub mod limits;
 pub mod meaning;
 pub mod oauth;
+pub mod pages;
 
 pub use meaning::Meaning;
 

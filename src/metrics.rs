@@ -93,6 +93,10 @@ pub struct Metrics {
     pub api_breaker_open: IntGauge,
     /// `hookwell_token_requests_total{what, outcome}`: exchanges, refreshes and mints of tokens.
     pub token_requests: IntCounterVec,
+    /// `hookwell_gaps`: times without acceptance that are long enough to be repaired and are not yet.
+    pub gaps_open: IntGauge,
+    /// `hookwell_backfill_records_total{kind, outcome}`: records that changed in a time and were read.
+    pub backfill_records: IntCounterVec,
     /// `hookwell_trigger_requests_total{outcome}`: what GHL said of workflow triggers.
     pub trigger_requests: IntCounterVec,
 }
@@ -200,6 +204,18 @@ impl Metrics {
         for what in ["exchange", "refresh", "mint"] {
             for outcome in ["ok", "refused", "later", "unknown"] {
                 token_requests.with_label_values(&[what, outcome]);
+            }
+        }
+        let backfill_records = b.register(IntCounterVec::new(
+            opts(
+                "backfill_records_total",
+                "Records that were read as they changed in a time: known to the log, or lacking there.",
+            ),
+            &["kind", "outcome"],
+        ));
+        for kind in ["contacts", "opportunities"] {
+            for outcome in ["known", "lacking"] {
+                backfill_records.with_label_values(&[kind, outcome]);
             }
         }
         let trigger_requests = b.register(IntCounterVec::new(
@@ -370,6 +386,11 @@ impl Metrics {
             ),
             token_requests,
             trigger_requests,
+            backfill_records,
+            gaps_open: b.gauge(
+                "gaps",
+                "Times in which no daemon could take webhooks, and which are not repaired yet.",
+            ),
             registry: b.registry,
             names: b.names.take().into(),
         }

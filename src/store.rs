@@ -13,6 +13,7 @@ use async_trait::async_trait;
 use crate::event::{Event, EventKey, Micros, Position, Recorded};
 
 mod follow_ups;
+mod gaps;
 mod installations;
 mod postgres;
 mod schema;
@@ -25,6 +26,7 @@ pub use follow_ups::{
     CLAIM_LOST, Claimed, Claims, Ended, FollowUp, FollowUpCounts, FollowUpFilter, FollowUps,
     NO_TOKEN, Next, PLANNER, ParkedCalls, Plan, PlanReader, Planned,
 };
+pub use gaps::{Gap, Gaps, Known};
 pub use installations::{
     Installation, InstallationFilter, Installations, NewToken, OauthState, RefreshEnd, SealedToken,
     TokenState,
@@ -305,7 +307,7 @@ pub enum Selection {
 
 /// The log and what is kept beside it. Each method is one whole deed.
 #[async_trait]
-pub trait Store: FollowUps + Installations + Subscriptions {
+pub trait Store: FollowUps + Installations + Subscriptions + Gaps {
     /// Appends a batch in one transaction and says what became of each event, in order. On return the
     /// new ones are durable. No two events of a batch may share app and key.
     ///

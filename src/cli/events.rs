@@ -91,6 +91,7 @@ pub(super) async fn run(args: Args) -> Outcome {
                 "type",
                 "tenant",
                 "entity_id",
+                "origin",
                 "event_key",
                 "body_bytes",
             ];
@@ -119,6 +120,7 @@ fn row(recorded: &Recorded) -> Vec<Value> {
         json!(event.event_type),
         json!(event.tenant.id()),
         json!(event.entity_id),
+        json!(event.origin.as_str()),
         json!(event.key.as_str()),
         json!(event.body.len()),
     ]

@@ -1,12 +1,16 @@
 //! `hookwell installs`
 
+use std::io::Write;
+
 use clap::Subcommand;
 use serde_json::{Value, json};
 
 use super::{ConfigArgs, Failure, Outcome, table};
 use crate::app;
 use crate::clock::{self, rfc3339};
-use crate::event::Micros;
+use crate::event::lifecycle::Account;
+use crate::event::{Micros, backfill};
+use crate::follow_up::RECONCILE;
 use crate::store::{Installation, InstallationFilter};
 
 /// Where the apps are installed, and whether there is a token
@@ -57,6 +61,18 @@ No token is ever shown.")]
         #[arg(long)]
         json: bool,
     },
+    /// Ask GHL where an app is installed, and make events of what was missed
+    #[command(after_help = "Example:
+  hookwell installs reconcile --config hookwell.toml
+
+The running daemon asks, for each company that it has a token of; it does so by itself every repair.reconcile_every. What it finds is in the log as INSTALL and UNINSTALL with origin backfill; a location counts as gone when it is missing twice, repair.confirm_after apart. `hookwell follow-ups list --rule hookwell.reconcile` shows how far it is.")]
+    Reconcile {
+        #[command(flatten)]
+        config: ConfigArgs,
+        /// Only of this company
+        #[arg(long, value_name = "ID")]
+        company: Option<String>,
+    },
 }
 
 const NAMES: [&str; 8] = [
@@ -85,8 +101,8 @@ pub(super) async fn run(args: Args) -> Outcome {
             let filter = InstallationFilter {
                 app_id: app,
                 installed: !all,
-                after: None,
                 limit,
+                ..InstallationFilter::default()
             };
             let found = store.installations(&filter).await?;
             let rows: Vec<_> = found.iter().map(|one| row(one, now)).collect();
@@ -113,6 +129,39 @@ pub(super) async fn run(args: Args) -> Outcome {
             let mut fields: Vec<_> = NAMES.into_iter().zip(row(&found, now)).collect();
             fields.extend(details(&found));
             Ok(table::one(json, fields)?)
+        }
+        Command::Reconcile { config, company } => {
+            let config = config.load()?;
+            let store = app::open_store_beside(&config.store).await?;
+            let filter = InstallationFilter {
+                installed: true,
+                limit: 100_000,
+                ..InstallationFilter::default()
+            };
+            let mut companies = store.installations(&filter).await?;
+            companies.retain(|one| {
+                let wanted = company.as_ref().is_none_or(|wanted| *wanted == one.tenant);
+                one.account == Account::Company && one.token.is_some() && wanted
+            });
+            if companies.is_empty() {
+                return Err(Failure::saying(
+                    Failure::NO_INPUT,
+                    "there is no such company with a token; see `hookwell installs list`"
+                        .to_owned(),
+                ));
+            }
+            let mut out = std::io::stdout().lock();
+            for one in companies {
+                let key = format!("installs-{}-{}", one.tenant, now.0);
+                let asked = backfill::reconcile(&key, &one.app_id, &one.tenant, "command", now);
+                store.append(&[asked]).await?;
+                writeln!(
+                    out,
+                    "asked for {}; `hookwell follow-ups list --rule {RECONCILE}` shows how far it is",
+                    one.tenant
+                )?;
+            }
+            Ok(())
         }
     }
 }

@@ -18,9 +18,11 @@ use crate::telemetry;
 mod broker;
 mod follow_ups;
 mod ghl;
+mod repair;
 
 pub(super) use broker::broker_of;
 pub(super) use ghl::calls;
+pub(super) use repair::repair;
 
 const SECOND: Duration = Duration::from_secs(1);
 const HOUR: Duration = Duration::from_secs(3600);

@@ -12,10 +12,11 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use super::rule::{self, Rules};
-use super::{INSTALLATION_TOKEN, runner::Wake};
+use super::{BACKFILL, INSTALLATION_TOKEN, RECONCILE, runner::Wake};
 use crate::clock::Clock;
-use crate::event::lifecycle::{self, Deed, Lifecycle};
-use crate::event::{Event, Position, Recorded};
+use crate::event::backfill::{Ask, Kind, RECONCILE as RECONCILE_ASKED, REQUESTED};
+use crate::event::lifecycle::{self, Account, Deed, Lifecycle};
+use crate::event::{Event, Origin, Position, Recorded};
 use crate::failpoints;
 use crate::metrics::Metrics;
 use crate::retry::Delays;
@@ -41,6 +42,8 @@ pub struct Planner {
     pub rules: Arc<Rules>,
     /// The apps that have credentials: their installations get tokens.
     pub apps: Vec<String>,
+    /// What is read of a location when an app is installed there.
+    pub first_sync: Vec<Kind>,
     /// Told when there is something to make.
     pub wake: Wake,
     /// The clock.
@@ -84,7 +87,9 @@ impl Planner {
     }
 
     fn types(&self) -> Vec<String> {
-        let lifecycle = lifecycle::TYPES.into_iter();
+        let lifecycle = lifecycle::TYPES
+            .into_iter()
+            .chain([REQUESTED, RECONCILE_ASKED]);
         let all = self.rules.types().into_iter().chain(lifecycle);
         let all: std::collections::BTreeSet<_> = all.map(str::to_owned).collect();
         all.into_iter().collect()
@@ -196,9 +201,17 @@ impl Planner {
                 if installed && self.apps.contains(&event.app_id) {
                     let call = planned(recorded, INSTALLATION_TOKEN, &life.tenant, None);
                     plan.calls.push(call);
+                    if life.account == Account::Location {
+                        let kinds = self.first_sync.iter();
+                        plan.calls
+                            .extend(kinds.map(|kind| backfill(recorded, *kind, &life.tenant)));
+                    }
                 }
                 plan.lifecycles
                     .push((recorded.position, event.app_id.clone(), life));
+            }
+            if self.apps.contains(&event.app_id) {
+                plan.calls.extend(asked(recorded));
             }
             let mut context = None;
             for rule in self.rules.all() {
@@ -228,6 +241,29 @@ impl Planner {
             }
         }
         plan
+    }
+}
+
+/// The calls that an event of our own asks for.
+fn asked(recorded: &Recorded) -> Vec<Planned> {
+    let event = &recorded.event;
+    let tenant = event.tenant.id().unwrap_or_default();
+    if let Some(ask) = Ask::of(event) {
+        let kinds = ask.kinds.into_iter();
+        return kinds.map(|kind| backfill(recorded, kind, tenant)).collect();
+    }
+    let reconcile = event.origin == Origin::Backfill && event.event_type == RECONCILE_ASKED;
+    reconcile
+        .then(|| planned(recorded, RECONCILE, tenant, None))
+        .into_iter()
+        .collect()
+}
+
+fn backfill(recorded: &Recorded, kind: Kind, location: &str) -> Planned {
+    let name = rule::planned_as(BACKFILL, Some(kind.as_str()));
+    Planned {
+        entity_id: None,
+        ..planned(recorded, &name, location, None)
     }
 }
 

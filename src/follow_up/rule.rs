@@ -14,6 +14,7 @@ use crate::clock::rfc3339;
 use crate::event::Recorded;
 use crate::event::subscription::Subscription;
 use crate::ghl::Method;
+use crate::ghl::pages::List;
 
 /// The names that an expression may use of an event.
 pub const NAMES: [&str; 11] = [
@@ -52,6 +53,15 @@ pub enum Target {
     Path(Template),
     /// To every workflow of the tenant that waits for this trigger: a call each.
     Trigger(String),
+}
+
+/// A list that a call reads page by page.
+#[derive(Debug, Clone, Copy)]
+pub struct Pages {
+    /// How it goes on.
+    pub list: List,
+    /// Pages at most.
+    pub most: u32,
 }
 
 /// A call as a rule describes it.
@@ -101,6 +111,8 @@ pub struct Rule {
     pub publish: Option<BodyTemplate>,
     /// The type under which it is said that the record is gone.
     pub tombstone_as: Option<String>,
+    /// Where the call reads a list: page by page.
+    pub pages: Option<Pages>,
     /// How long to wait for other events of the record.
     pub coalesce: Option<Duration>,
     /// How often it is tried, and what may be repeated.

@@ -26,7 +26,10 @@ use crate::store::{Ended, Next, Store};
 use crate::telemetry::Chain;
 
 mod answer;
+mod backfill;
 mod call;
+mod prepare;
+mod reconcile;
 mod shared;
 
 use shared::{Probe, Shared};

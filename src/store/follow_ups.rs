@@ -123,8 +123,8 @@ pub enum Next {
     Again {
         /// When, from now.
         after: Duration,
-        /// Whether this one counted.
-        counts: bool,
+        /// Calls that counted so far.
+        attempt: u32,
         /// What the next one has to know, as JSON.
         progress: String,
     },
@@ -151,6 +151,8 @@ pub struct Ended {
     pub reason: Option<&'static str>,
     /// The same in the words of the answer.
     pub detail: String,
+    /// What it leaves, as JSON, where nothing comes next.
+    pub progress: Option<String>,
     /// What comes next.
     pub next: Next,
 }
@@ -178,6 +180,8 @@ pub struct FollowUp {
     pub claimed: bool,
     /// Calls that counted.
     pub attempt: i64,
+    /// What the next call has to know of the ones before, as JSON.
+    pub progress: String,
     /// When it was planned.
     pub planned_at: Micros,
     /// When it ended.

@@ -26,6 +26,8 @@ pub struct Installation {
     pub installed: bool,
     /// Counts installs.
     pub generation: i64,
+    /// GHL's time of the newest event that was applied.
+    pub changed_at: Micros,
     /// When it was installed last, where that is known.
     pub installed_at: Option<Micros>,
     /// When it was uninstalled last.
@@ -121,6 +123,8 @@ pub enum RefreshEnd {
 pub struct InstallationFilter {
     /// Only of this app.
     pub app_id: Option<String>,
+    /// Only of this company, itself left out.
+    pub company_id: Option<String>,
     /// Only those that stand.
     pub installed: bool,
     /// Only after this app and tenant, in their order.

@@ -6,7 +6,7 @@
 use super::Error;
 
 /// The schema version this binary was built for: the number of its migrations.
-const SCHEMA_VERSION: usize = 5;
+const SCHEMA_VERSION: usize = 6;
 
 /// How many migrations the store has seen; 0 for an empty one.
 macro_rules! applied_migrations {
@@ -35,7 +35,8 @@ macro_rules! migrations {
             "0002_readers",
             "0003_follow_ups",
             "0004_open_calls",
-            "0005_workflow_triggers"
+            "0005_workflow_triggers",
+            "0006_gaps"
         )
     };
     ($backend:literal, $($name:literal),*) => {

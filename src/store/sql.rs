@@ -5,6 +5,7 @@
 //! really differs stands beside its backend. Every function is one statement on one connection.
 
 mod follow_ups;
+mod gaps;
 mod held;
 mod installations;
 mod subscriptions;
@@ -442,7 +443,7 @@ macro_rules! shared_statements {
 }
 
 pub(crate) use {
-    event_columns, follow_ups::follow_up_statements, held::held_statements,
+    event_columns, follow_ups::follow_up_statements, gaps::gap_statements, held::held_statements,
     installations::installation_statements, shared_statements,
     subscriptions::subscription_statements,
 };

@@ -43,8 +43,8 @@ mod writer;
 
 mod statements {
     use super::super::sql::{
-        event_columns, follow_up_statements, held_statements, installation_statements,
-        shared_statements, subscription_statements,
+        event_columns, follow_up_statements, gap_statements, held_statements,
+        installation_statements, shared_statements, subscription_statements,
     };
     shared_statements!(sqlx::SqliteConnection, sqlx::sqlite::SqliteRow);
     held_statements!(
@@ -54,6 +54,12 @@ mod statements {
     );
     installation_statements!(sqlx::SqliteConnection, sqlx::sqlite::SqliteRow);
     subscription_statements!(sqlx::SqliteConnection, sqlx::sqlite::SqliteRow);
+    gap_statements!(
+        sqlx::Sqlite,
+        sqlx::SqliteConnection,
+        sqlx::sqlite::SqliteRow,
+        ""
+    );
     // There is one writer: nothing to lock.
     follow_up_statements!(
         sqlx::Sqlite,

@@ -16,6 +16,7 @@ use crate::harness::{
 mod budgets;
 mod calls;
 mod oauth;
+mod repair;
 mod tokens;
 mod triggers;
 
@@ -82,6 +83,8 @@ impl World {
             "client_id = {client_id:?}\nclient_secret = {SECRET:?}\nredirect_uri = {REDIRECT:?}\n\
              install_url = \"http://127.0.0.1{install}\""
         );
+        // Where the app is installed is asked for by those tests that look at it.
+        config = config.set("repair", "reconcile_every = \"0s\"");
         config.tail = rules.to_owned();
         Self {
             api,

@@ -16,6 +16,7 @@ use crate::harness::{Backend, StoreUrl, done, eventually, store_url};
 
 mod durability;
 mod follow_ups;
+mod gaps;
 mod held;
 mod installations;
 mod lost_answers;
@@ -858,6 +859,10 @@ use follow_ups::{
     the_planner_reads_the_types_it_asks_for_and_plans_each_event_once,
     what_is_claimed_is_shared_among_tenants,
 };
+use gaps::{
+    a_time_without_acceptance_is_a_gap_once,
+    the_place_of_a_time_and_the_newest_events_of_records_are_found,
+};
 use installations::{
     a_companys_uninstall_is_that_of_every_location,
     a_refresh_of_an_erased_token_does_not_end_on_the_next_one,
@@ -921,4 +926,6 @@ store_suite! {
     a_refresh_of_an_erased_token_does_not_end_on_the_next_one
     a_token_minted_for_a_location_that_is_gone_is_not_kept
     a_subscription_is_what_was_said_last_until_it_is_deleted
+    a_time_without_acceptance_is_a_gap_once
+    the_place_of_a_time_and_the_newest_events_of_records_are_found
 }

@@ -7,10 +7,11 @@ use super::super::layers::{Section, nearest};
 use super::{DAY, HOUR, SECOND};
 use crate::event::catalogue;
 use crate::follow_up::rule::{
-    ANSWER, CallTemplate, Lookup, NAMES, Rule, SUBSCRIPTION, Target, TokenOf,
+    ANSWER, CallTemplate, Lookup, NAMES, Pages, Rule, SUBSCRIPTION, Target, TokenOf,
 };
 use crate::follow_up::template::{BodyTemplate, Error, Expression, Template};
 use crate::follow_up::verdict::Policy;
+use crate::ghl::pages::{ENDPOINTS, List};
 use crate::ghl::{Method, VERSION};
 use crate::retry::Attempts;
 
@@ -127,6 +128,7 @@ fn rule(s: &mut Section, defaults: Attempts, warnings: &mut Vec<String>) -> Opti
         None if s.has_problem("token_of") => None,
         token_of => Some(token_of.unwrap_or(TokenOf::Tenant)),
     };
+    let pages = pages(s, &shown, call.as_ref());
     let attempts = s.number("attempts", 1, 100);
     let idempotent = s.flag("idempotent");
     if publish.as_ref().is_some_and(Option::is_some)
@@ -151,6 +153,7 @@ fn rule(s: &mut Section, defaults: Attempts, warnings: &mut Vec<String>) -> Opti
         },
         token_of: token_of?,
         lookups: lookups?,
+        pages: pages?,
         publish_as: publish_as?,
         publish: publish?,
         coalesce: coalesce.filter(|window| !window.is_zero()),
@@ -210,6 +213,37 @@ fn types(
         }
     }
     good.then_some(types)
+}
+
+/// How a rule goes through a list; the inner `None` where it does not.
+fn pages(s: &mut Section, rule: &str, call: Option<&(Method, Target)>) -> Option<Option<Pages>> {
+    let place = s.place().to_owned();
+    let Some(most) = s.number("pages", 1, 10_000) else {
+        return (!s.has_problem("pages")).then_some(None);
+    };
+    let list = match call? {
+        (method, Target::Path(path)) => List::of(*method, path.head()),
+        (_, Target::Trigger(_)) => None,
+    };
+    let Some(list) = list else {
+        let known: Vec<_> = ENDPOINTS
+            .iter()
+            .map(|(method, path)| format!("{} {path}", method.as_str()))
+            .collect();
+        s.problem(
+            "pages",
+            &place,
+            format!(
+                "in rule {rule}: its request reads no list with a known cursor; there are {}",
+                known.join(", ")
+            ),
+        );
+        return None;
+    };
+    Some(Some(Pages {
+        list,
+        most: u32::try_from(most).ok()?,
+    }))
 }
 
 /// The trigger whose workflows a rule starts; the inner `None` for one that is wrong.

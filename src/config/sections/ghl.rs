@@ -8,10 +8,12 @@ use secrecy::SecretString;
 
 use super::super::layers::Section;
 use super::super::{Calls, OauthApp, OauthApps, TriggersPath};
+use super::repair::Pace;
 use super::{DAY, HOUR, KIB, MIB, SECOND, follow_ups, own_path, usize_of};
 use crate::budget::Limits;
 use crate::follow_up;
 use crate::follow_up::rule::Rules;
+use crate::follow_up::verdict::Policy;
 use crate::ghl;
 use crate::ghl::oauth::Credentials;
 use crate::retry::Attempts;
@@ -179,6 +181,7 @@ pub(in crate::config) fn calls(
     root: &mut Section,
     apps: OauthApps,
     grace: Option<Duration>,
+    pace: Option<Pace>,
     warnings: &mut Vec<String>,
 ) -> Option<Option<Calls>> {
     let mut s = root.section("ghl");
@@ -220,6 +223,7 @@ pub(in crate::config) fn calls(
         );
     }
     let timeout = timeout?;
+    let (page_gap, confirm_after) = pace?;
     let calls = Calls {
         client: ghl::Settings {
             api_base: api_base?,
@@ -238,6 +242,13 @@ pub(in crate::config) fn calls(
             lease: timeout + LEASE_BEYOND,
             send_within: LEASE_BEYOND / 2,
             drain: grace? / 2,
+            policy: Policy {
+                attempts: attempts?,
+                idempotent: true,
+                tombstone: false,
+            },
+            page_gap,
+            confirm_after,
         },
         key_file: match key_file {
             Some(file) => file,

@@ -1,13 +1,15 @@
 //! Where answers go: into the log, as events of our own.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use bytes::Bytes;
 use serde_json::{Value as Json, json};
 
 use super::super::rule::{self, ANSWER, Rule};
 use super::super::verdict;
-use super::call::said;
+use super::call::{Progress, said};
+use super::shared::Shared;
 use super::{POLL, Runner};
 use crate::event::{BodyHash, Event, EventKey, Origin};
 use crate::failpoints;
@@ -15,11 +17,53 @@ use crate::ghl::Answer;
 use crate::store::{Claimed, Ended, Next};
 
 impl Runner {
+    /// What becomes of a rule's answer: it is published, and a list goes on with its next page.
+    pub(super) async fn take_answer(
+        &self,
+        rule: Option<&Rule>,
+        claimed: &Claimed,
+        progress: &mut Progress,
+        shared: &Shared,
+        answer: &Answer,
+        ended: &mut Ended,
+    ) -> Next {
+        let Some(rule) = rule else {
+            return Next::Park;
+        };
+        let (answers, _) = self.lookups(rule, claimed, shared);
+        let page = progress.page + 1;
+        let next = self
+            .publish(rule, claimed, page, answer, answers, ended)
+            .await;
+        let Some(pages) = rule.pages.filter(|_| next == Next::Done) else {
+            return next;
+        };
+        progress.page = page;
+        let read = serde_json::from_slice(&answer.body).unwrap_or(Json::Null);
+        progress.cursor = pages.list.next(&read, progress.cursor.as_ref());
+        match progress.cursor {
+            None => Next::Done,
+            Some(_) if pages.most <= page => {
+                (ended.reason, ended.detail) = (
+                    Some("more_pages"),
+                    format!("there are more than {page} pages; raise `pages` and retry"),
+                );
+                Next::Park
+            }
+            Some(_) => Next::Again {
+                after: Duration::ZERO,
+                attempt: 0,
+                progress: progress.text(),
+            },
+        }
+    }
+
     /// Appends the answer to the log, where the rule publishes it.
-    pub(super) async fn publish(
+    async fn publish(
         &self,
         rule: &Rule,
         claimed: &Claimed,
+        page: u32,
         answer: &Answer,
         mut answers: BTreeMap<String, Json>,
         ended: &mut Ended,
@@ -41,7 +85,8 @@ impl Runner {
                 }
             }
         };
-        self.append(rule, claimed, publish_as, body, ended).await
+        self.append(rule, claimed, page, publish_as, body, ended)
+            .await
     }
 
     /// Says to consumers that a record is gone.
@@ -64,6 +109,7 @@ impl Runner {
         self.append(
             rule,
             claimed,
+            1,
             tombstone_as,
             Bytes::from(body.to_string()),
             ended,
@@ -77,12 +123,16 @@ impl Runner {
         &self,
         rule: &Rule,
         claimed: &Claimed,
+        page: u32,
         event_type: &str,
         body: Bytes,
         ended: &mut Ended,
     ) -> Next {
         let of = &claimed.event;
-        let key = format!("{}-{}", claimed.rule, of.position);
+        let mut key = format!("{}-{}", claimed.rule, of.position);
+        if 1 < page {
+            key.push_str(&format!("-{page}"));
+        }
         let event = Event {
             key: EventKey::from_id(&key)
                 .unwrap_or_else(|| EventKey::from_body(&BodyHash::of(&body))),
@@ -109,7 +159,7 @@ impl Runner {
         ended.reason = Some("store_unavailable");
         Next::Again {
             after: POLL,
-            counts: false,
+            attempt: claimed.attempt,
             progress: claimed.progress.clone(),
         }
     }

@@ -1,6 +1,5 @@
 //! One claimed row: to one call of the API, and from its answer to what becomes of it.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -9,13 +8,15 @@ use serde_json::Value as Json;
 use tokio::time::Instant;
 
 use super::super::INSTALLATION_TOKEN;
-use super::super::rule::{self, Lookup, Rendered, Rule};
+use super::super::rule::Rendered;
 use super::super::tokens::{Access, NoToken};
 use super::super::verdict::{self, Circumstances, Outcome, Verdict, verdict};
 use super::Runner;
+use super::reconcile::Looked;
 use super::shared::{Probe, Shared};
 use crate::budget::Told;
 use crate::chance;
+use crate::event::backfill::{Ask, Kind};
 use crate::event::lifecycle::Lifecycle;
 use crate::failpoints;
 use crate::ghl::{self, Answer, Body, Meaning, Request, meaning};
@@ -33,22 +34,68 @@ const DETAIL: usize = 300;
 
 /// What a row carries from call to call.
 #[derive(Debug, Default, Clone, Serialize, Deserialize)]
-struct Progress {
+#[serde(default)]
+pub(super) struct Progress {
     /// Whether a token was refreshed because of it.
-    #[serde(default)]
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
     refreshed: bool,
     /// How often it waited for a token.
-    #[serde(default)]
+    #[serde(skip_serializing_if = "is_zero")]
     waited: u32,
+    /// Where the next page of a list begins.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) cursor: Option<Json>,
+    /// Pages that were read.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub(super) page: u32,
+    /// Of a backfill: records that changed in the time.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub(super) found: u64,
+    /// And those of them that the log lacked.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub(super) lacking: u64,
+    /// Records in all, as GHL says.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) all: Option<u64>,
+    /// Of a look at where the app is installed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) looked: Option<Looked>,
+}
+
+fn is_zero<N: Default + PartialEq>(number: &N) -> bool {
+    *number == N::default()
+}
+
+impl Progress {
+    pub(super) fn text(&self) -> String {
+        serde_json::to_string(self).unwrap_or_default()
+    }
+
+    /// What is left for whoever retries a call that was parked: where it stood.
+    fn parked(&self) -> String {
+        Self {
+            refreshed: false,
+            waited: 0,
+            ..self.clone()
+        }
+        .text()
+    }
 }
 
 /// What a claimed call came to.
 enum Came {
     /// To an end that is known without a call.
-    NoCall(Next, Option<&'static str>, String),
+    NoCall(NoCall),
     /// To a call of the API, and its verdict.
     Called(Result<Answer, ghl::Error>, Purpose),
 }
+
+/// An end without a call: what comes next, why in a word, and in more words.
+pub(super) struct NoCall(
+    pub(super) Next,
+    pub(super) Option<&'static str>,
+    pub(super) String,
+);
 
 /// A call that was made.
 struct Called {
@@ -60,11 +107,15 @@ struct Called {
 }
 
 /// What a call was for.
-enum Purpose {
+pub(super) enum Purpose {
     /// For the rule.
     Rule,
     /// For a lookup: its name in the kept answers, and how long it stays there.
     Lookup(String, Duration),
+    /// For a page of records that changed.
+    Backfill(Kind, Ask),
+    /// For a page of where the app is installed.
+    Reconcile,
 }
 
 impl Runner {
@@ -87,10 +138,11 @@ impl Runner {
             status: None,
             reason: None,
             detail: String::new(),
+            progress: None,
             next: Next::Done,
         };
         match came {
-            Came::NoCall(next, reason, detail) => {
+            Came::NoCall(NoCall(next, reason, detail)) => {
                 (ended.next, ended.reason, ended.detail) = (next, reason, detail);
             }
             Came::Called(answer, purpose) => {
@@ -105,6 +157,9 @@ impl Runner {
                 self.judge(&claimed, &mut progress, shared, called, &mut ended)
                     .await;
             }
+        }
+        if matches!(ended.next, Next::Park | Next::Done) {
+            ended.progress = Some(progress.parked());
         }
         ended.detail.truncate(floor(&ended.detail, DETAIL));
         if ended.next == Next::Park {
@@ -126,7 +181,7 @@ impl Runner {
         shared: &Shared,
     ) -> Came {
         let event = &claimed.event.event;
-        let park = |reason, detail: String| Came::NoCall(Next::Park, Some(reason), detail);
+        let park = |reason, detail: String| Came::NoCall(NoCall(Next::Park, Some(reason), detail));
         if claimed.rule == INSTALLATION_TOKEN {
             let Some(life) = Lifecycle::of(event) else {
                 return park(verdict::NO_TENANT, String::new());
@@ -135,63 +190,20 @@ impl Runner {
             let tokens = &self.tokens;
             let access = tokens.access(&event.app_id, &life.tenant, company, send_by);
             return match access.await {
-                Ok(_) => Came::NoCall(Next::Done, None, String::new()),
-                Err(error) => without_token(error, progress),
+                Ok(_) => Came::NoCall(NoCall(Next::Done, None, String::new())),
+                Err(error) => Came::NoCall(without_token(error, claimed.attempt, progress)),
             };
         }
-        let (rule, workflow) = self.rules.of_call(&claimed.rule);
-        let Some(rule) = rule else {
-            return park(
-                verdict::NO_RULE,
-                format!("no rule is called {}", claimed.rule),
-            );
-        };
-        if claimed.taken_over && !rule.policy.idempotent {
-            return park(
-                verdict::OUTCOME_UNKNOWN,
-                "whoever made the call did not come to its end".to_owned(),
-            );
-        }
-        if claimed.tenant.is_empty() {
-            return park(verdict::NO_TENANT, "the event is of no tenant".to_owned());
-        }
-        let workflow = match workflow {
-            None => None,
-            Some(id) => {
-                let kept = self.store.subscription(&event.app_id, &claimed.tenant, id);
-                match kept.await {
-                    Ok(Some(workflow)) => Some(workflow),
-                    Ok(None) => {
-                        let detail = "the workflow does not use the trigger any more".to_owned();
-                        return Came::NoCall(Next::Cancelled, Some("unsubscribed"), detail);
-                    }
-                    Err(error) => return without_token(NoToken::Store(error), progress),
-                }
-            }
-        };
-        let (answers, missing) = self.lookups(rule, claimed, shared);
-        let (rendered, purpose) = match missing {
-            None => match rule.render(&claimed.event, answers, workflow.as_ref()) {
-                Ok(rendered) => (rendered, Purpose::Rule),
-                Err(error) => return park(verdict::TEMPLATE, error.to_string()),
-            },
-            Some((lookup, name)) => {
-                let context = rule::context(&claimed.event, &BTreeMap::new());
-                match lookup.path.address(&context) {
-                    Ok(target) => (
-                        get(target, &lookup.version),
-                        Purpose::Lookup(name, lookup.keep),
-                    ),
-                    Err(error) => return park(verdict::TEMPLATE, error.to_string()),
-                }
-            }
+        let (rendered, purpose) = match self.prepare(claimed, progress, shared).await {
+            Ok(prepared) => prepared,
+            Err(no_call) => return Came::NoCall(no_call),
         };
         let company = event.tenant.company_id.as_deref();
         let tokens = &self.tokens;
         let access = tokens.access(&event.app_id, &claimed.tenant, company, send_by);
         let access = match access.await {
             Ok(access) => access,
-            Err(error) => return without_token(error, progress),
+            Err(error) => return Came::NoCall(without_token(error, claimed.attempt, progress)),
         };
         failpoints::crash("call.before");
         let answer = self.client.call(request(rendered, &access)).await;
@@ -211,30 +223,6 @@ impl Runner {
         Came::Called(answer, purpose)
     }
 
-    /// The answers of a rule's lookups that are kept, and the first one that is not.
-    pub(super) fn lookups<'a>(
-        &self,
-        rule: &'a Rule,
-        claimed: &Claimed,
-        shared: &Shared,
-    ) -> (BTreeMap<String, Json>, Option<(&'a Lookup, String)>) {
-        let mut answers = BTreeMap::new();
-        for lookup in &rule.lookups {
-            let event = &claimed.event.event;
-            let name = format!(
-                "{}/{}/{}/{}",
-                rule.name, lookup.name, event.app_id, claimed.tenant
-            );
-            match shared.kept.get(&name) {
-                Some(answer) => {
-                    answers.insert(lookup.name.clone(), (*answer).clone());
-                }
-                None => return (answers, Some((lookup, name))),
-            }
-        }
-        (answers, None)
-    }
-
     /// What becomes of a call, from its answer.
     async fn judge(
         &self,
@@ -250,9 +238,7 @@ impl Runner {
             outcome,
             closed,
         } = called;
-        let (Some(rule), _) = self.rules.of_call(&claimed.rule) else {
-            return;
-        };
+        let (rule, _) = self.rules.of_call(&claimed.rule);
         ended.detail = match &answer {
             Ok(answer) => {
                 ended.status = Some(answer.status);
@@ -272,7 +258,8 @@ impl Runner {
             .api_calls
             .with_label_values(&[outcome_name(outcome)])
             .inc();
-        let mut policy = rule.policy;
+        // What is built in only reads.
+        let mut policy = rule.map_or(self.settings.policy, |rule| rule.policy);
         if matches!(purpose, Purpose::Lookup(..)) {
             (policy.idempotent, policy.tombstone) = (true, false);
         }
@@ -290,9 +277,16 @@ impl Runner {
         };
         let again = |after, counts, progress: &Progress| Next::Again {
             after,
-            counts,
-            progress: serde_json::to_string(progress).unwrap_or_default(),
+            attempt: claimed.attempt + u32::from(counts),
+            progress: progress.text(),
         };
+        if let Outcome::Answered {
+            meaning: Meaning::NoAccess,
+            ..
+        } = outcome
+        {
+            self.ask_where_installed(claimed).await;
+        }
         ended.next = match (judged, purpose, &answer) {
             (Verdict::Complete, Purpose::Lookup(name, keep), Ok(answer)) => {
                 let answer = serde_json::from_slice(&answer.body).unwrap_or(Json::Null);
@@ -300,12 +294,20 @@ impl Runner {
                 again(Duration::ZERO, false, progress)
             }
             (Verdict::Complete, Purpose::Rule, Ok(answer)) => {
-                let (answers, _) = self.lookups(rule, claimed, shared);
-                self.publish(rule, claimed, answer, answers, ended).await
+                self.take_answer(rule, claimed, progress, shared, answer, ended)
+                    .await
             }
-            (Verdict::Tombstone, _, Ok(answer)) => {
-                self.publish_tombstone(rule, claimed, answer, ended).await
+            (Verdict::Complete, Purpose::Backfill(kind, ask), Ok(answer)) => {
+                self.take_page((kind, &ask), claimed, progress, answer, ended)
+                    .await
             }
+            (Verdict::Complete, Purpose::Reconcile, Ok(answer)) => {
+                self.take_installed(claimed, progress, answer, ended).await
+            }
+            (Verdict::Tombstone, _, Ok(answer)) => match rule {
+                Some(rule) => self.publish_tombstone(rule, claimed, answer, ended).await,
+                None => Next::Park,
+            },
             (Verdict::Refresh, ..) => {
                 progress.refreshed = true;
                 again(Duration::ZERO, false, progress)
@@ -345,23 +347,23 @@ impl Runner {
 }
 
 /// Where no token can be had.
-fn without_token(error: NoToken, progress: &mut Progress) -> Came {
+pub(super) fn without_token(error: NoToken, attempt: u32, progress: &mut Progress) -> NoCall {
     let detail = Chain(&error).to_string();
     let (after, reason) = match error {
         NoToken::Uninstalled => {
-            return Came::NoCall(Next::Cancelled, Some("uninstalled"), detail);
+            return NoCall(Next::Cancelled, Some("uninstalled"), detail);
         }
         NoToken::NoCredentials => {
-            return Came::NoCall(Next::Park, Some(verdict::NO_CREDENTIALS), detail);
+            return NoCall(Next::Park, Some(verdict::NO_CREDENTIALS), detail);
         }
         NoToken::Reauthorise => {
-            return Came::NoCall(Next::Park, Some(verdict::REAUTHORISE), detail);
+            return NoCall(Next::Park, Some(verdict::REAUTHORISE), detail);
         }
         NoToken::Refused { .. } => {
-            return Came::NoCall(Next::Park, Some(verdict::TOKEN_REFUSED), detail);
+            return NoCall(Next::Park, Some(verdict::TOKEN_REFUSED), detail);
         }
         NoToken::NotYet if TOKEN_WAITS <= progress.waited => {
-            return Came::NoCall(Next::Park, Some(NO_TOKEN), detail);
+            return NoCall(Next::Park, Some(NO_TOKEN), detail);
         }
         NoToken::NotYet => {
             let (first, most) = TOKEN_WAIT;
@@ -375,19 +377,10 @@ fn without_token(error: NoToken, progress: &mut Progress) -> Came {
     };
     let next = Next::Again {
         after,
-        counts: false,
-        progress: serde_json::to_string(progress).unwrap_or_default(),
+        attempt,
+        progress: progress.text(),
     };
-    Came::NoCall(next, Some(reason), detail)
-}
-
-fn get(target: String, version: &str) -> Rendered {
-    Rendered {
-        method: ghl::Method::Get,
-        target,
-        version: version.to_owned(),
-        body: None,
-    }
+    NoCall(next, Some(reason), detail)
 }
 
 fn request(rendered: Rendered, access: &Access) -> Request {
@@ -450,8 +443,8 @@ mod tests {
         let mut progress = Progress::default();
         let mut waited = Duration::ZERO;
         for _ in 0..TOKEN_WAITS {
-            let came = without_token(NoToken::NotYet, &mut progress);
-            let Came::NoCall(Next::Again { after, .. }, Some(NO_TOKEN), _) = came else {
+            let came = without_token(NoToken::NotYet, 0, &mut progress);
+            let NoCall(Next::Again { after, .. }, Some(NO_TOKEN), _) = came else {
                 panic!("it does not wait: {progress:?}");
             };
             assert!(after <= TOKEN_WAIT.1);
@@ -459,10 +452,7 @@ mod tests {
         }
         let days = waited.as_secs_f64() / 86_400.0;
         assert!((2.5..3.5).contains(&days), "{days} days");
-        let parked = without_token(NoToken::NotYet, &mut progress);
-        assert!(matches!(
-            parked,
-            Came::NoCall(Next::Park, Some(NO_TOKEN), _)
-        ));
+        let parked = without_token(NoToken::NotYet, 0, &mut progress);
+        assert!(matches!(parked, NoCall(Next::Park, Some(NO_TOKEN), _)));
     }
 }

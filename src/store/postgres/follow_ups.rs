@@ -8,9 +8,9 @@ use sqlx::postgres::PgConnection;
 use tokio::time::timeout;
 
 use super::super::{
-    Claims, Ended, Error, FollowUp, FollowUpCounts, FollowUpFilter, FollowUps, Installation,
-    InstallationFilter, Installations, NewToken, OauthState, ParkedCalls, PlanReader, RefreshEnd,
-    SealedToken, Subscribed, SubscriptionFilter, Subscriptions,
+    Claims, Ended, Error, FollowUp, FollowUpCounts, FollowUpFilter, FollowUps, Gap, Gaps,
+    Installation, InstallationFilter, Installations, Known, NewToken, OauthState, ParkedCalls,
+    PlanReader, RefreshEnd, SealedToken, Subscribed, SubscriptionFilter, Subscriptions,
 };
 use super::reader::{Locked, PLANNER_LOCK};
 use super::{PostgresStore, pooled, statements};
@@ -264,5 +264,35 @@ impl Subscriptions for PostgresStore {
 
     async fn subscriptions(&self, filter: &SubscriptionFilter) -> Result<Vec<Subscribed>, Error> {
         pooled!(self, connection => statements::subscriptions(connection, filter))
+    }
+}
+
+#[async_trait]
+impl Gaps for PostgresStore {
+    async fn beat(&self, silence: Duration, _now: Micros) -> Result<(), Error> {
+        deed!(self, transaction, now => statements::beat(transaction, silence, now))
+    }
+
+    async fn gaps(&self, limit: i64) -> Result<Vec<Gap>, Error> {
+        pooled!(self, connection => statements::gaps(connection, limit))
+    }
+
+    async fn gap_repaired(&self, since: Micros, _now: Micros) -> Result<(), Error> {
+        deed!(self, transaction, now => statements::gap_repaired(transaction, since, now))
+    }
+
+    async fn place_at(&self, time: Micros) -> Result<Position, Error> {
+        pooled!(self, connection => statements::place_at(connection, time))
+    }
+
+    async fn known(
+        &self,
+        app_id: &str,
+        location_id: &str,
+        records: &[String],
+        after: Position,
+        upto: Position,
+    ) -> Result<Vec<Known>, Error> {
+        pooled!(self, connection => statements::known(connection, app_id, location_id, records, after, upto))
     }
 }

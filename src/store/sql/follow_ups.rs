@@ -432,16 +432,17 @@ macro_rules! follow_up_statements {
         }
 
         async fn end_one(conn: &mut $connection, one: &Ended, now: Micros) -> Result<bool, Error> {
-            let (state, due_at, counts, progress, is_end) = match &one.next {
-                Next::Done => ("done", now.0, 1, None, true),
-                Next::Cancelled => ("cancelled", now.0, 0, None, true),
-                Next::Park => ("dead", now.0, 1, None, true),
-                Next::Again { after, counts, progress } => {
-                    ("pending", now.0 + micros(*after), i64::from(*counts), Some(progress.as_str()), false)
+            // At an end the last call counts, too.
+            let (state, due_at, attempt, progress, is_end) = match &one.next {
+                Next::Done => ("done", now.0, None, None, true),
+                Next::Cancelled => ("cancelled", now.0, None, None, true),
+                Next::Park => ("dead", now.0, None, None, true),
+                Next::Again { after, attempt, progress } => {
+                    ("pending", now.0 + micros(*after), Some(i64::from(*attempt)), Some(progress.as_str()), false)
                 }
             };
             let done = sqlx::query(
-                "update follow_ups set state = $3, due_at = $4, claimed = false, attempt = attempt + $5, \
+                "update follow_ups set state = $3, due_at = $4, claimed = false, attempt = coalesce($5, attempt + 1), \
                         progress = coalesce($6, progress), ended_at = $7, status = coalesce($8, status), \
                         reason = $9, detail = $10 \
                  where id = $1 and lease = $2 and state = 'pending' and claimed",
@@ -450,8 +451,8 @@ macro_rules! follow_up_statements {
             .bind(one.lease)
             .bind(state)
             .bind(due_at)
-            .bind(counts)
-            .bind(progress)
+            .bind(attempt)
+            .bind(progress.or(one.progress.as_deref()))
             .bind(is_end.then_some(now.0))
             .bind(one.status.map(i64::from))
             .bind(one.reason)
@@ -501,6 +502,7 @@ macro_rules! follow_up_statements {
                 due_at: Micros(row.try_get("due_at")?),
                 claimed: row.try_get("claimed")?,
                 attempt: row.try_get("attempt")?,
+                progress: row.try_get("progress")?,
                 planned_at: Micros(row.try_get("planned_at")?),
                 ended_at: row.try_get::<Option<i64>, _>("ended_at")?.map(Micros),
                 status: row.try_get("status")?,
@@ -579,7 +581,7 @@ macro_rules! follow_up_statements {
             lock_budgets(conn, &tenants.iter().map(|(app, tenant)| (app.as_str(), tenant.as_str())).collect()).await?;
             // One that was parked since has its tenant here too.
             let retried = sqlx::query(
-                "update follow_ups set state = 'pending', due_at = $3, attempt = 0, progress = '{}', ended_at = null, reason = null \
+                "update follow_ups set state = 'pending', due_at = $3, attempt = 0, ended_at = null, reason = null \
                  where state = 'dead' and ($1 is null or id = $1) and ($2 is null or rule = $2 or substr(rule, 1, length($2) + 1) = $2 || '/') \
                  returning app_id, tenant",
             )

@@ -129,6 +129,7 @@ macro_rules! installation_statements {
                 company_id: row.try_get("company_id")?,
                 installed: row.try_get::<String, _>("state")? == "installed",
                 generation: row.try_get("generation")?,
+                changed_at: Micros(row.try_get("changed_at")?),
                 installed_at: moment("installed_at")?,
                 uninstalled_at: moment("uninstalled_at")?,
                 details: Details {
@@ -151,13 +152,15 @@ macro_rules! installation_statements {
                 "select i.*, t.state as token_state, t.expires_at, t.scope, t.refresh_token is not null as refreshable \
                  from installations i left join tokens t on t.app_id = i.app_id and t.tenant = i.tenant \
                  where ($1 is null or i.app_id = $1) and (not $2 or i.state = 'installed') \
-                 and (i.app_id, i.tenant) > ($3, $4) order by i.app_id, i.tenant limit $5",
+                 and (i.app_id, i.tenant) > ($3, $4) and ($6 is null or i.company_id = $6 and i.tenant <> $6) \
+                 order by i.app_id, i.tenant limit $5",
             )
             .bind(filter.app_id.as_deref())
             .bind(filter.installed)
             .bind(app)
             .bind(tenant)
             .bind(filter.limit)
+            .bind(filter.company_id.as_deref())
             .fetch_all(conn)
             .await?
             .iter()

@@ -9,9 +9,9 @@ use sqlx::sqlite::SqlitePool;
 use tokio::sync::Mutex;
 
 use super::super::{
-    Claims, Ended, Error, FollowUp, FollowUpCounts, FollowUpFilter, FollowUps, Installation,
-    InstallationFilter, Installations, NewToken, OauthState, ParkedCalls, PlanReader, RefreshEnd,
-    SealedToken, Subscribed, SubscriptionFilter, Subscriptions,
+    Claims, Ended, Error, FollowUp, FollowUpCounts, FollowUpFilter, FollowUps, Gap, Gaps,
+    Installation, InstallationFilter, Installations, Known, NewToken, OauthState, ParkedCalls,
+    PlanReader, RefreshEnd, SealedToken, Subscribed, SubscriptionFilter, Subscriptions,
 };
 use super::checkpoint::Written;
 use super::writer::{Writer, on};
@@ -253,5 +253,43 @@ impl Subscriptions for SqliteStore {
 
     async fn subscriptions(&self, filter: &SubscriptionFilter) -> Result<Vec<Subscribed>, Error> {
         statements::subscriptions(&mut *self.reader().await?, filter).await
+    }
+}
+
+#[async_trait]
+impl Gaps for SqliteStore {
+    async fn beat(&self, silence: Duration, now: Micros) -> Result<(), Error> {
+        deed!(self, Later, transaction => statements::beat(transaction, silence, now))
+    }
+
+    async fn gaps(&self, limit: i64) -> Result<Vec<Gap>, Error> {
+        statements::gaps(&mut *self.reader().await?, limit).await
+    }
+
+    async fn gap_repaired(&self, since: Micros, now: Micros) -> Result<(), Error> {
+        deed!(self, Later, transaction => statements::gap_repaired(transaction, since, now))
+    }
+
+    async fn place_at(&self, time: Micros) -> Result<Position, Error> {
+        statements::place_at(&mut *self.reader().await?, time).await
+    }
+
+    async fn known(
+        &self,
+        app_id: &str,
+        location_id: &str,
+        records: &[String],
+        after: Position,
+        upto: Position,
+    ) -> Result<Vec<Known>, Error> {
+        statements::known(
+            &mut *self.reader().await?,
+            app_id,
+            location_id,
+            records,
+            after,
+            upto,
+        )
+        .await
     }
 }

@@ -61,7 +61,7 @@ async fn status_shows_the_ledger_in_words_and_as_json() {
     assert!(age.as_u64().is_some_and(|age| age < 60), "{age}");
     assert_eq!(
         status,
-        serde_json::json!({"accepted": 3, "published": 0, "pending": 3, "held": 0, "held_tenants": 0, "parked": 0,
+        serde_json::json!({"gaps": [], "accepted": 3, "published": 0, "pending": 3, "held": 0, "held_tenants": 0, "parked": 0,
             "mismatch": 0, "quarantined": 0, "oldest_pending_seconds": null})
     );
 }

@@ -5,7 +5,7 @@ use crate::harness::daemon::run_plain;
 use crate::harness::{Backend, Daemon, DaemonConfig, run_cli, store_url};
 
 /// Every command that does something.
-const COMMANDS: [&[&str]; 26] = [
+const COMMANDS: [&[&str]; 28] = [
     &["serve"],
     &["check-config"],
     &["migrate"],
@@ -26,11 +26,13 @@ const COMMANDS: [&[&str]; 26] = [
     &["keys", "rotate"],
     &["installs", "list"],
     &["installs", "show"],
+    &["installs", "reconcile"],
     &["triggers", "list"],
     &["follow-ups", "list"],
     &["follow-ups", "show"],
     &["follow-ups", "retry"],
     &["follow-ups", "try"],
+    &["backfill"],
     &["dev", "ghl"],
 ];
 
@@ -51,6 +53,7 @@ Commands:
   installs      Where the apps are installed, and whether there is a token
   triggers      Which workflows use triggers of the apps
   follow-ups    The API calls that events call for
+  backfill      Read from the API what changed in a time, and append what the log lacks
   dead-letters  Events that could not be published
   quarantine    Requests that were refused
   keys          Keys: for trying things out, and those that seal tokens
@@ -145,6 +148,7 @@ fn a_bad_configuration_ends_every_command_with_78() {
             ["follow-ups", "retry"] => &["--all"],
             ["follow-ups", "try"] => &["rule", "--event", "1"],
             ["send"] => &["ContactCreate", "--key", "k.pem"],
+            ["backfill"] => &["--tenant", "l", "--since", "1h"],
             _ => &[],
         };
         let output = run_cli(&[command, more].concat(), &config);

@@ -66,6 +66,7 @@ fn ended(claimed: &Claimed, next: Next) -> Ended {
         status: Some(200),
         reason: None,
         detail: String::new(),
+        progress: None,
         next,
     }
 }
@@ -78,7 +79,7 @@ async fn end(f: &Fixture, claimed: &Claimed, next: Next) -> bool {
 fn again() -> Next {
     Next::Again {
         after: Duration::ZERO,
-        counts: true,
+        attempt: 1,
         progress: "{\"n\":1}".to_owned(),
     }
 }
@@ -483,7 +484,7 @@ pub async fn a_companys_token_wakes_the_calls_of_its_locations(f: &Fixture) {
     for claimed in claim(f, 9).await.calls {
         let later = Next::Again {
             after: Duration::from_secs(600),
-            counts: false,
+            attempt: 0,
             progress: "{}".to_owned(),
         };
         let mut one = ended(&claimed, later);

@@ -423,6 +423,7 @@ pub async fn installations_are_listed_page_by_page(f: &Fixture) {
     let list = async |installed, after: Option<&str>, limit| {
         let filter = InstallationFilter {
             app_id: None,
+            company_id: None,
             installed,
             after: after.map(|tenant| ("app".to_owned(), tenant.to_owned())),
             limit,

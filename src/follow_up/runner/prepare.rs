@@ -1,0 +1,137 @@
+//! From a claimed row to the request that it is: a rule's, one of its lookups', a page of a repair, or none.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value as Json;
+
+use super::super::rule::{self, Lookup, Rendered, Rule};
+use super::super::tokens::NoToken;
+use super::super::{BACKFILL, RECONCILE, verdict};
+use super::call::{NoCall, Progress, Purpose, without_token};
+use super::shared::Shared;
+use super::{Runner, backfill, reconcile};
+use crate::event::backfill::Kind;
+use crate::ghl;
+use crate::store::{Claimed, Next};
+
+impl Runner {
+    /// The request of a claimed row and what it is for, or an end without one.
+    pub(super) async fn prepare(
+        &self,
+        claimed: &Claimed,
+        progress: &mut Progress,
+        shared: &Shared,
+    ) -> Result<(Rendered, Purpose), NoCall> {
+        let no_rule = || {
+            park(
+                verdict::NO_RULE,
+                format!("no rule is called {}", claimed.rule),
+            )
+        };
+        match rule::parts(&claimed.rule) {
+            (BACKFILL, kind) => {
+                let kind = kind.and_then(Kind::parse).ok_or_else(no_rule)?;
+                let ask = backfill::ask_of(claimed, kind, (self.clock)()).ok_or_else(no_rule)?;
+                let request =
+                    backfill::request(kind, &ask, &claimed.tenant, progress.cursor.as_ref());
+                return Ok((request, Purpose::Backfill(kind, ask)));
+            }
+            (RECONCILE, _) => {
+                let (app_id, company) = (&claimed.event.event.app_id, &claimed.tenant);
+                let request = reconcile::request(app_id, company, progress.cursor.as_ref());
+                return Ok((request, Purpose::Reconcile));
+            }
+            _ => (),
+        }
+        let (rule, workflow) = self.rules.of_call(&claimed.rule);
+        let rule = rule.ok_or_else(no_rule)?;
+        if claimed.taken_over && !rule.policy.idempotent {
+            return Err(park(
+                verdict::OUTCOME_UNKNOWN,
+                "whoever made the call did not come to its end".to_owned(),
+            ));
+        }
+        if claimed.tenant.is_empty() {
+            let detail = "the event is of no tenant".to_owned();
+            return Err(park(verdict::NO_TENANT, detail));
+        }
+        let workflow = match workflow {
+            None => None,
+            Some(id) => {
+                let app_id = &claimed.event.event.app_id;
+                let kept = self.store.subscription(app_id, &claimed.tenant, id);
+                match kept.await {
+                    Ok(Some(workflow)) => Some(workflow),
+                    Ok(None) => {
+                        let detail = "the workflow does not use the trigger any more".to_owned();
+                        return Err(NoCall(Next::Cancelled, Some("unsubscribed"), detail));
+                    }
+                    Err(error) => {
+                        let error = NoToken::Store(error);
+                        return Err(without_token(error, claimed.attempt, progress));
+                    }
+                }
+            }
+        };
+        let template =
+            |error: super::super::template::Error| Err(park(verdict::TEMPLATE, error.to_string()));
+        let (answers, missing) = self.lookups(rule, claimed, shared);
+        if let Some((lookup, name)) = missing {
+            let context = rule::context(&claimed.event, &BTreeMap::new());
+            return match lookup.path.address(&context) {
+                Ok(target) => Ok((
+                    get(target, &lookup.version),
+                    Purpose::Lookup(name, lookup.keep),
+                )),
+                Err(error) => template(error),
+            };
+        }
+        match rule.render(&claimed.event, answers, workflow.as_ref()) {
+            Ok(mut rendered) => {
+                if let (Some(pages), Some(cursor)) = (rule.pages, &progress.cursor) {
+                    let Rendered { target, body, .. } = &mut rendered;
+                    pages.list.go_on(target, body, cursor);
+                }
+                Ok((rendered, Purpose::Rule))
+            }
+            Err(error) => template(error),
+        }
+    }
+
+    /// The answers of a rule's lookups that are kept, and the first one that is not.
+    pub(super) fn lookups<'a>(
+        &self,
+        rule: &'a Rule,
+        claimed: &Claimed,
+        shared: &Shared,
+    ) -> (BTreeMap<String, Json>, Option<(&'a Lookup, String)>) {
+        let mut answers = BTreeMap::new();
+        for lookup in &rule.lookups {
+            let event = &claimed.event.event;
+            let name = format!(
+                "{}/{}/{}/{}",
+                rule.name, lookup.name, event.app_id, claimed.tenant
+            );
+            match shared.kept.get(&name) {
+                Some(answer) => {
+                    answers.insert(lookup.name.clone(), (*answer).clone());
+                }
+                None => return (answers, Some((lookup, name))),
+            }
+        }
+        (answers, None)
+    }
+}
+
+fn park(reason: &'static str, detail: String) -> NoCall {
+    NoCall(Next::Park, Some(reason), detail)
+}
+
+fn get(target: String, version: &str) -> Rendered {
+    Rendered {
+        method: ghl::Method::Get,
+        target,
+        version: version.to_owned(),
+        body: None,
+    }
+}

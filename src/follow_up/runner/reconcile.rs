@@ -1,0 +1,286 @@
+//! Where an app is installed, as GHL says it: installs and uninstalls whose webhooks were lost become events.
+//!
+//! A location that the app is not installed at any more is believed to be that only when it is missing twice, some
+//! time apart, and nothing newer is known of it.
+
+use std::collections::BTreeSet;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Value as Json, json};
+
+use super::super::rule::Rendered;
+use super::call::Progress;
+use super::{POLL, Runner};
+use crate::clock::rfc3339;
+use crate::event::backfill::{own, reconcile};
+use crate::event::lifecycle::{Account, moment};
+use crate::event::{Micros, Tenant};
+use crate::ghl::pages::List;
+use crate::ghl::{Answer, Method, VERSION};
+use crate::store::{self, Claimed, Ended, Installation, InstallationFilter, Next};
+use crate::telemetry::Chain;
+
+/// Locations of a page.
+const PAGE: u32 = 100;
+/// Locations of a company at most.
+const MOST: i64 = 100_000;
+/// For how long one question for a company answers those that follow it.
+const NO_ACCESS_EVERY: i64 = 600 * 1_000_000;
+/// An installation that changed so shortly before the look may not be in GHL's list yet.
+const FRESH: i64 = 60 * 1_000_000;
+
+/// What was seen so far.
+#[derive(Debug, Default, Clone, Serialize, Deserialize)]
+pub(super) struct Looked {
+    /// When this look began.
+    began: i64,
+    /// Locations that have the app, and since when as far as it is said.
+    seen: Vec<(String, Option<i64>)>,
+    /// Those that were missing at the look before.
+    missing: Option<BTreeSet<String>>,
+}
+
+/// The request of a page.
+pub(super) fn request(app_id: &str, company: &str, cursor: Option<&Json>) -> Rendered {
+    let mut target = format!(
+        "/oauth/installedLocations?companyId={company}&appId={app_id}&isInstalled=true&limit={PAGE}"
+    );
+    if let (Some(cursor), Some(list)) = (cursor, List::of(Method::Get, &target)) {
+        list.go_on(&mut target, &mut None, cursor);
+    }
+    Rendered {
+        method: Method::Get,
+        target,
+        version: VERSION.to_owned(),
+        body: None,
+    }
+}
+
+/// What the lists do not agree on.
+#[derive(Debug, PartialEq, Eq)]
+struct Differences {
+    /// Installed at GHL, and not known: with since when.
+    installed: Vec<(String, Option<i64>)>,
+    /// Known as installed since before the look, and not in GHL's list.
+    missing: BTreeSet<String>,
+}
+
+/// Compares; pure.
+fn compare(looked: &Looked, known: &[Installation]) -> Differences {
+    let seen: BTreeSet<&str> = looked.seen.iter().map(|(id, _)| id.as_str()).collect();
+    let is_known = |id: &str| known.iter().any(|one| one.installed && one.tenant == id);
+    let fresh = |one: &Installation| looked.began - FRESH < one.changed_at.0;
+    let missing = known.iter().filter(|one| {
+        one.installed
+            && one.account == Account::Location
+            && !fresh(one)
+            && !seen.contains(one.tenant.as_str())
+    });
+    let installed = looked.seen.iter().filter(|(id, _)| !is_known(id));
+    Differences {
+        installed: installed.cloned().collect(),
+        missing: missing.map(|one| one.tenant.clone()).collect(),
+    }
+}
+
+impl Runner {
+    /// Notes a page of where the app is installed; after the last one, what the lists do not agree on.
+    pub(super) async fn take_installed(
+        &self,
+        claimed: &Claimed,
+        progress: &mut Progress,
+        answer: &Answer,
+        ended: &mut Ended,
+    ) -> Next {
+        let before = progress.clone();
+        let answer: Json = serde_json::from_slice(&answer.body).unwrap_or(Json::Null);
+        let (target, now) = ("/oauth/installedLocations", (self.clock)());
+        let Some(list) = List::of(Method::Get, target) else {
+            return Next::Park;
+        };
+        let looked = progress.looked.get_or_insert_default();
+        if progress.cursor.is_none() {
+            (looked.began, looked.seen) = (now.0, Vec::new());
+        }
+        for row in list.rows(&answer) {
+            if let (Some(id), true) = (row["_id"].as_str(), row["isInstalled"] != json!(false)) {
+                let since = row["installedAt"].as_str().and_then(moment);
+                looked
+                    .seen
+                    .push((id.to_owned(), since.map(|since| since.0)));
+            }
+        }
+        progress.page += 1;
+        progress.cursor = list.next(&answer, progress.cursor.as_ref());
+        if progress.cursor.is_some() {
+            return Next::Again {
+                after: self.settings.page_gap,
+                attempt: 0,
+                progress: progress.text(),
+            };
+        }
+        match self.settle_look(claimed, progress).await {
+            Ok(Some(next)) => next,
+            // The last page again, from where it stood.
+            Ok(None) => {
+                ended.reason = Some("store_unavailable");
+                again(claimed, &before)
+            }
+            Err(error) => {
+                (ended.reason, ended.detail) =
+                    (Some("store_unavailable"), Chain(&error).to_string());
+                again(claimed, &before)
+            }
+        }
+    }
+
+    /// What comes after a whole look; `None` where an event is not in the log.
+    async fn settle_look(
+        &self,
+        claimed: &Claimed,
+        progress: &mut Progress,
+    ) -> Result<Option<Next>, store::Error> {
+        let looked = progress.looked.get_or_insert_default();
+        let filter = InstallationFilter {
+            app_id: Some(claimed.event.event.app_id.clone()),
+            company_id: Some(claimed.tenant.clone()),
+            limit: MOST,
+            ..InstallationFilter::default()
+        };
+        let known = self.store.installations(&filter).await?;
+        let Differences { installed, missing } = compare(looked, &known);
+        for (location, since) in installed {
+            let since = since.unwrap_or(looked.began);
+            if !self.append_life(claimed, "INSTALL", &location, since).await {
+                return Ok(None);
+            }
+        }
+        let Some(before) = looked.missing.take() else {
+            if missing.is_empty() {
+                return Ok(Some(Next::Done));
+            }
+            looked.missing = Some(missing);
+            return Ok(Some(Next::Again {
+                after: self.settings.confirm_after,
+                attempt: 0,
+                progress: progress.text(),
+            }));
+        };
+        let began = looked.began;
+        for location in missing.intersection(&before) {
+            if !self
+                .append_life(claimed, "UNINSTALL", location, began)
+                .await
+            {
+                looked.missing = Some(before);
+                return Ok(None);
+            }
+        }
+        Ok(Some(Next::Done))
+    }
+
+    /// A tenant that its token may not touch: is the app installed there at all? Asked once in a while.
+    pub(super) async fn ask_where_installed(&self, claimed: &Claimed) {
+        let event = &claimed.event.event;
+        let (app_id, tenant, now) = (&event.app_id, &claimed.tenant, (self.clock)());
+        let known = self.store.installation(app_id, tenant).await;
+        let known = known.ok().flatten().and_then(|known| known.company_id);
+        let Some(company) = known.or_else(|| event.tenant.company_id.clone()) else {
+            return;
+        };
+        if company == *tenant {
+            return;
+        }
+        let key = format!("installs-{company}-no-access-{}", now.0 / NO_ACCESS_EVERY);
+        let asked = reconcile(&key, app_id, &company, "no_access", now);
+        self.writer.append(asked).await;
+    }
+
+    /// Says in the log what GHL's webhook would have said.
+    async fn append_life(&self, claimed: &Claimed, kind: &str, location: &str, at: i64) -> bool {
+        let (app_id, company) = (&claimed.event.event.app_id, &claimed.tenant);
+        let body = json!({
+            "type": kind, "appId": app_id, "companyId": company, "locationId": location,
+            "installType": "Location", "timestamp": rfc3339(Micros(at)), "origin": "installedLocations",
+        });
+        let tenant = Tenant {
+            company_id: Some(company.clone()),
+            location_id: Some(location.to_owned()),
+        };
+        let key = format!("installed-{kind}-{location}-{at}");
+        let event = own(&key, app_id, kind, tenant, None, &body, (self.clock)());
+        tracing::warn!(%app_id, tenant = location, kind, "an installation changed without a webhook");
+        self.writer.append(event).await.is_some()
+    }
+}
+
+fn again(claimed: &Claimed, progress: &Progress) -> Next {
+    Next::Again {
+        after: POLL,
+        attempt: claimed.attempt,
+        progress: progress.text(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn known(tenant: &str, installed: bool, changed_at: i64) -> Installation {
+        Installation {
+            app_id: "a".to_owned(),
+            tenant: tenant.to_owned(),
+            account: Account::Location,
+            company_id: Some("c".to_owned()),
+            installed,
+            generation: 1,
+            changed_at: Micros(changed_at),
+            installed_at: None,
+            uninstalled_at: None,
+            details: Default::default(),
+            token: None,
+        }
+    }
+
+    #[test]
+    fn what_the_lists_do_not_agree_on_is_an_install_or_is_missing_unless_it_is_newer() {
+        let looked = Looked {
+            began: 1_000_000_000,
+            seen: vec![
+                ("both".into(), None),
+                ("new".into(), Some(5)),
+                ("back".into(), Some(7)),
+            ],
+            missing: None,
+        };
+        let mut company = known("c", true, 0);
+        company.account = Account::Company;
+        let lists = [
+            known("both", true, 0),
+            known("back", false, 3),
+            known("gone", true, 0),
+            known("fresh", true, 999_999_999),
+            known("known-gone", false, 0),
+            company,
+        ];
+        let differences = compare(&looked, &lists);
+        assert_eq!(
+            differences,
+            Differences {
+                installed: vec![("new".into(), Some(5)), ("back".into(), Some(7))],
+                missing: BTreeSet::from(["gone".to_owned()]),
+            }
+        );
+    }
+
+    #[test]
+    fn the_list_is_that_of_one_app_and_company() {
+        let first = request("app", "c1", None);
+        let next = request("app", "c1", Some(&json!(100)));
+        assert_eq!(
+            first.target,
+            "/oauth/installedLocations?companyId=c1&appId=app&isInstalled=true&limit=100"
+        );
+        assert_eq!(next.target, format!("{}&skip=100", first.target));
+    }
+}

@@ -1,0 +1,201 @@
+//! Whether webhooks can be taken, noted all the time; and what is asked for where they could not, or may have been
+//! lost: records that changed in a gap, and now and then where the app is installed.
+//!
+//! It asks by appending events of our own (`event::backfill`), each under a key that says what it asks for: however
+//! many daemons watch, and however often they are killed, everything is asked for once.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::{MissedTickBehavior, interval};
+use tokio_util::sync::CancellationToken;
+
+use super::Repair;
+use crate::clock::Clock;
+use crate::event::backfill::{Ask, Kind, reconcile};
+use crate::event::lifecycle::Account;
+use crate::event::{Event, Micros, Tenant};
+use crate::ingest::Handle;
+use crate::metrics::Metrics;
+use crate::store::{self, Gap, Installation, InstallationFilter, Store};
+use crate::telemetry::Chain;
+
+/// How often it is noted that webhooks can be taken.
+const BEAT: Duration = Duration::from_secs(5);
+/// Without a beat for longer than this there is a gap: a restart is none.
+const SILENCE: Duration = Duration::from_secs(30);
+/// Beats between two looks at what is to be asked for.
+const LOOK: u64 = 2;
+/// Gaps looked at, the newest ones.
+const GAPS: i64 = 100;
+/// Installations read in one go.
+const PAGE: i64 = 500;
+
+/// The watch; run it as a task of its own.
+pub struct Watch {
+    /// Where acceptance is noted.
+    pub store: Arc<dyn Store>,
+    /// Where what is asked for goes.
+    pub writer: Handle,
+    /// How gaps are repaired.
+    pub repair: Repair,
+    /// The apps that have credentials: for others nothing can be asked.
+    pub apps: Vec<String>,
+    /// The clock.
+    pub clock: Clock,
+    /// The metrics.
+    pub metrics: Metrics,
+}
+
+impl Watch {
+    /// Watches until shutdown.
+    pub async fn run(self, shutdown: CancellationToken) {
+        let mut ticks = interval(BEAT);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        for beats in 0_u64.. {
+            tokio::select! {
+                () = shutdown.cancelled() => return,
+                _ = ticks.tick() => (),
+            }
+            // That it is committed is the proof.
+            if let Err(error) = self.store.beat(SILENCE, (self.clock)()).await {
+                tracing::debug!(error = %Chain(&error), "acceptance is not noted");
+                continue;
+            }
+            if beats.is_multiple_of(LOOK)
+                && let Err(error) = self.look(&shutdown).await
+            {
+                tracing::warn!(error = %Chain(&error), "what was missed is not asked for yet");
+            }
+        }
+    }
+
+    /// Asks for what is due.
+    async fn look(&self, shutdown: &CancellationToken) -> Result<(), store::Error> {
+        let now = (self.clock)();
+        let gaps = self.store.gaps(GAPS).await?;
+        let long = |gap: &&Gap| self.repair.gap_after <= length(gap);
+        let open = gaps
+            .iter()
+            .filter(|gap| gap.repaired_at.is_none())
+            .filter(long);
+        self.metrics
+            .gaps_open
+            .set(i64::try_from(open.clone().count()).unwrap_or(i64::MAX));
+        if self.apps.is_empty() {
+            return Ok(());
+        }
+        // A search may not know yet what changed a moment ago.
+        let settled = open.filter(|gap| gap.until.0 + micros(self.repair.settle) <= now.0);
+        for gap in settled.filter(|_| self.repair.automatic) {
+            self.repair(gap, now, shutdown).await?;
+        }
+        if let Some(every) = self.repair.reconcile_every {
+            self.reconcile(every, now, shutdown).await?;
+        }
+        Ok(())
+    }
+
+    /// Asks for what changed in a gap, for every location.
+    async fn repair(
+        &self,
+        gap: &Gap,
+        now: Micros,
+        shutdown: &CancellationToken,
+    ) -> Result<(), store::Error> {
+        let mut asked = 0;
+        for one in self.installations().await? {
+            if one.account != Account::Location {
+                continue;
+            }
+            let ask = Ask {
+                kinds: Kind::ALL.to_vec(),
+                since_micros: gap.since.0 - micros(self.repair.margin),
+                until_micros: gap.until.0 + micros(self.repair.margin),
+                dry_run: false,
+                why: "gap".to_owned(),
+            };
+            let key = format!("backfill-{}-{}", gap.since.0, one.tenant);
+            let tenant = Tenant {
+                company_id: one.company_id,
+                location_id: Some(one.tenant),
+            };
+            if !self
+                .append(ask.event(&key, &one.app_id, tenant, now), shutdown)
+                .await
+            {
+                // The rest at the next look; what is asked for already is one by its key.
+                return Ok(());
+            }
+            asked += 1;
+        }
+        self.store.gap_repaired(gap.since, now).await?;
+        tracing::warn!(
+            seconds = length(gap).as_secs(),
+            locations = asked,
+            "no webhooks could be taken for a while; what changed meanwhile is read from the API"
+        );
+        Ok(())
+    }
+
+    /// Asks where the apps are installed, once in every so long.
+    async fn reconcile(
+        &self,
+        every: Duration,
+        now: Micros,
+        shutdown: &CancellationToken,
+    ) -> Result<(), store::Error> {
+        let period = now.0 / micros(every).max(1);
+        for one in self.installations().await? {
+            // Its own token says where; without one there is nobody to ask.
+            if one.account != Account::Company || one.token.is_none() {
+                continue;
+            }
+            let key = format!("installs-{}-{period}", one.tenant);
+            let event = reconcile(&key, &one.app_id, &one.tenant, "schedule", now);
+            if !self.append(event, shutdown).await {
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    async fn append(&self, event: Event, shutdown: &CancellationToken) -> bool {
+        tokio::select! {
+            () = shutdown.cancelled() => false,
+            appended = self.writer.append(event) => appended.is_some(),
+        }
+    }
+
+    /// Installations that stand, of apps that have credentials.
+    async fn installations(&self) -> Result<Vec<Installation>, store::Error> {
+        let mut all: Vec<Installation> = Vec::new();
+        let mut filter = InstallationFilter {
+            installed: true,
+            limit: PAGE,
+            ..InstallationFilter::default()
+        };
+        loop {
+            let page = self.store.installations(&filter).await?;
+            let whole = page.len() as i64 == PAGE;
+            filter.after = page
+                .last()
+                .map(|last| (last.app_id.clone(), last.tenant.clone()));
+            all.extend(
+                page.into_iter()
+                    .filter(|one| self.apps.contains(&one.app_id)),
+            );
+            if !whole {
+                return Ok(all);
+            }
+        }
+    }
+}
+
+fn length(gap: &Gap) -> Duration {
+    Duration::from_micros(u64::try_from(gap.until.0 - gap.since.0).unwrap_or(0))
+}
+
+fn micros(time: Duration) -> i64 {
+    i64::try_from(time.as_micros()).unwrap_or(i64::MAX / 4)
+}
