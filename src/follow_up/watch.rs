@@ -4,6 +4,7 @@
 //! It asks by appending events of our own (`event::backfill`), each under a key that says what it asks for: however
 //! many daemons watch, and however often they are killed, everything is asked for once.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -52,6 +53,8 @@ impl Watch {
     pub async fn run(self, shutdown: CancellationToken) {
         let mut ticks = interval(BEAT);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        // Of the looks at where the apps are installed.
+        let mut asked = Asked::default();
         for beats in 0_u64.. {
             tokio::select! {
                 () = shutdown.cancelled() => return,
@@ -63,7 +66,7 @@ impl Watch {
                 continue;
             }
             if beats.is_multiple_of(LOOK)
-                && let Err(error) = self.look(&shutdown).await
+                && let Err(error) = self.look(&shutdown, &mut asked).await
             {
                 tracing::warn!(error = %Chain(&error), "what was missed is not asked for yet");
             }
@@ -71,7 +74,11 @@ impl Watch {
     }
 
     /// Asks for what is due.
-    async fn look(&self, shutdown: &CancellationToken) -> Result<(), store::Error> {
+    async fn look(
+        &self,
+        shutdown: &CancellationToken,
+        asked: &mut Asked,
+    ) -> Result<(), store::Error> {
         let now = (self.clock)();
         let gaps = self.store.gaps(GAPS).await?;
         let long = |gap: &&Gap| self.repair.gap_after <= length(gap);
@@ -91,7 +98,14 @@ impl Watch {
             self.repair(gap, now, shutdown).await?;
         }
         if let Some(every) = self.repair.reconcile_every {
-            self.reconcile(every, now, shutdown).await?;
+            let period = now.0 / micros(every).max(1);
+            if asked.period != period {
+                *asked = Asked {
+                    period,
+                    ..Asked::default()
+                };
+            }
+            self.reconcile(asked, now, shutdown).await?;
         }
         Ok(())
     }
@@ -138,24 +152,28 @@ impl Watch {
         Ok(())
     }
 
-    /// Asks where the apps are installed, once in every so long.
+    /// Asks where the apps are installed, each company once in a period.
     async fn reconcile(
         &self,
-        every: Duration,
+        asked: &mut Asked,
         now: Micros,
         shutdown: &CancellationToken,
     ) -> Result<(), store::Error> {
-        let period = now.0 / micros(every).max(1);
         for one in self.installations().await? {
             // Its own token says where; without one there is nobody to ask.
             if one.account != Account::Company || one.token.is_none() {
                 continue;
             }
-            let key = format!("installs-{}-{period}", one.tenant);
+            let company = (one.app_id.clone(), one.tenant.clone());
+            if asked.companies.contains(&company) {
+                continue;
+            }
+            let key = format!("installs-{}-{}", one.tenant, asked.period);
             let event = reconcile(&key, &one.app_id, &one.tenant, "schedule", now);
             if !self.append(event, shutdown).await {
                 return Ok(());
             }
+            asked.companies.insert(company);
         }
         Ok(())
     }
@@ -190,6 +208,13 @@ impl Watch {
             }
         }
     }
+}
+
+/// What this daemon has asked for in a period: the keys say the same to all of them, and each ask costs a write.
+#[derive(Default)]
+struct Asked {
+    period: i64,
+    companies: BTreeSet<(String, String)>,
 }
 
 fn length(gap: &Gap) -> Duration {

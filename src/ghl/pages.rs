@@ -38,6 +38,17 @@ pub struct List {
     pub paging: Paging,
 }
 
+/// What follows a page.
+#[derive(Debug, Clone, PartialEq)]
+pub enum After {
+    /// Another one, that begins there.
+    Page(Value),
+    /// Nothing.
+    End,
+    /// The same again: the cursor did not move, and what is behind it is not known.
+    Stuck,
+}
+
 impl List {
     /// The list of an endpoint, if it has one.
     pub fn of(method: Method, target: &str) -> Option<Self> {
@@ -61,9 +72,16 @@ impl List {
         answer[self.rows].as_array().map_or(&[], Vec::as_slice)
     }
 
-    /// Where the next page begins; `None` at the end, or where it would begin at the same place again. `before` is
-    /// where this one began.
-    pub fn next(&self, answer: &Value, before: Option<&Value>) -> Option<Value> {
+    /// What follows a page that began at `before`.
+    pub fn after(&self, answer: &Value, before: Option<&Value>) -> After {
+        match self.next(answer, before) {
+            None => After::End,
+            Some(next) if before == Some(&next) => After::Stuck,
+            Some(next) => After::Page(next),
+        }
+    }
+
+    fn next(&self, answer: &Value, before: Option<&Value>) -> Option<Value> {
         let last = self.rows(answer).last()?;
         let next = match self.paging {
             Paging::SearchAfter(field) => last.get(field)?.clone(),
@@ -87,8 +105,7 @@ impl List {
                 json!(skipped + rows)
             }
         };
-        let goes_on = !next.is_null() && before != Some(&next);
-        goes_on.then_some(next)
+        (!next.is_null()).then_some(next)
     }
 
     /// Makes a request that of the page that begins there.
@@ -149,10 +166,11 @@ mod tests {
         ] {
             let list = List::of(Method::Post, target).unwrap();
             let answer = json!({rows: [{"id": "a", field: [1, "a"]}, {"id": "b", field: [2, "b"]}], "total": 9});
-            let next = list.next(&answer, None).unwrap();
-            assert_eq!(next, json!([2, "b"]));
-            assert_eq!(list.next(&answer, Some(&next)), None, "no loop");
-            assert_eq!(list.next(&json!({rows: []}), Some(&next)), None);
+            let next = json!([2, "b"]);
+            assert_eq!(list.after(&answer, None), After::Page(next.clone()));
+            assert_eq!(list.after(&answer, Some(&next)), After::Stuck, "no loop");
+            let empty = json!({rows: []});
+            assert_eq!(list.after(&empty, Some(&next)), After::End);
             let (mut path, mut body) = (
                 target.to_owned(),
                 Some(json!({"locationId": "l", "page": 1})),

@@ -29,13 +29,14 @@ mod reader;
 
 mod statements {
     use super::super::sql::{
-        event_columns, follow_up_statements, gap_statements, held_statements,
+        call_list_statements, event_columns, follow_up_statements, gap_statements, held_statements,
         installation_statements, shared_statements, subscription_statements,
     };
     shared_statements!(sqlx::PgConnection, sqlx::postgres::PgRow);
     held_statements!(sqlx::Postgres, sqlx::PgConnection, sqlx::postgres::PgRow);
     installation_statements!(sqlx::PgConnection, sqlx::postgres::PgRow);
     subscription_statements!(sqlx::PgConnection, sqlx::postgres::PgRow);
+    call_list_statements!(sqlx::PgConnection, sqlx::postgres::PgRow);
     gap_statements!(
         sqlx::Postgres,
         sqlx::PgConnection,

@@ -4,6 +4,7 @@
 //! placeholders, so only the connection type differs: the macro stamps the functions out for each. What
 //! really differs stands beside its backend. Every function is one statement on one connection.
 
+mod call_list;
 mod follow_ups;
 mod gaps;
 mod held;
@@ -443,7 +444,7 @@ macro_rules! shared_statements {
 }
 
 pub(crate) use {
-    event_columns, follow_ups::follow_up_statements, gaps::gap_statements, held::held_statements,
-    installations::installation_statements, shared_statements,
-    subscriptions::subscription_statements,
+    call_list::call_list_statements, event_columns, follow_ups::follow_up_statements,
+    gaps::gap_statements, held::held_statements, installations::installation_statements,
+    shared_statements, subscriptions::subscription_statements,
 };

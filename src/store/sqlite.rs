@@ -43,7 +43,7 @@ mod writer;
 
 mod statements {
     use super::super::sql::{
-        event_columns, follow_up_statements, gap_statements, held_statements,
+        call_list_statements, event_columns, follow_up_statements, gap_statements, held_statements,
         installation_statements, shared_statements, subscription_statements,
     };
     shared_statements!(sqlx::SqliteConnection, sqlx::sqlite::SqliteRow);
@@ -54,6 +54,7 @@ mod statements {
     );
     installation_statements!(sqlx::SqliteConnection, sqlx::sqlite::SqliteRow);
     subscription_statements!(sqlx::SqliteConnection, sqlx::sqlite::SqliteRow);
+    call_list_statements!(sqlx::SqliteConnection, sqlx::sqlite::SqliteRow);
     gap_statements!(
         sqlx::Sqlite,
         sqlx::SqliteConnection,

@@ -14,6 +14,7 @@ use super::{POLL, Runner};
 use crate::event::{BodyHash, Event, EventKey, Origin};
 use crate::failpoints;
 use crate::ghl::Answer;
+use crate::ghl::pages::After;
 use crate::store::{Claimed, Ended, Next};
 
 impl Runner {
@@ -40,17 +41,24 @@ impl Runner {
         };
         progress.page = page;
         let read = serde_json::from_slice(&answer.body).unwrap_or(Json::Null);
-        progress.cursor = pages.list.next(&read, progress.cursor.as_ref());
-        match progress.cursor {
-            None => Next::Done,
-            Some(_) if pages.most <= page => {
+        let next = match pages.list.after(&read, progress.cursor.as_ref()) {
+            After::End => return Next::Done,
+            After::Stuck => {
+                (ended.reason, ended.detail) = (Some(verdict::CURSOR_STUCK), stuck());
+                return Next::Park;
+            }
+            After::Page(next) => next,
+        };
+        progress.cursor = Some(next);
+        match page {
+            _ if pages.most <= page => {
                 (ended.reason, ended.detail) = (
                     Some("more_pages"),
                     format!("there are more than {page} pages; raise `pages` and retry"),
                 );
                 Next::Park
             }
-            Some(_) => Next::Again {
+            _ => Next::Again {
                 after: Duration::ZERO,
                 attempt: 0,
                 progress: progress.text(),
@@ -163,4 +171,9 @@ impl Runner {
             progress: claimed.progress.clone(),
         }
     }
+}
+
+/// In words, why a list does not go on.
+pub(super) fn stuck() -> String {
+    "the next page would be the same again: GHL does not take the cursor".to_owned()
 }

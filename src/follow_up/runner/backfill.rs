@@ -11,13 +11,15 @@ use futures_util::future::join_all;
 use serde_json::{Value as Json, json};
 
 use super::super::rule::Rendered;
+use super::super::verdict;
+use super::answer::stuck;
 use super::call::Progress;
 use super::{POLL, Runner};
 use crate::clock::rfc3339;
 use crate::event::backfill::{Ask, COMPLETED, Kind, own};
 use crate::event::lifecycle::moment;
 use crate::event::{Micros, Position, Tenant};
-use crate::ghl::pages::List;
+use crate::ghl::pages::{After, List};
 use crate::ghl::{Answer, Method, VERSION};
 use crate::store::{self, Claimed, Ended, Next};
 use crate::telemetry::Chain;
@@ -160,17 +162,25 @@ impl Runner {
         progress.found += found;
         progress.lacking += appended;
         progress.all = answer["total"].as_u64();
-        progress.cursor = list.next(&answer, progress.cursor.as_ref());
+        let after = list.after(&answer, progress.cursor.as_ref());
         ended.detail = format!(
             "{} pages, {} records changed, {} not in the log",
             progress.page, progress.found, progress.lacking
         );
-        if progress.cursor.is_some() {
-            return Next::Again {
-                after: self.settings.page_gap,
-                attempt: 0,
-                progress: progress.text(),
-            };
+        match after {
+            After::End => (),
+            After::Stuck => {
+                (ended.reason, ended.detail) = (Some(verdict::CURSOR_STUCK), stuck());
+                return Next::Park;
+            }
+            After::Page(next) => {
+                progress.cursor = Some(next);
+                return Next::Again {
+                    after: self.settings.page_gap,
+                    attempt: 0,
+                    progress: progress.text(),
+                };
+            }
         }
         if !ask.dry_run && !self.append_completed(kind, ask, claimed, progress).await {
             ended.reason = Some("store_unavailable");

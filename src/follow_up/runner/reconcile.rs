@@ -9,14 +9,16 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value as Json, json};
 
 use super::super::rule::Rendered;
+use super::super::verdict;
+use super::answer::stuck;
 use super::call::Progress;
 use super::{POLL, Runner};
 use crate::clock::rfc3339;
 use crate::event::backfill::{own, reconcile};
 use crate::event::lifecycle::{Account, moment};
 use crate::event::{Micros, Tenant};
-use crate::ghl::pages::List;
-use crate::ghl::{Answer, Method, VERSION};
+use crate::ghl::pages::{After, List};
+use crate::ghl::{Answer, Meaning, Method, VERSION};
 use crate::store::{self, Claimed, Ended, Installation, InstallationFilter, Next};
 use crate::telemetry::Chain;
 
@@ -98,6 +100,13 @@ impl Runner {
         let Some(list) = List::of(Method::Get, target) else {
             return Next::Park;
         };
+        if !answer[list.rows].is_array() {
+            (ended.reason, ended.detail) = (
+                Some(Meaning::Unexpected.as_str()),
+                format!("the answer has no list of {}", list.rows),
+            );
+            return Next::Park;
+        }
         let looked = progress.looked.get_or_insert_default();
         if progress.cursor.is_none() {
             (looked.began, looked.seen) = (now.0, Vec::new());
@@ -111,13 +120,34 @@ impl Runner {
             }
         }
         progress.page += 1;
-        progress.cursor = list.next(&answer, progress.cursor.as_ref());
-        if progress.cursor.is_some() {
-            return Next::Again {
-                after: self.settings.page_gap,
-                attempt: 0,
-                progress: progress.text(),
-            };
+        match list.after(&answer, progress.cursor.take().as_ref()) {
+            After::End => (),
+            After::Stuck => {
+                (ended.reason, ended.detail) = (Some(verdict::CURSOR_STUCK), stuck());
+                return Next::Park;
+            }
+            After::Page(next) => {
+                progress.cursor = Some(next);
+                return Next::Again {
+                    after: self.settings.page_gap,
+                    attempt: 0,
+                    progress: progress.text(),
+                };
+            }
+        }
+        if progress
+            .looked
+            .as_ref()
+            .is_some_and(|looked| looked.seen.is_empty())
+        {
+            // An app that the company's token still works for is installed somewhere, or the list is not to be
+            // believed: nobody's tokens are erased for it.
+            (ended.reason, ended.detail) = (
+                Some("list_empty"),
+                "GHL lists no location with the app; if that is so, its UNINSTALL events say it"
+                    .to_owned(),
+            );
+            return Next::Park;
         }
         match self.settle_look(claimed, progress).await {
             Ok(Some(next)) => next,
@@ -188,7 +218,8 @@ impl Runner {
         let Some(company) = known.or_else(|| event.tenant.company_id.clone()) else {
             return;
         };
-        if company == *tenant {
+        // Without its token there is nobody to ask.
+        if company == *tenant || !matches!(self.store.token(app_id, &company).await, Ok(Some(_))) {
             return;
         }
         let key = format!("installs-{company}-no-access-{}", now.0 / NO_ACCESS_EVERY);

@@ -13,6 +13,7 @@ const FAMILIES: &str = "\
 hookwell_accept_seconds histogram
 hookwell_api_breaker_open gauge
 hookwell_api_calls_total counter
+hookwell_backfill_records_total counter
 hookwell_backlog_events gauge
 hookwell_backlog_oldest_seconds gauge
 hookwell_broker_blocked gauge
@@ -30,6 +31,7 @@ hookwell_events_without_id_total counter
 hookwell_follow_ups gauge
 hookwell_follow_ups_ended_total counter
 hookwell_follow_ups_oldest_seconds gauge
+hookwell_gaps gauge
 hookwell_held_events gauge
 hookwell_held_tenants gauge
 hookwell_http_accept_errors_total counter
@@ -47,10 +49,12 @@ hookwell_refused_total counter
 hookwell_relay_active gauge
 hookwell_retention_removed_total counter
 hookwell_store_up gauge
-hookwell_token_requests_total counter";
+hookwell_token_requests_total counter
+hookwell_trigger_requests_total counter";
 
 /// Every label with what it may say.
 const LABELS: &[(&str, &[&str])] = &[
+    ("kind", &["contacts", "opportunities"]),
     ("version", &[env!("CARGO_PKG_VERSION")]),
     ("state", &["accepted", "published", "pending", "parked"]),
     ("origin", &["webhook", "follow_up", "backfill", "replay"]),
@@ -70,6 +74,14 @@ const LABELS: &[(&str, &[&str])] = &[
     (
         "outcome",
         &[
+            "kept",
+            "deleted",
+            "secret",
+            "malformed",
+            "elsewhere",
+            "unavailable",
+            "known",
+            "lacking",
             "new",
             "duplicate",
             "altered",
