@@ -16,11 +16,15 @@ use super::records::Plan;
 mod answers;
 mod arrivals;
 mod bounds;
+mod calls;
+mod chains;
 mod copies;
 mod ledger;
 mod load;
 mod order;
+mod own;
 mod rows;
+mod secrets;
 mod turns;
 
 use load::Run;
@@ -52,6 +56,14 @@ pub enum Invariant {
     Drain,
     /// Counters, gauges, the log and what arrived add up.
     Conservation,
+    /// No secret is in a log, a metric, a page, an error, what a command says, or in plain in the store.
+    NoSecretLeaves,
+    /// No refresh token is spent twice but where a crash or a lost answer explains it, and every chain goes on
+    /// or waits for a person.
+    SingleUse,
+    /// Each call that an event calls for is made, after the event is stored, and again only where its outcome was
+    /// not known and it may be.
+    EachCallMade,
     /// Memory, files and connections stay bounded and come back.
     Bounded,
     /// A stop in order is quick, ends with 0 and costs no copies.
@@ -62,7 +74,7 @@ pub enum Invariant {
 
 impl Invariant {
     /// All of them.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 18] = [
         Self::NoLoss,
         Self::NothingInvented,
         Self::DurableBeforeAnswer,
@@ -75,6 +87,9 @@ impl Invariant {
         Self::HonestAnswers,
         Self::Drain,
         Self::Conservation,
+        Self::NoSecretLeaves,
+        Self::SingleUse,
+        Self::EachCallMade,
         Self::Bounded,
         Self::CleanStop,
         Self::Isolation,
@@ -94,6 +109,9 @@ impl Invariant {
             Self::HonestAnswers => 10,
             Self::Drain => 11,
             Self::Conservation => 12,
+            Self::NoSecretLeaves => 13,
+            Self::SingleUse => 14,
+            Self::EachCallMade => 15,
             Self::Bounded => 16,
             Self::CleanStop => 17,
             Self::Isolation => 18,
@@ -143,6 +161,12 @@ pub struct Counts {
     pub allowed: usize,
     /// Pairs in the wrong order.
     pub order_violations: usize,
+    /// Calls that events called for.
+    pub calls: usize,
+    /// Requests made for them.
+    pub requests: usize,
+    /// Answers that became events of the log.
+    pub answers: usize,
 }
 
 /// The judgement of a run.
@@ -186,6 +210,9 @@ impl Verdict {
             duplicated,
             allowed,
             order_violations,
+            calls,
+            requests,
+            answers,
         } = self.counts;
         let (row, store, seed) = (&self.plan.row, &self.plan.store, self.plan.seed);
         let mut line = format!(
@@ -193,6 +220,11 @@ impl Verdict {
              seen={seen} lost={lost} unexpected={unexpected} recovered={recovered} \
              duplicated={duplicated} (allowed {allowed}) order_violations={order_violations}"
         );
+        if self.plan.follow_ups.is_some() {
+            line.push_str(&format!(
+                " calls={calls} requests={requests} answers={answers}"
+            ));
+        }
         for (invariant, finding) in &self.findings {
             if *finding == Finding::Ok {
                 line.push_str(&format!(" {invariant}"));
@@ -268,6 +300,9 @@ pub fn judge(folder: &Path) -> io::Result<Verdict> {
     order::judge(&run, &mut findings);
     turns::judge(folder, &run, &mut findings)?;
     ledger::judge(folder, &run, &counts, &mut findings)?;
+    calls::judge(folder, &run, &mut counts, &mut findings)?;
+    chains::judge(folder, &run, &mut findings)?;
+    secrets::judge(folder, &mut findings)?;
     bounds::judge(&run, &mut findings);
     counts.order_violations =
         findings.count(Invariant::RealTimeOrder) + findings.count(Invariant::LogOrder);

@@ -14,6 +14,8 @@ use std::time::Instant;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+pub mod calls;
+
 /// What the run was set up as, written at its start.
 pub const PLAN: &str = "run.json";
 /// Every post that the generator made, when it was over.
@@ -256,6 +258,8 @@ pub struct Plan {
     pub other_clients: bool,
     /// Whether dead letters or old events are published again on request.
     pub replays: bool,
+    /// The calls that events call for, where a row has some.
+    pub follow_ups: Option<calls::FollowUps>,
 }
 
 impl Default for Plan {
@@ -277,6 +281,7 @@ impl Default for Plan {
             blocked_keys: Vec::new(),
             other_clients: false,
             replays: false,
+            follow_ups: None,
         }
     }
 }
@@ -383,6 +388,10 @@ pub struct End {
     pub after: Option<Resources>,
     /// The most that may ever be seen.
     pub limits: Option<Resources>,
+    /// Every token.
+    pub chains: Vec<calls::Chain>,
+    /// When every access token was ended, so that each chain had to show that it goes on.
+    pub asked_at: Option<u64>,
 }
 
 /// The text of `/metrics` by series.

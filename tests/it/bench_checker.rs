@@ -1,8 +1,11 @@
 //! The fault bench's judge: it sees what is broken, and does not cry at what is not.
 
 mod broken;
+mod chains;
 mod edges;
+mod follow_ups;
 mod log;
+mod secrets;
 mod sound;
 mod sums;
 mod turns;

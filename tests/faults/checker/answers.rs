@@ -15,7 +15,7 @@ pub fn judge(
     findings: &mut Findings,
 ) -> io::Result<()> {
     let mut keys: HashMap<String, u32> = HashMap::new();
-    let mut routes: HashMap<String, u32> = HashMap::new();
+    let mut routes: HashMap<String, (u32, u32)> = HashMap::new();
     records::each(&folder.join(ATTEMPTS), |attempt: Attempt| {
         counts.attempts += 1;
         match attempt.status {
@@ -81,7 +81,7 @@ fn refused(attempt: &Attempt, findings: &mut Findings) {
 fn event_of(
     run: &mut Run,
     keys: &mut HashMap<String, u32>,
-    routes: &mut HashMap<String, u32>,
+    routes: &mut HashMap<String, (u32, u32)>,
     attempt: &Attempt,
 ) -> Index {
     // Bytes without a hash would be a defect of the generator; they are told apart by their id.
@@ -98,11 +98,11 @@ fn event_of(
             key
         }
     };
-    let wanted = match &attempt.routing_key {
-        None => everywhere(run),
+    let (wanted, calls) = match &attempt.routing_key {
+        None => (everywhere(run), 0),
         Some(route) => *routes
             .entry(route.clone())
-            .or_insert_with(|| wanted(run, route)),
+            .or_insert_with(|| (wanted(run, route), calls(run, route))),
     };
     let index = Index::try_from(run.events.len()).unwrap();
     run.events.push(Event {
@@ -115,6 +115,9 @@ fn event_of(
         last_recv: 0,
         unknown: false,
         wanted,
+        calls,
+        own: false,
+        absent_at: 0,
         position: 0,
         seen: false,
     });
@@ -130,8 +133,15 @@ fn wanted(run: &Run, route: &str) -> u32 {
         .fold(0, |bits, (number, _)| bits | 1_u32 << number)
 }
 
+fn calls(run: &Run, route: &str) -> u32 {
+    (0..)
+        .zip(run.rules())
+        .filter(|(_, rule)| rule.bind.iter().any(|pattern| matches(pattern, route)))
+        .fold(0, |bits, (number, _)| bits | 1_u32 << number)
+}
+
 /// Where no routing key is known: wherever everything goes.
-fn everywhere(run: &Run) -> u32 {
+pub fn everywhere(run: &Run) -> u32 {
     (0..)
         .zip(&run.plan.wanted)
         .filter(|(_, wanted)| wanted.bind.iter().any(|pattern| pattern == "#"))

@@ -160,7 +160,8 @@ fn counters(run: &Run, counts: &Counts, findings: &mut Findings) {
     // Committed without a 2xx to anybody: the sender had hung up, or the commit came too late.
     let refused_late = run.answers.get(&429).copied().unwrap_or(0) as f64;
     if !run.plan.other_clients {
-        let rows = counts.rows as f64;
+        // What the daemon appended itself was posted by nobody.
+        let rows = (counts.rows - counts.answers) as f64;
         if run.dumped {
             let hidden = unanswered + refused_late;
             between(findings, "new + altered", rows - hidden, stored, rows);

@@ -5,7 +5,8 @@ use std::hash::{BuildHasherDefault, Hasher};
 use std::io;
 use std::path::Path;
 
-use super::super::records::{self, END, End, FAULTS, Fault, FaultKind, PLAN, Plan};
+use super::super::records::calls::Rule;
+use super::super::records::{self, END, End, Ended, FAULTS, Fault, FaultKind, PLAN, Plan};
 
 /// The place of an event in [`Run::events`].
 pub type Index = u32;
@@ -56,6 +57,12 @@ pub struct Event {
     pub unknown: bool,
     /// Which of the plan's wanted it belongs to, a bit each.
     pub wanted: u32,
+    /// Which of the plan's rules it calls for, a bit each.
+    pub calls: u32,
+    /// Whether it is the daemon's own: an answer that became an event.
+    pub own: bool,
+    /// When the last dump after a crash was taken that does not have it.
+    pub absent_at: u64,
     /// Its place in the log; 0 where it is not in the log at the end.
     pub position: i64,
     /// Of all queues.
@@ -103,6 +110,8 @@ pub struct Run {
     pub by_hash: HashMap<Hash, Index, Quick>,
     /// By the event key that the log gave it, and by the expected one where it is not in the log.
     pub by_id: HashMap<Box<str>, Index>,
+    /// By its place in the log.
+    pub by_position: HashMap<i64, Index>,
     /// Whether there is a dump of the log at the end.
     pub dumped: bool,
     /// Positions that are parked at the end.
@@ -132,6 +141,7 @@ impl Run {
             keys: Vec::new(),
             by_hash: HashMap::default(),
             by_id: HashMap::new(),
+            by_position: HashMap::new(),
             dumped: false,
             parked,
             rejected: HashSet::default(),
@@ -155,6 +165,19 @@ impl Run {
     /// Events with their places.
     pub fn all(&self) -> impl Iterator<Item = (Index, &Event)> {
         (0..).zip(&self.events)
+    }
+
+    /// The rules of the plan.
+    pub fn rules(&self) -> &[Rule] {
+        let follow_ups = self.plan.follow_ups.as_ref();
+        follow_ups.map_or(&[], |follow_ups| &follow_ups.rules)
+    }
+
+    /// When daemons were killed.
+    pub fn kills(&self) -> impl Iterator<Item = u64> {
+        let lives = self.end.lives.iter();
+        let killed = lives.filter(|life| life.ended == Ended::Killed);
+        killed.map(|life| life.t_ended)
     }
 
     /// Faults of these kinds.

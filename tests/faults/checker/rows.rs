@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::super::records::{self, AFTER_CRASH, ROWS, Row};
 use super::load::{NEVER, Run, unhex};
-use super::{Counts, Findings, Invariant};
+use super::{Counts, Findings, Invariant, own};
 
 pub fn judge(
     folder: &Path,
@@ -18,7 +18,7 @@ pub fn judge(
     at_the_end(folder, run, counts, findings)
 }
 
-fn after_crashes(folder: &Path, run: &Run, findings: &mut Findings) -> io::Result<()> {
+fn after_crashes(folder: &Path, run: &mut Run, findings: &mut Findings) -> io::Result<()> {
     let mut files: Vec<PathBuf> = std::fs::read_dir(folder)?
         .flatten()
         .filter(|entry| entry.file_name().to_string_lossy().starts_with(AFTER_CRASH))
@@ -45,6 +45,11 @@ fn after_crashes(folder: &Path, run: &Run, findings: &mut Findings) -> io::Resul
             });
             continue;
         };
+        for (event, there) in run.events.iter_mut().zip(&there) {
+            if !there {
+                event.absent_at = event.absent_at.max(taken.taken);
+            }
+        }
         for (index, event) in run.all() {
             let due = event.signed && event.first_ok < taken.taken;
             if due && !there[index as usize] {
@@ -94,7 +99,8 @@ fn at_the_end(
                 format!("{} was answered 2xx and has no row", run.name(index))
             });
         }
-        counts.recovered += usize::from(event.signed && !acked && event.position != 0);
+        let recovered = event.signed && !event.own && !acked && event.position != 0;
+        counts.recovered += usize::from(recovered);
     }
     Ok(())
 }
@@ -103,6 +109,10 @@ fn row_at_the_end(run: &mut Run, row: &Row, counts: &mut Counts, findings: &mut 
     let hash = unhex(&row.sha256);
     let known = hash.and_then(|hash| Some((hash, *run.by_hash.get(&hash)?)));
     let Some((hash, index)) = known else {
+        if own::take(run, row, hash) {
+            counts.answers += 1;
+            return;
+        }
         counts.unexpected += 1;
         let altered = run.by_id.contains_key(row.id.as_str());
         findings.violated(Invariant::NothingInvented, || match altered {
@@ -130,5 +140,6 @@ fn row_at_the_end(run: &mut Run, row: &Row, counts: &mut Counts, findings: &mut 
         });
     }
     event.position = row.position;
+    run.by_position.insert(row.position, index);
     run.by_id.insert(row.id.as_str().into(), index);
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::bench::checker::{Verdict, judge};
+use crate::bench::records::calls::{API, CALLS, Call, REPORT, Report, Request};
 use crate::bench::records::{
     self, AFTER_CRASH, ATTEMPTS, Attempt, BROKER, Class, DeadLetter, Delivered, END, End, Ended,
     FAULTS, Fault, FaultKind, Life, PLAN, Plan, ROWS, Resources, Row, SCRAPES, SINK, Scrape, Seen,
@@ -32,6 +33,10 @@ pub struct Log {
     pub series: BTreeMap<String, f64>,
     /// A series that is not shown.
     pub hidden: &'static str,
+    /// Calls that events called for, what the GHL got of them, and what it counted.
+    pub calls: Vec<Call>,
+    pub api: Vec<Request>,
+    pub report: Option<Report>,
     /// More files of the run, as they are.
     pub files: Vec<(&'static str, &'static str)>,
 }
@@ -164,6 +169,9 @@ impl Log {
             adds_up: true,
             series: BTreeMap::new(),
             hidden: "",
+            calls: Vec::new(),
+            api: Vec::new(),
+            report: None,
             files: Vec::new(),
         };
         for (n, position) in (0..EVENTS).zip(1..) {
@@ -305,8 +313,15 @@ impl Log {
         if let Some((taken, of)) = &self.after_crash {
             rows(&format!("{AFTER_CRASH}-1.jsonl"), *taken, of);
         }
+        put(folder, CALLS, &self.calls);
+        put(folder, API, &self.api);
+        if let Some(report) = &self.report {
+            records::save(folder, REPORT, report).unwrap();
+        }
         for (name, text) in &self.files {
-            std::fs::write(folder.join(name), text).unwrap();
+            let file = folder.join(name);
+            std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+            std::fs::write(file, text).unwrap();
         }
         judge(folder).unwrap()
     }
