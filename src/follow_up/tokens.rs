@@ -180,7 +180,10 @@ impl Tokens {
         company: Option<&str>,
     ) -> Result<Access, NoToken> {
         let lock = self.lock_of(app_id, tenant);
-        let _one = lock.lock().await;
+        let _one = match failpoints::mutant("mutant.M14") {
+            true => None,
+            false => Some(lock.lock().await),
+        };
         let mut renewed = false;
         for _ in 0..LOOKS {
             if let Some(access) = self.kept(app_id, tenant).await? {
@@ -338,10 +341,16 @@ impl Tokens {
                 .ok()
         });
         let now = (self.clock)();
-        let begun = self
-            .store
-            .begin_refresh(app_id, tenant, row.version, LEASE, now)
-            .await?;
+        let begun = match failpoints::mutant("mutant.M14") {
+            true => Some(row.version),
+            false => {
+                let version = row.version;
+                let begun = self
+                    .store
+                    .begin_refresh(app_id, tenant, version, LEASE, now);
+                begun.await?
+            }
+        };
         let Some(version) = begun else {
             return Ok(false);
         };

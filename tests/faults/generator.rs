@@ -23,6 +23,9 @@ mod post;
 
 use event::{Maker, Request};
 
+/// An address that is in every body; no log has it.
+pub const CANARY_MAIL: &str = "canary.contact@bench.example";
+
 /// What is sent, and how.
 #[derive(Debug, Clone)]
 pub struct Settings {

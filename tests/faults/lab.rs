@@ -9,10 +9,13 @@ use crate::proved;
 use crate::random::Random;
 
 mod answered;
+pub mod api;
 pub mod cluster;
 mod crafted;
 mod dump;
+mod evidence;
 mod finish;
+pub mod follow_ups;
 pub mod memory;
 pub mod packets;
 pub mod power;

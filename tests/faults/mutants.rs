@@ -13,7 +13,8 @@ use crate::abilities::{Abilities, Ability};
 use crate::bench::Bench;
 use crate::checker::Invariant;
 use crate::checker::Invariant::{
-    DurableBeforeAnswer, LogOrder, NoLoss, NothingInvented, OnlyInevitableCopies, RealTimeOrder,
+    DurableBeforeAnswer, EachCallMade, LogOrder, NoLoss, NoSecretLeaves, NothingInvented,
+    OnlyInevitableCopies, RealTimeOrder, SingleUse,
 };
 use crate::harness::Backend;
 use crate::harness::Backend::{Postgres, Sqlite};
@@ -142,6 +143,31 @@ const MUTANTS: &[Mutant] = &[
         "M11",
         "published again while the broker blocks",
         InRow("F-08", Sqlite, &[Broken(OnlyInevitableCopies)]),
+    ),
+    mutant(
+        "M14",
+        "a token is refreshed without a lock",
+        InRow("O-01", Sqlite, &[Broken(SingleUse)]),
+    ),
+    mutant(
+        "M14",
+        "a token is refreshed without a lock",
+        InRow("O-01", Postgres, &[Broken(SingleUse)]),
+    ),
+    mutant(
+        "M15",
+        "a call is done before its answer is in the log",
+        InRow("O-02-call.ended", Sqlite, &[Broken(EachCallMade)]),
+    ),
+    mutant(
+        "M16",
+        "a call that may not be made twice is made again after a crash",
+        InRow("O-02-call.answered", Sqlite, &[Broken(EachCallMade)]),
+    ),
+    mutant(
+        "M17",
+        "a token is in the log",
+        InRow("O-01", Sqlite, &[Broken(NoSecretLeaves)]),
     ),
     mutant(
         "M13",

@@ -390,6 +390,8 @@ pub struct End {
     pub limits: Option<Resources>,
     /// Every token.
     pub chains: Vec<calls::Chain>,
+    /// Pages that a browser got, by their status; they are counted as answers, and are none to an event.
+    pub pages: BTreeMap<u16, usize>,
     /// When every access token was ended, so that each chain had to show that it goes on.
     pub asked_at: Option<u64>,
 }

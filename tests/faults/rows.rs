@@ -40,6 +40,7 @@ use crate::lab::{Lab, Outcome};
 mod broker;
 mod cluster;
 mod connections;
+mod follow_ups;
 mod http;
 mod identity;
 mod network;
@@ -188,6 +189,17 @@ pub const ROWS: &[Row] = &[
     row!("D-11", "a broken configuration at a start", BOTH, &[], first: false, process::settings::broken),
     row!("D-14", "the wall clock jumps by an hour", BOTH, &[Ability::Faketime], first: false, process::clock::jumped),
     row!("D-15", "kill -9, and again while it recovers", BOTH, &[], first: false, process::killed_again),
+    row!("O-01", "many calls are refused for their token at once", BOTH, &[], first: true, follow_ups::tokens::refreshed_once),
+    row!("O-02-planner.read", "abort at planner.read", BOTH, CRASH, first: false, follow_ups::points::crashed),
+    row!("O-02-planner.settled", "abort at planner.settled", BOTH, CRASH, first: false, follow_ups::points::crashed),
+    row!("O-02-call.claimed", "abort at call.claimed", BOTH, CRASH, first: false, follow_ups::points::crashed),
+    row!("O-02-call.before", "abort at call.before", BOTH, CRASH, first: false, follow_ups::points::crashed),
+    row!("O-02-call.answered", "abort at call.answered", BOTH, CRASH, first: false, follow_ups::points::crashed),
+    row!("O-02-call.appended", "abort at call.appended", BOTH, CRASH, first: false, follow_ups::points::crashed),
+    row!("O-02-call.ended", "abort at call.ended", BOTH, CRASH, first: false, follow_ups::points::crashed),
+    row!("O-02-refresh.begun", "abort at refresh.begun", BOTH, CRASH, first: false, follow_ups::points::crashed),
+    row!("O-02-refresh.answered", "abort at refresh.answered", BOTH, CRASH, first: false, follow_ups::points::crashed),
+    row!("O-02-refresh.committed", "abort at refresh.committed", BOTH, CRASH, first: false, follow_ups::points::crashed),
 ];
 
 /// The rows that arguments name: ids, groups, `first` or `all`.

@@ -154,6 +154,14 @@ impl Runner {
             body_hash: BodyHash::of(&body),
             body,
         };
+        if failpoints::mutant("mutant.M15") {
+            let writer = self.writer.clone();
+            tokio::spawn(async move {
+                tokio::time::sleep(POLL).await;
+                writer.append(event).await
+            });
+            return Next::Done;
+        }
         if self.writer.append(event).await.is_some() {
             failpoints::crash("call.appended");
             return Next::Done;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 use tokio::time::sleep;
 
 use super::{NoToken, Tokens};
@@ -79,6 +79,12 @@ impl Refresh {
     /// Commits the new pair, however often it takes: there is no other copy of it.
     async fn commit(&self, token: &Token) {
         let tokens = &self.tokens;
+        if failpoints::mutant("mutant.M17") {
+            tracing::info!(
+                access = token.access.expose_secret(),
+                "a token was refreshed"
+            );
+        }
         let mut delays = Delays::new(Duration::from_millis(100), Duration::from_secs(5));
         loop {
             // Each time anew: keys may have been rotated meanwhile.

@@ -149,11 +149,12 @@ fn counters(run: &Run, counts: &Counts, findings: &mut Findings) {
             "hookwell_events_accepted_total{{outcome=\"{name}\"}}"
         ))
     };
+    let pages: usize = run.end.pages.values().sum();
     let stored = outcome("new") + outcome("altered");
     equal(
         findings,
         "answers and accepted + refused",
-        sums.of("hookwell_http_responses_total"),
+        sums.of("hookwell_http_responses_total") - pages as f64,
         accepted + sums.of("hookwell_refused_total"),
     );
     let unanswered = run.unanswered as f64;
@@ -168,7 +169,8 @@ fn counters(run: &Run, counts: &Counts, findings: &mut Findings) {
         }
         for (code, seen) in &run.answers {
             let name = format!("hookwell_http_responses_total{{code=\"{code}\"}}");
-            let seen = *seen as f64;
+            let pages = run.end.pages.get(code).copied().unwrap_or(0);
+            let seen = (*seen + pages) as f64;
             between(findings, &name, seen, sums.of(&name), seen + unanswered);
         }
     }

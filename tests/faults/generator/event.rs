@@ -9,6 +9,7 @@ use sha2::{Digest, Sha256};
 
 use super::super::random::Random;
 use super::super::records::Class;
+use super::CANARY_MAIL;
 use crate::harness::ghl::{Ghl, PATH, request_bytes};
 
 /// Small and large ones; some are posted to a path of their own.
@@ -26,7 +27,7 @@ const TYPES: [&str; 10] = [
 ];
 const CONTACTS_OF_A_TENANT: u64 = 20;
 /// How a body begins: read and written again by anybody's parser and printer, it is not what it was.
-const UNUSUAL: &[u8] = br#"{ "zBench" : [1.50, 1E2, "\u00e9\/"], "#;
+const UNUSUAL: &str = r#"{ "zBench" : [1.50, 1E2, "\u00e9\/"], "#;
 /// Below hookwell's limit for a body, near what GHL cuts at.
 const LARGE: usize = 200 * 1024;
 
@@ -47,6 +48,8 @@ pub(super) struct Request {
 pub(super) struct Maker {
     seed: u64,
     large: f64,
+    /// Stands in place of each body's first brace.
+    head: String,
     ghl: Ghl,
     stranger: Ghl,
 }
@@ -56,6 +59,7 @@ impl Maker {
         Self {
             seed,
             large,
+            head: format!("{UNUSUAL}\"zMail\":\"{CANARY_MAIL}\", "),
             ghl: Ghl::new(),
             stranger: Ghl::with_seed([13; 32]),
         }
@@ -71,7 +75,7 @@ impl Maker {
         // The sample's contact is that of its number modulo 1000.
         let n = contact + 1000 * kseq;
         let mut body = self.ghl.body_with_id(kind, &tenant, n, &id);
-        body.splice(0..1, UNUSUAL.iter().copied());
+        body.splice(0..1, self.head.bytes());
         if class == Class::Signed && chance.percent(self.large) {
             // Blanks after a JSON text are part of the signed bytes and of no meaning.
             body.resize(LARGE, b' ');

@@ -9,6 +9,7 @@ use sha2::{Digest, Sha256};
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{ConnectOptions, Connection, PgConnection, Row as _, SqliteConnection};
 
+use crate::records::calls::Call;
 use crate::records::{Clock, DeadLetter, Row, Taken, Writer};
 
 /// What a store says besides its rows.
@@ -32,9 +33,31 @@ const FIGURES: &str = "select h.position as head, c.position as cursor, c.publis
      from log_head h cross join cursors c where c.reader = 'relay'";
 const DEAD: &str = "select position, reason, state from dead_letters order by position";
 
+const CALLS: &str = "select id, position, rule, tenant, entity_id, state, reason, planned_at, ended_at \
+     from follow_ups order by id";
+
 /// Both kinds of connection take the same statements.
 macro_rules! reading {
-    ($rows:ident, $figures:ident, $connection:ty) => {
+    ($rows:ident, $figures:ident, $calls:ident, $connection:ty) => {
+        async fn $calls(connection: &mut $connection) -> sqlx::Result<Vec<Call>> {
+            let rows = sqlx::query(CALLS).fetch_all(connection).await?;
+            let call = |row: &_| -> sqlx::Result<Call> {
+                let row: &<<$connection as Connection>::Database as sqlx::Database>::Row = row;
+                Ok(Call {
+                    id: row.try_get("id")?,
+                    position: row.try_get("position")?,
+                    rule: row.try_get("rule")?,
+                    tenant: row.try_get("tenant")?,
+                    entity: row.try_get("entity_id")?,
+                    state: row.try_get("state")?,
+                    reason: row.try_get("reason")?,
+                    planned: row.try_get("planned_at")?,
+                    ended: row.try_get("ended_at")?,
+                })
+            };
+            rows.iter().map(call).collect()
+        }
+
         async fn $rows(connection: &mut $connection, into: &Writer) -> sqlx::Result<()> {
             let mut rows = sqlx::query(EVENTS).fetch(connection);
             while let Some(row) = rows.try_next().await? {
@@ -70,8 +93,13 @@ macro_rules! reading {
     };
 }
 
-reading!(postgres_rows, postgres_figures, PgConnection);
-reading!(sqlite_rows, sqlite_figures, SqliteConnection);
+reading!(
+    postgres_rows,
+    postgres_figures,
+    postgres_calls,
+    PgConnection
+);
+reading!(sqlite_rows, sqlite_figures, sqlite_calls, SqliteConnection);
 
 /// Writes every row of the store at `url` into a file of a run. A store without a schema has none.
 pub async fn rows(url: &str, clock: &Clock, folder: &Path, name: &str) -> io::Result<()> {
@@ -104,6 +132,14 @@ pub async fn figures(url: &str) -> sqlx::Result<Figures> {
     match url.starts_with("sqlite:") {
         true => sqlite_figures(&mut sqlite(url).await?).await,
         false => postgres_figures(&mut PgConnection::connect(url).await?).await,
+    }
+}
+
+/// The rows of calls of the store at `url`.
+pub async fn calls(url: &str) -> sqlx::Result<Vec<Call>> {
+    match url.starts_with("sqlite:") {
+        true => sqlite_calls(&mut sqlite(url).await?).await,
+        false => postgres_calls(&mut PgConnection::connect(url).await?).await,
     }
 }
 

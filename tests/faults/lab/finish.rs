@@ -23,10 +23,17 @@ const SETTLE: Duration = Duration::from_secs(20);
 impl Run {
     /// Ends the run and judges it.
     pub async fn judge(mut self) -> Outcome {
+        let asked = match &self.parts.api {
+            Some(_) => Some(self.last_question().await),
+            None => None,
+        };
+        if asked.is_some() {
+            self.ask_around().await;
+        }
         if let Some(load) = self.load.take() {
             load.stop(OPEN).await;
         }
-        if self.has_peer() {
+        while self.has_peer() {
             self.stop_peer().await;
         }
         let drained_at = self.drained().await;
@@ -36,7 +43,18 @@ impl Run {
             None => None,
         };
         let at_rest = series(&self.daemon().metrics().await);
+        let chains = match &asked {
+            Some((_, asked)) => {
+                self.dump_store();
+                self.chains(asked).await
+            }
+            None => Vec::new(),
+        };
         self.stop_daemon().await;
+        if asked.is_some() {
+            self.write_calls().await;
+            self.api().write_down(self.folder(), self.clock()).await;
+        }
         if let Some(life) = self.lives.last_mut() {
             (life.metrics, life.at_rest) = (at_rest, drained_at.is_some());
         }
@@ -61,6 +79,9 @@ impl Run {
             before: self.before,
             peak: Some(self.parts.sampler.peak()),
             after,
+            chains,
+            pages: std::mem::take(&mut *self.pages.lock().unwrap()),
+            asked_at: asked.map(|(at, _)| at),
             ..End::default()
         };
         records::save(folder, END, &end).unwrap();
@@ -70,6 +91,7 @@ impl Run {
         self.parts.scraper.finish();
         self.parts.broker.proxy.flush();
         self.parts.sink.stop().await;
+        self.parts.logs.copy();
         let judged = check(&folder).unwrap_or_else(Outcome::broken);
         judged.with_unmet(unmet).with_figures(&self.figures)
     }

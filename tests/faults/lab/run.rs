@@ -1,12 +1,15 @@
 //! A run under way: load flows, things break, daemons die and start again. Everything is noted.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
+use std::sync::Mutex;
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep, timeout};
 
+use super::api::Api;
 use super::cluster::Member;
 use super::dump;
 use super::power::Disk;
@@ -107,8 +110,9 @@ pub(super) struct Logs {
     pub to: PathBuf,
 }
 
-impl Drop for Logs {
-    fn drop(&mut self) {
+impl Logs {
+    /// Copies them as they are now.
+    pub fn copy(&self) {
         for entry in std::fs::read_dir(self.from.dir())
             .into_iter()
             .flatten()
@@ -119,6 +123,12 @@ impl Drop for Logs {
                 let _ = std::fs::copy(entry.path(), self.to.join(name));
             }
         }
+    }
+}
+
+impl Drop for Logs {
+    fn drop(&mut self) {
+        self.copy();
     }
 }
 
@@ -135,6 +145,8 @@ pub(super) struct Parts {
     pub scraper: Scraper,
     /// Between the load and the daemon, where a row wants one. It stays when daemons come and go.
     pub front: Option<Proxy>,
+    /// What is called, where a row has follow-ups.
+    pub api: Option<Api>,
     pub logs: Logs,
     /// Last, so that it is unmounted when nothing uses it any more.
     pub disk: Option<Disk>,
@@ -145,13 +157,15 @@ pub struct Run {
     /// Of the generator; none until the first daemon listens.
     pub(super) load: Option<Generator>,
     pub(super) daemon: Option<Daemon>,
-    /// A second one on the same store, where a row wants it.
-    peer: Option<Daemon>,
+    /// More of them on the same store, where a row wants them.
+    peers: Vec<Daemon>,
     pub(super) faults: Writer,
     pub(super) lives: Vec<Life>,
     pub(super) before: Option<Resources>,
     pub(super) unmet: Vec<String>,
     pub(super) figures: Vec<String>,
+    /// Pages of the public listener that a browser got.
+    pub(super) pages: Mutex<BTreeMap<u16, usize>>,
     begun: usize,
     crashes: usize,
     pub(super) parts: Parts,
@@ -162,12 +176,13 @@ impl Run {
         Self {
             load: None,
             daemon: None,
-            peer: None,
+            peers: Vec::new(),
             faults: Writer::open(&parts.folder, FAULTS).unwrap(),
             lives: Vec::new(),
             before: None,
             unmet: Vec::new(),
             figures: Vec::new(),
+            pages: Mutex::default(),
             begun: 0,
             crashes: 0,
             parts,
@@ -403,7 +418,7 @@ impl Run {
             address
         };
         let addresses: Vec<_> = (self.daemon.iter().map(behind_front))
-            .chain(self.peer.iter().map(Daemon::address))
+            .chain(self.peers.iter().map(Daemon::address))
             .collect();
         match &self.load {
             Some(load) => load.point_at(&addresses),
@@ -416,22 +431,21 @@ impl Run {
         }
     }
 
-    /// Starts a second daemon on the same store; the load goes to both.
+    /// Starts one more daemon on the same store; the load goes to all.
     pub async fn start_peer(&mut self) {
-        assert!(self.peer.is_none(), "two daemons at most");
-        self.peer = Some(Daemon::start(&self.parts.config).await);
+        self.peers.push(Daemon::start(&self.parts.config).await);
         self.lead_the_load();
     }
 
-    /// Asks the second daemon to end and waits.
+    /// Asks the daemon that was added last to end and waits.
     pub async fn stop_peer(&mut self) -> ExitStatus {
-        let peer = self.peer.take().expect("a second daemon that runs");
+        let peer = self.peers.pop().expect("another daemon that runs");
         self.end(peer).await.0
     }
 
-    /// Whether there is a second daemon.
+    /// Whether there is another daemon.
     pub(super) fn has_peer(&self) -> bool {
-        self.peer.is_some()
+        !self.peers.is_empty()
     }
 
     /// Kills the daemon. The next one starts with [`Self::start_daemon`].

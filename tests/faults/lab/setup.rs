@@ -3,6 +3,9 @@
 use std::net::{Ipv4Addr, SocketAddr};
 
 use super::Lab;
+use super::api::Api;
+use super::evidence::write_canaries;
+use super::follow_ups::Calls;
 use super::power::Disk;
 use super::run::{Broker, FAILPOINTS, Logs, Parts, Run, Store};
 use super::samples::Sampler;
@@ -11,6 +14,7 @@ use super::servers;
 use crate::generator::Settings;
 use crate::harness::daemon::ALL;
 use crate::harness::{Backend, DaemonConfig, Proxy};
+use crate::records::calls::FollowUps;
 use crate::records::{self, Clock, Plan};
 use crate::sink::Sink;
 
@@ -30,6 +34,7 @@ pub struct Setup<'a> {
     later: bool,
     front: bool,
     queues: Vec<&'static str>,
+    calls: Option<Calls>,
 }
 
 impl<'a> Setup<'a> {
@@ -52,6 +57,7 @@ impl<'a> Setup<'a> {
             later: false,
             front: false,
             queues: vec![ALL],
+            calls: None,
         }
     }
 
@@ -97,6 +103,26 @@ impl<'a> Setup<'a> {
         self.daemon(move |config| with_failpoints(config, points))
     }
 
+    /// With a GHL to call, and rules that call it.
+    pub fn calls(mut self, calls: Calls) -> Self {
+        self.plan.follow_ups = Some(FollowUps {
+            rules: calls.judged(),
+            timeout_us: calls.timeout * 1_000_000,
+            ..FollowUps::default()
+        });
+        // Calls may wait for a token until the last minute.
+        self.plan.drain_us = 150_000_000;
+        self.calls = Some(calls);
+        self
+    }
+
+    /// With these reasons for which calls may be parked.
+    pub fn parks(mut self, reasons: &[&str]) -> Self {
+        let plan = self.plan.follow_ups.as_mut().expect("set up with calls");
+        plan.parked = reasons.iter().map(|reason| (*reason).to_owned()).collect();
+        self
+    }
+
     /// With other load.
     pub fn load(mut self, change: impl FnOnce(&mut Settings)) -> Self {
         change(&mut self.load);
@@ -127,6 +153,7 @@ impl<'a> Setup<'a> {
         std::fs::create_dir_all(&folder).unwrap();
         let clock = Clock::start();
         records::save(&folder, records::PLAN, &self.plan).unwrap();
+        write_canaries(&folder, self.calls.as_ref());
         let disk = self.disk.then(|| Disk::new(&folder));
         let store = self.store(disk.as_ref()).await;
         let broker = match (self.cluster, self.own_broker) {
@@ -138,6 +165,14 @@ impl<'a> Setup<'a> {
             }
         };
         let config = DaemonConfig::new(&store.url_for_daemon()).broker(&broker.url_for_daemon());
+        let api = match &self.calls {
+            Some(calls) => Some(Api::start(&folder, calls.burst, calls.interval).await),
+            None => None,
+        };
+        let config = match (&self.calls, &api) {
+            (Some(calls), Some(api)) => calls.configure(config, api),
+            _ => config,
+        };
         let config = (self.daemon)(config);
         let config = match &self.lab.points {
             Some(points) => with_failpoints(config, points),
@@ -168,6 +203,7 @@ impl<'a> Setup<'a> {
             sampler,
             scraper,
             front,
+            api,
         });
         if !self.later {
             run.start_daemon().await;

@@ -157,9 +157,9 @@ pub struct Call {
     /// Why.
     #[serde(default)]
     pub reason: Option<String>,
-    /// When it was planned and when it ended, of the run's clock.
+    /// When it was planned, in microseconds since 1970.
     pub planned: i64,
-    /// When it ended.
+    /// When it ended, likewise.
     #[serde(default)]
     pub ended: Option<i64>,
 }

@@ -164,6 +164,21 @@ fn counters_against_what_the_sender_saw() {
             &[],
         ),
         (
+            "pages of a browser are answers, and to no event",
+            |log| {
+                log.end.pages.insert(200, 2);
+                set(log, OK, 10.0);
+            },
+            &[],
+        ),
+        (
+            "pages that nobody got",
+            |log| {
+                set(log, OK, 10.0);
+            },
+            &[Conservation],
+        ),
+        (
             "somebody else posts too",
             |log| {
                 log.plan.other_clients = true;

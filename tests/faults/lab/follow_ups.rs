@@ -1,0 +1,373 @@
+//! A run whose events call for API calls: rules, tenants that have authorised the app, and the last question, which
+//! every chain of tokens has to answer.
+
+use std::time::Duration;
+
+use hookwell::seal::{KEY_BYTES, Keyring};
+use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection, SqliteConnection};
+
+use super::Crafted;
+use super::api::{Api, REDIRECT, of_app};
+use super::run::Run;
+use crate::harness::{Answer, Client, DaemonConfig, Ghl, eventually};
+use crate::records::Writer;
+use crate::records::calls::{CALLS, Call, Chain, Rule};
+
+/// How long calls may take to settle.
+pub const SETTLE: Duration = Duration::from_secs(150);
+/// So many tenants are asked at the end.
+const ASKED: usize = 20;
+/// Seals tokens.
+const KEY: [u8; KEY_BYTES] = *b"canary of the sealing key, 4711.";
+
+/// A rule as the configuration has it, and as it is judged.
+#[derive(Debug, Clone, Copy)]
+pub struct RuleText {
+    name: &'static str,
+    bind: &'static [&'static str],
+    idempotent: bool,
+    publishes: bool,
+    text: &'static str,
+}
+
+/// Fetches the contact and publishes what it is. The records of two tenants are never the same.
+pub const SNAPSHOT: RuleText = RuleText {
+    name: "snapshot",
+    bind: &["contact.create.#", "contact.update.#"],
+    idempotent: true,
+    publishes: true,
+    text: r#"
+[[follow_ups]]
+name = "snapshot"
+on = ["ContactCreate", "ContactUpdate"]
+request = "GET /contacts/{entity_id}.{tenant}?rule=snapshot&for={event_key}"
+publish_as = "contact.snapshot"
+publish = { of = "{event_key}", contact = "{answer.contact.id}" }
+"#,
+};
+
+/// The same, where what comes within half a second is one call.
+pub const COALESCED: RuleText = RuleText {
+    text: r#"
+[[follow_ups]]
+name = "snapshot"
+on = ["ContactCreate", "ContactUpdate"]
+request = "GET /contacts/{entity_id}.{tenant}?rule=snapshot&for={event_key}"
+publish_as = "contact.snapshot"
+publish = { of = "{event_key}", contact = "{answer.contact.id}" }
+coalesce = "500ms"
+"#,
+    ..SNAPSHOT
+};
+
+/// Writes, which may not be made twice.
+pub const TAG: RuleText = RuleText {
+    name: "tag",
+    bind: &["contact.tag_update.#"],
+    idempotent: false,
+    publishes: false,
+    text: r#"
+[[follow_ups]]
+name = "tag"
+on = ["ContactTagUpdate"]
+request = "POST /contacts/{entity_id}.{tenant}/tags?rule=tag&for={event_key}"
+body = { tags = ["from-{event_type}"] }
+"#,
+};
+
+/// What follow-ups a run has.
+#[derive(Debug, Clone)]
+pub struct Calls {
+    /// The rules.
+    pub rules: Vec<RuleText>,
+    /// What the API allows each account in an interval.
+    pub burst: u32,
+    /// The interval.
+    pub interval: &'static str,
+    /// How long an answer is waited for, in seconds.
+    pub timeout: u64,
+    /// More lines of the configuration's `[ghl]`.
+    pub lines: String,
+}
+
+impl Default for Calls {
+    /// Both kinds of rules, and no limit that is reached.
+    fn default() -> Self {
+        Self {
+            rules: vec![SNAPSHOT, TAG],
+            burst: 100_000,
+            interval: "10s",
+            timeout: 30,
+            lines: String::new(),
+        }
+    }
+}
+
+impl Calls {
+    /// The rules as they are judged.
+    pub fn judged(&self) -> Vec<Rule> {
+        let owned = |text: &&str| (*text).to_owned();
+        let rules = self.rules.iter().map(|rule| Rule {
+            name: rule.name.to_owned(),
+            bind: rule.bind.iter().map(owned).collect(),
+            idempotent: rule.idempotent,
+            publishes: rule.publishes,
+        });
+        rules.collect()
+    }
+
+    /// A daemon that makes them at this API.
+    pub(super) fn configure(&self, mut config: DaemonConfig, api: &Api) -> DaemonConfig {
+        let keys = config.dir().join("token-keys");
+        std::fs::write(&keys, Keyring::line("k1", &KEY).as_bytes()).unwrap();
+        let url = api.url();
+        let Self {
+            burst,
+            interval,
+            timeout,
+            lines,
+            ..
+        } = self;
+        let section = format!(
+            "api_base = {url:?}\nauthorize_url = \"{url}/v2/oauth/chooselocation\"\ntoken_keys_file = {keys:?}\n\
+             burst = {burst}\ninterval = {interval:?}\ntimeout = \"{timeout}s\"\nretry_first = \"50ms\"\n\
+             retry_max = \"500ms\"\n{lines}"
+        );
+        config = config.set("ghl", &section);
+        config.of_app = of_app();
+        config.tail = self.rules.iter().map(|rule| rule.text).collect();
+        config
+    }
+}
+
+/// The text of the key that seals, as its file has it.
+pub fn key_text() -> String {
+    let line = Keyring::line("k1", &KEY);
+    line.split_whitespace().nth(1).unwrap().to_owned()
+}
+
+/// A tenant of the generator.
+pub fn tenant(number: u64) -> String {
+    format!("Tenant{number:014}")
+}
+
+/// An event of a contact, which calls for `snapshot`.
+pub fn contact(tenant: &str, n: u64) -> Crafted {
+    of_type("ContactUpdate", "contact.update", tenant, n)
+}
+
+/// An event that calls for `tag`.
+pub fn tagged(tenant: &str, n: u64) -> Crafted {
+    of_type("ContactTagUpdate", "contact.tag_update", tenant, n)
+}
+
+fn of_type(kind: &str, words: &str, tenant: &str, n: u64) -> Crafted {
+    let id = uuid::Uuid::new_v4().to_string();
+    let body = Ghl::new().body_with_id(kind, tenant, n, &id);
+    let crafted = Crafted::signed(body).with_id(&id);
+    crafted.routed(tenant, &format!("{words}.{tenant}"))
+}
+
+/// A number from whichever store it is.
+async fn number(url: &str, sql: &str) -> sqlx::Result<i64> {
+    let sql = AssertSqlSafe(sql.to_owned());
+    match url.starts_with("sqlite:") {
+        true => {
+            let mut connection = SqliteConnection::connect(url).await?;
+            sqlx::query_scalar(sql).fetch_one(&mut connection).await
+        }
+        false => {
+            let mut connection = PgConnection::connect(url).await?;
+            sqlx::query_scalar(sql).fetch_one(&mut connection).await
+        }
+    }
+}
+
+/// Rows of texts, likewise.
+async fn texts(url: &str, sql: &str) -> sqlx::Result<Vec<String>> {
+    let sql = AssertSqlSafe(sql.to_owned());
+    match url.starts_with("sqlite:") {
+        true => {
+            let mut connection = SqliteConnection::connect(url).await?;
+            sqlx::query_scalar(sql).fetch_all(&mut connection).await
+        }
+        false => {
+            let mut connection = PgConnection::connect(url).await?;
+            sqlx::query_scalar(sql).fetch_all(&mut connection).await
+        }
+    }
+}
+
+impl Run {
+    /// The GHL that is called.
+    pub fn api(&self) -> &Api {
+        self.parts.api.as_ref().expect("set up with calls")
+    }
+
+    /// A number that the store says.
+    pub async fn number(&self, sql: &str) -> i64 {
+        number(&self.parts.store.url, sql).await.unwrap()
+    }
+
+    /// Changes the store behind the daemon's back.
+    pub async fn change(&self, sql: &str) {
+        let sql = AssertSqlSafe(sql.to_owned());
+        let url = &self.parts.store.url;
+        match url.starts_with("sqlite:") {
+            true => {
+                let mut connection = SqliteConnection::connect(url).await.unwrap();
+                connection.execute(sql).await.unwrap();
+            }
+            false => {
+                let mut connection = PgConnection::connect(url).await.unwrap();
+                connection.execute(sql).await.unwrap();
+            }
+        }
+    }
+
+    /// The time of everything that a daemon held when it died is over: what would take two minutes by the clock.
+    pub async fn claims_are_over(&self) {
+        self.change("update follow_ups set due_at = 0 where state = 'pending' and claimed")
+            .await;
+        self.change("update call_budgets set next_at = 0 where next_at is not null")
+            .await;
+        self.change("update tokens set refreshing_until = 0 where refreshing_until is not null")
+            .await;
+    }
+
+    /// A person authorises the app at the daemon, for one location or for the agency.
+    pub async fn authorise(&self, location: Option<&str>) {
+        let page = self.authorised(location).await;
+        assert_eq!(page.status, 200, "{}", page.text());
+    }
+
+    /// The same, whatever comes of it.
+    pub async fn authorised(&self, location: Option<&str>) -> Answer {
+        let begin = self.browse("/oauth/install", None).await;
+        let header =
+            |answer: &Answer, name: &str| answer.header(name).unwrap_or_default().to_owned();
+        let cookie = header(&begin, "set-cookie");
+        let cookie = cookie.split(';').next().unwrap_or_default();
+        let link = header(&begin, "location");
+        let path = link
+            .strip_prefix(&self.api().url())
+            .expect("a link to the API");
+        let chosen = location
+            .map(|id| format!("&location_id={id}"))
+            .unwrap_or_default();
+        let back = self
+            .api()
+            .ask("GET", &format!("{path}{chosen}"), None)
+            .await;
+        let back = header(&back, "location");
+        let query = back.strip_prefix(REDIRECT).expect("back to the daemon");
+        self.browse(&format!("/oauth/callback{query}"), Some(cookie))
+            .await
+    }
+
+    /// Gets a page of the way to install an app.
+    pub async fn browse(&self, path: &str, cookie: Option<&str>) -> Answer {
+        let mut client = Client::connect(self.daemon().address()).await.unwrap();
+        let cookie = cookie.map(|cookie| ("cookie".to_owned(), cookie.to_owned()));
+        let headers: Vec<_> = cookie.into_iter().collect();
+        let page = client.request("GET", path, &headers, &[]).await.unwrap();
+        *self.pages.lock().unwrap().entry(page.status).or_default() += 1;
+        page
+    }
+
+    /// Each of the generator's first tenants authorises the app for itself: as many chains of refresh tokens.
+    pub async fn authorise_tenants(&self, count: u64) {
+        for number in 0..count {
+            self.authorise(Some(&tenant(number))).await;
+        }
+    }
+
+    /// How many calls are still to be made, as far as is planned.
+    pub async fn pending_calls(&self) -> i64 {
+        self.number("select count(*) from follow_ups where state = 'pending'")
+            .await
+    }
+
+    /// Waits until everything in the log is planned and no call waits.
+    pub async fn calls_settle(&self) {
+        const UNPLANNED: &str = "select (select position from log_head) - \
+             (select position from cursors where reader = 'planner')";
+        eventually("every call has settled", SETTLE, async || {
+            let url = &self.parts.store.url;
+            let planned = number(url, UNPLANNED).await.ok()? == 0;
+            (planned && self.pending_calls().await == 0).then_some(())
+        })
+        .await;
+    }
+
+    /// Waits until so many calls of a tenant have ended, whatever else is under way.
+    pub async fn calls_of_end(&self, tenant: &str, count: u64) {
+        let ended = format!(
+            "select count(*) from follow_ups where tenant = '{tenant}' and state <> 'pending'"
+        );
+        let what = format!("{count} calls of {tenant} have ended");
+        eventually(&what, SETTLE, async || {
+            (i64::try_from(count).unwrap() <= self.number(&ended).await).then_some(())
+        })
+        .await;
+    }
+
+    /// Waits until so many requests for the rules came, and returns how many.
+    pub async fn requests(&self, least: usize) -> usize {
+        eventually(&format!("{least} requests came"), SETTLE, async || {
+            let journal = self.api().journal(self.clock()).await;
+            let of_rules = journal.iter().filter(|one| one.argument("rule").is_some());
+            let count = of_rules.count();
+            (least <= count).then_some(count)
+        })
+        .await
+    }
+
+    /// The load ends, and every chain has to show that it goes on: all access tokens are ended, and for each
+    /// tenant a call is asked for. Says when that was, and who was asked.
+    pub(super) async fn last_question(&mut self) -> (u64, Vec<String>) {
+        self.load().set_rate(0.0);
+        self.load().quiet(SETTLE).await;
+        self.api().heal().await;
+        self.calls_settle().await;
+        let usable = "select tenant from tokens where state = 'usable' and account = 'location' order by tenant";
+        let mut tenants = texts(&self.parts.store.url, usable).await.unwrap();
+        tenants.truncate(ASKED);
+        let asked_at = self.micros();
+        self.api().expire(None).await;
+        for (n, tenant) in (0..).zip(&tenants) {
+            let one = contact(tenant, 900 + n);
+            self.post_expecting(200, "the last question", &one).await;
+        }
+        self.calls_settle().await;
+        (asked_at, tenants)
+    }
+
+    /// The tokens at the end; those of companies are asked with their locations'.
+    pub(super) async fn chains(&self, asked: &[String]) -> Vec<Chain> {
+        let rows = "select account || ' ' || state || ' ' || tenant from tokens order by tenant";
+        let rows = texts(&self.parts.store.url, rows).await.unwrap();
+        let chain = |row: &String| {
+            let mut words = row.splitn(3, ' ').map(ToOwned::to_owned);
+            let (account, state, tenant) = (words.next()?, words.next()?, words.next()?);
+            let asked = match account.as_str() {
+                "company" => !asked.is_empty(),
+                _ => asked.contains(&tenant),
+            };
+            Some(Chain {
+                tenant,
+                state,
+                asked,
+            })
+        };
+        rows.iter().filter_map(chain).collect()
+    }
+
+    /// Writes down the rows of calls.
+    pub(super) async fn write_calls(&self) {
+        let log = Writer::open(self.folder(), CALLS).unwrap();
+        let rows = super::dump::calls(&self.parts.store.url).await.unwrap();
+        rows.iter().for_each(|call: &Call| log.write(call));
+        log.finish();
+    }
+}

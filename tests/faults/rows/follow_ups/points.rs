@@ -1,0 +1,92 @@
+//! The daemon dies at one place of planning, of a call or of a refresh (O-02).
+
+use std::os::unix::process::ExitStatusExt;
+
+use super::*;
+use crate::harness::{eventually, run_cli};
+use crate::records::FaultKind;
+
+const ABORTED: i32 = 6;
+const LEFT_TO_A_PERSON: &str = "select count(*) from tokens where state = 'reauthorise'";
+
+/// O-02: it aborts at the point that the row's name ends with, at one passage after another, and is started again
+/// when the time of its claims is over.
+pub async fn crashed(lab: Lab) -> Outcome {
+    let point = lab
+        .row
+        .strip_prefix("O-02-")
+        .expect("named after its point");
+    let of_tokens = point.starts_with("refresh.");
+    // Between an answer and its commit a pair is lost, whatever one does.
+    let loses = point == "refresh.answered";
+    let passages = match point.split('.').next() {
+        Some("refresh") => TENANTS,
+        Some("planner") => 6,
+        _ => 40,
+    };
+    let mut random = lab.random();
+    let mut run = setup(&lab, Calls::default())
+        .failpoints("")
+        .parks(&["outcome_unknown", "reauthorise"])
+        .start()
+        .await;
+    run.authorise_tenants(TENANTS).await;
+    for _ in 0..lab.times(2, 20) {
+        run.more(40).await;
+        let passages = random.below(passages);
+        let what = format!("abort at {point} after {passages} passages");
+        run.fault(FaultKind::DaemonKill, &what, async |run| {
+            run.stop_daemon().await;
+            if of_tokens {
+                run.api().expire(None).await;
+            }
+            run.failpoints(&format!("{point}={passages}*off->return"));
+            run.launch_daemon().await.unwrap();
+            let status = run.daemon_dies().await;
+            let there = status.signal() == Some(ABORTED);
+            run.expect(&format!("it dies at {point}, not by {status}"), there);
+            run.look_after_crash().await;
+            run.claims_are_over().await;
+            run.failpoints("");
+            run.start_daemon().await;
+        })
+        .await;
+        if loses {
+            eventually("a tenant is left to a person", SETTLE, async || {
+                (0 < run.number(LEFT_TO_A_PERSON).await).then_some(())
+            })
+            .await;
+            let spent = spent(&run).await;
+            run.authorise_tenants(TENANTS).await;
+            retry(&mut run);
+            run.figure(format!("{spent} presentations of spent tokens"));
+        }
+    }
+    run.load().set_rate(0.0);
+    run.load().quiet(SETTLE).await;
+    run.calls_settle().await;
+    let left = run.number(LEFT_TO_A_PERSON).await;
+    run.expect(
+        &format!("nobody is left to a person, not {left}"),
+        left == 0,
+    );
+    run.judge().await
+}
+
+/// Presentations of tokens that were spent.
+async fn spent(run: &Run) -> u64 {
+    let report = run.api().report().await;
+    report
+        .refresh_tokens
+        .values()
+        .map(|token| token.spent)
+        .sum()
+}
+
+/// A person has the parked reads made again; what may not be made twice stays.
+fn retry(run: &mut Run) {
+    let config = run.config().clone();
+    let arguments = ["follow-ups", "retry", "--rule", "snapshot"];
+    let output = tokio::task::block_in_place(|| run_cli(&arguments, &config));
+    run.expect("parked calls can be retried", output.status.success());
+}
