@@ -162,7 +162,7 @@ const MUTANTS: &[Mutant] = &[
     mutant(
         "M16",
         "a call that may not be made twice is made again after a crash",
-        InRow("O-02-call.answered", Sqlite, &[Broken(EachCallMade)]),
+        InRow("O-08-killed", Sqlite, &[Broken(EachCallMade)]),
     ),
     mutant(
         "M17",

@@ -89,7 +89,7 @@ impl Request {
 
     /// Whether its answer did not come to whoever asked and waits so long, or not in a form that says anything.
     pub fn answer_was_lost(&self, timeout_us: u64) -> bool {
-        const SPOILED: [&str; 3] = ["hang_up", "malformed", "wrong_type"];
+        const SPOILED: [&str; 4] = ["hang_up", "malformed", "wrong_type", "no_refresh_token"];
         let spoiled = (self.fault.as_deref()).is_some_and(|fault| SPOILED.contains(&fault));
         let late = (self.answered).is_none_or(|at| timeout_us <= at.saturating_sub(self.t));
         self.status.is_none() || spoiled || late

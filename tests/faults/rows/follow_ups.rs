@@ -8,8 +8,10 @@ use serde_json::{Value, json};
 use crate::lab::follow_ups::{Calls, SETTLE, contact};
 use crate::lab::{Crafted, Lab, Outcome, Run, Setup};
 
+pub mod lifecycle;
 pub mod points;
 pub mod tokens;
+pub mod writes;
 
 /// Tenants of the load; twenty contacts each.
 const TENANTS: u64 = 3;

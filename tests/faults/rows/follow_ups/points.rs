@@ -84,7 +84,7 @@ async fn spent(run: &Run) -> u64 {
 }
 
 /// A person has the parked reads made again; what may not be made twice stays.
-fn retry(run: &mut Run) {
+pub(super) fn retry(run: &mut Run) {
     let config = run.config().clone();
     let arguments = ["follow-ups", "retry", "--rule", "snapshot"];
     let output = tokio::task::block_in_place(|| run_cli(&arguments, &config));
