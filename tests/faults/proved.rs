@@ -15,8 +15,20 @@ pub const TWO_HEADERS: &[&str] = &[
     "signature::tests::legacy::the_legacy_header_counts_only_without_the_new_one_and_only_when_switched_on",
     "signature::tests::legacy::a_legacy_signature_is_pkcs1_v1_5_with_sha_256_of_these_bytes_by_this_key",
 ];
+/// O-05: tokens at rest, keys that are rotated, and what was moved, changed or cut.
+pub const SEALED: &[&str] = &[
+    "seal::tests::what_is_sealed_opens_at_its_place_and_nowhere_else",
+    "seal::tests::no_single_changed_byte_and_no_cut_opens",
+    "seal::tests::the_first_key_seals_and_every_key_opens",
+    "it::follow_ups::tokens::keys_are_rotated_while_the_daemon_runs",
+];
+/// O-06: callbacks with a wrong, missing, spent or foreign state, an error, or a made-up code.
+pub const CALLBACK: &[&str] = &[
+    "it::follow_ups::oauth::a_callback_that_did_not_begin_here_brings_nothing",
+    "it::follow_ups::oauth::an_agency_installs_the_app_and_has_a_token",
+];
 /// All of them.
-pub const ALL: &[&[&str]] = &[VECTORS, TWO_HEADERS];
+pub const ALL: &[&[&str]] = &[VECTORS, TWO_HEADERS, SEALED, CALLBACK];
 
 /// Those of `tests`, given as modules and a function, that are not in the source.
 pub fn missing<'a>(tests: &[&'a str]) -> Vec<&'a str> {
@@ -26,10 +38,27 @@ pub fn missing<'a>(tests: &[&'a str]) -> Vec<&'a str> {
 
 fn is_there(test: &str) -> bool {
     let (modules, function) = test.rsplit_once("::").unwrap_or(("", test));
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let root = match modules.starts_with("it::") {
+        true => root.join("tests"),
+        false => root.join("src"),
+    };
     let file: PathBuf = modules.split("::").collect();
-    let source = std::fs::read_to_string(root.join(file).with_extension("rs"));
+    let file = root.join(file).with_extension("rs");
+    // In a file of its own, or at the end of what it tests.
+    let inside = modules.strip_suffix("::tests").map(|modules| {
+        let file: PathBuf = modules.split("::").collect();
+        root.join(file).with_extension("rs")
+    });
+    let source = std::fs::read_to_string(file)
+        .or_else(|_| std::fs::read_to_string(inside.unwrap_or_default()));
     source.is_ok_and(|source| {
+        // One for both stores stands in a list, and its function below it.
+        let both = format!("async fn {function}(backend: Backend) {{");
+        let listed = source.lines().any(|line| line.trim() == function);
+        if listed && source.lines().any(|line| line.trim() == both) {
+            return true;
+        }
         let head = format!("fn {function}() {{");
         let mut lines = source.lines().map(str::trim);
         let mut marked = false;

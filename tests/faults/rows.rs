@@ -198,15 +198,19 @@ pub const ROWS: &[Row] = &[
     row!("O-02-call.appended", "abort at call.appended", BOTH, CRASH, first: false, follow_ups::points::crashed),
     row!("O-02-call.ended", "abort at call.ended", BOTH, CRASH, first: false, follow_ups::points::crashed),
     row!("O-02-refresh.begun", "abort at refresh.begun", BOTH, CRASH, first: false, follow_ups::points::crashed),
-    row!("O-02-refresh.answered", "abort at refresh.answered", BOTH, CRASH, first: false, follow_ups::points::crashed),
+    row!("O-02-refresh.answered", "abort at refresh.answered", BOTH, CRASH, first: true, follow_ups::points::crashed),
     row!("O-02-refresh.committed", "abort at refresh.committed", BOTH, CRASH, first: false, follow_ups::points::crashed),
     row!("O-03", "every kind of trouble at the token endpoint", BOTH, &[], first: false, follow_ups::tokens::trouble_at_the_endpoint),
     row!("O-04", "answers to a refresh come late, and a SIGTERM before them", BOTH, &[], first: false, follow_ups::tokens::late_answers),
+    row!("O-05", "tokens moved, changed, cut, or sealed with another key", BOTH, &[], first: false, follow_ups::tokens::sealed),
+    row!("O-06", "callbacks that did not begin here", BOTH, &[], first: false, follow_ups::tokens::callbacks),
     row!("O-07", "every kind of trouble with reads", BOTH, &[], first: false, follow_ups::writes::trouble_with_reads),
     row!("O-08", "every kind of trouble with writes", BOTH, &[], first: false, follow_ups::writes::trouble_with_writes),
-    row!("O-08-killed", "kill -9 while calls are done and not answered", BOTH, &[], first: false, follow_ups::writes::killed_before_the_answer),
+    row!("O-08-killed", "kill -9 while calls are done and not answered", BOTH, &[], first: true, follow_ups::writes::killed_before_the_answer),
     row!("O-09", "uninstalled and installed again during a refresh", BOTH, &[], first: false, follow_ups::lifecycle::uninstalled_during_a_refresh),
     row!("O-09-minted", "uninstalled while a location's token is minted", BOTH, &[], first: false, follow_ups::lifecycle::uninstalled_during_a_mint),
+    row!("O-load", "many calls within their budgets, one tenant with too many", BOTH, &[], first: true, follow_ups::load::within_budgets),
+    row!("O-bulk", "an agency installs the app for all its locations", BOTH, &[], first: false, follow_ups::load::bulk_install),
 ];
 
 /// The rows that arguments name: ids, groups, `first` or `all`.

@@ -131,6 +131,8 @@ struct Wire {
 
 #[derive(Default)]
 struct Connection {
+    /// When it was first seen.
+    opened: u64,
     /// The highest position published when it was opened.
     highest_before: i64,
     /// Published on it, and neither nacked nor returned.
@@ -160,6 +162,7 @@ impl Wire {
             .connections
             .entry(seen.conn)
             .or_insert_with(|| Connection {
+                opened: seen.t,
                 highest_before: highest,
                 ..Connection::default()
             });
@@ -235,7 +238,7 @@ impl Wire {
                 connection.channels.remove(&seen.channel);
             }
             ("close", _) => {
-                let how = how_closed(run, seen.t);
+                let how = how_closed(run, connection.opened, seen.t);
                 connection.lost = how == Closed::Lost;
                 connection.stopped = how == Closed::Stopped;
                 connection.channels.clear();
@@ -283,10 +286,12 @@ enum Closed {
     Lost,
 }
 
-fn how_closed(run: &Run, at: u64) -> Closed {
+fn how_closed(run: &Run, opened: u64, at: u64) -> Closed {
     let stop = run.end.lives.iter().find(|life| {
         life.ended == Ended::Stopped
             && life.exit == Some(0)
+            // One that was opened later is another process's, which may have died soon.
+            && opened <= life.t_ended
             && (life.t_asked..=life.t_ended + NOTICE).contains(&at)
     });
     let Some(life) = stop else {

@@ -1,7 +1,7 @@
 //! A run whose events call for API calls: rules, tenants that have authorised the app, and the last question, which
 //! every chain of tokens has to answer.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use hookwell::seal::{KEY_BYTES, Keyring};
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection, SqliteConnection};
@@ -288,6 +288,12 @@ impl Run {
             .await
     }
 
+    /// The tenants of which a person has to authorise the app again.
+    pub async fn left_to_a_person(&self) -> Vec<String> {
+        let left = "select tenant from tokens where state = 'reauthorise' order by tenant";
+        texts(&self.parts.store.url, left).await.unwrap()
+    }
+
     /// Waits until everything in the log is planned and no call waits.
     pub async fn calls_settle(&self) {
         const UNPLANNED: &str = "select (select position from log_head) - \
@@ -321,6 +327,23 @@ impl Run {
             (least <= count).then_some(count)
         })
         .await
+    }
+
+    /// What 99 of a hundred calls of these tenants took that were planned between two moments of the run's clock,
+    /// from their planning to their end.
+    pub async fn waits(&self, tenants: &[String], from: u64, to: u64) -> Duration {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+        let ahead = i64::try_from(now.as_micros()).unwrap() - self.micros() as i64;
+        let calls = super::dump::calls(&self.parts.store.url).await.unwrap();
+        let within = |call: &&Call| {
+            let planned = u64::try_from(call.planned - ahead).unwrap_or(0);
+            tenants.contains(&call.tenant) && (from..to).contains(&planned) && call.state == "done"
+        };
+        let mut took: Vec<_> = (calls.iter().filter(within))
+            .map(|call| u64::try_from(call.ended.unwrap_or(i64::MAX) - call.planned).unwrap_or(0))
+            .collect();
+        took.sort_unstable();
+        Duration::from_micros(took.get(took.len() * 99 / 100).copied().unwrap_or(0))
     }
 
     /// The load ends, and every chain has to show that it goes on: all access tokens are ended, and for each

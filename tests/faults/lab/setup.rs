@@ -33,6 +33,7 @@ pub struct Setup<'a> {
     plan: Plan,
     later: bool,
     front: bool,
+    straight: bool,
     queues: Vec<&'static str>,
     calls: Option<Calls>,
 }
@@ -56,6 +57,7 @@ impl<'a> Setup<'a> {
             },
             later: false,
             front: false,
+            straight: false,
             queues: vec![ALL],
             calls: None,
         }
@@ -101,6 +103,12 @@ impl<'a> Setup<'a> {
     /// With the build that has failpoints, and these of them on.
     pub fn failpoints(self, points: &'static str) -> Self {
         self.daemon(move |config| with_failpoints(config, points))
+    }
+
+    /// Without a proxy before the store: where time is measured it is none of the daemon's.
+    pub fn straight_to_the_store(mut self) -> Self {
+        self.straight = true;
+        self
     }
 
     /// With a GHL to call, and rules that call it.
@@ -164,7 +172,11 @@ impl<'a> Setup<'a> {
                 Broker::behind_a_proxy(rabbit, clock, &folder).await
             }
         };
-        let config = DaemonConfig::new(&store.url_for_daemon()).broker(&broker.url_for_daemon());
+        let store_url = match self.straight {
+            true => store.url.clone(),
+            false => store.url_for_daemon(),
+        };
+        let config = DaemonConfig::new(&store_url).broker(&broker.url_for_daemon());
         let api = match &self.calls {
             Some(calls) => Some(Api::start(&folder, calls.burst, calls.interval).await),
             None => None,

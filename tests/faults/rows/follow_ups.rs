@@ -9,6 +9,7 @@ use crate::lab::follow_ups::{Calls, SETTLE, contact};
 use crate::lab::{Crafted, Lab, Outcome, Run, Setup};
 
 pub mod lifecycle;
+pub mod load;
 pub mod points;
 pub mod tokens;
 pub mod writes;

@@ -247,6 +247,24 @@ fn connections_that_a_stop_closed() {
             &[OnlyInevitableCopies, CleanStop],
         ),
         (
+            "the next process was killed soon after it",
+            |log| {
+                let kill = fault(FaultKind::DaemonKill, 45 * STEP, 46 * STEP);
+                log.faults.push(kill);
+                let mut close = seen(1, "close", None, None);
+                close.t = 31 * STEP;
+                log.broker.insert(1 + 2 * 7, close);
+                for seen in &mut log.broker[2 + 2 * 7..] {
+                    (seen.conn, seen.t) = (2, 40 * STEP);
+                }
+                log.close(2);
+                log.broker.last_mut().unwrap().t = 45 * STEP;
+                log.publish(3, 7);
+                log.delivered.push(delivery(7, 8));
+            },
+            &[],
+        ),
+        (
             "a stop that failed is a loss",
             |log| {
                 log.faults

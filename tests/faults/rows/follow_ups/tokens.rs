@@ -3,6 +3,7 @@
 use super::points::retry;
 use super::*;
 use crate::harness::{Backend, eventually};
+use crate::proved;
 use crate::records::FaultKind;
 
 /// Calls of one daemon at once.
@@ -25,7 +26,7 @@ pub async fn refreshed_once(lab: Lab) -> Outcome {
     run.authorise_tenants(TENANTS).await;
     run.authorise(Some(OWN)).await;
     run.more(100).await;
-    for round in 1..=lab.times(2, 20) as u64 {
+    for round in 1..=lab.times(1, 20) as u64 {
         let before = run.api().report().await;
         // The load's calls would take claims: they may go on when the row's own are under way.
         run.load().set_rate(0.0);
@@ -201,4 +202,14 @@ pub async fn late_answers(lab: Lab) -> Outcome {
         run.expect("no token is presented twice", !spent);
     }
     run.judge().await
+}
+
+/// O-05: tokens at rest are read with their own key and at their own place, or not at all.
+pub async fn sealed(lab: Lab) -> Outcome {
+    Outcome::proved(&lab, proved::SEALED)
+}
+
+/// O-06: callbacks that did not begin here, came before, or bring nothing good.
+pub async fn callbacks(lab: Lab) -> Outcome {
+    Outcome::proved(&lab, proved::CALLBACK)
 }

@@ -1,0 +1,206 @@
+//! Many calls within their budgets (O-load), and many installs at once (O-bulk).
+
+use std::time::Duration;
+
+use tokio::time::{Instant, MissedTickBehavior, interval};
+
+use super::lifecycle::life;
+use super::*;
+use crate::harness::eventually;
+use crate::lab::follow_ups::{COALESCED, TAG, tenant};
+
+/// What the played GHL allows each account: twice the rate of the real 100 in 10 s, in a fifth of the interval.
+const BURST: u32 = 40;
+const INTERVAL: Duration = Duration::from_secs(2);
+/// The tenant with more work than budget.
+const HOT: &str = "HotTenant00000000001";
+/// Calls of the others together, a second: less than one daemon makes.
+const PACE: u64 = 80;
+/// Contacts from this number on are of nobody else.
+const LATER: u64 = 900;
+
+/// O-load: a hundred tenants and ten thousand calls, two thousand of them of one tenant that has to wait for its
+/// budget all the while. Nobody is over a budget, the hot one uses all of its own, and the others wait no longer.
+pub async fn within_budgets(lab: Lab) -> Outcome {
+    let (hot, quiet, tenants) = match lab.whole {
+        true => (2000, 8000, 99),
+        false => (160, 720, 20),
+    };
+    let calls = Calls {
+        rules: vec![COALESCED, TAG],
+        burst: BURST,
+        interval: "2s",
+        ..Calls::default()
+    };
+    let mut run = setup(&lab, calls).straight_to_the_store().start().await;
+    run.authorise(Some(HOT)).await;
+    // Behind the load's own.
+    let names: Vec<_> = (TENANTS..TENANTS + tenants).map(tenant).collect();
+    for name in &names {
+        run.authorise(Some(name)).await;
+    }
+    run.authorise_tenants(TENANTS).await;
+    let calm = run.micros();
+    paced(&mut run, &names, 0, 3 * PACE).await;
+    let begun = run.micros();
+    post_all(&mut run, &contacts(HOT, hot)).await;
+    paced(&mut run, &names, 3 * PACE, quiet).await;
+    run.calls_of_end(HOT, hot).await;
+    let ended = run.micros();
+    // Ten events for each of these contacts within half a second.
+    let many: Vec<_> = (0..200)
+        .map(|n| contact(&names[n % 20], LATER + n as u64 % 20))
+        .collect();
+    let at_once = Instant::now();
+    post_all(&mut run, &many).await;
+    let took = at_once.elapsed();
+    run.load().set_rate(0.0);
+    run.load().quiet(SETTLE).await;
+    run.calls_settle().await;
+    let journal = run.api().journal(run.clock()).await;
+    let joined = made_for_later(&run).await;
+    run.figure(format!(
+        "200 events of 20 contacts within {took:.1?} were {joined} calls"
+    ));
+    run.expect("events of one contact are one call", joined < 100);
+    let mut at: Vec<_> = journal
+        .iter()
+        .filter(|one| one.tenant.as_deref() == Some(HOT) && one.argument("rule").is_some())
+        .map(|one| one.t)
+        .collect();
+    at.sort_unstable();
+    let share = share(&at);
+    run.figure(format!(
+        "the hot tenant used {:.1} % of its budget",
+        100.0 * share
+    ));
+    run.expect(
+        "at least 95 % of the budget is used while work waits",
+        0.95 <= share,
+    );
+    let report = run.api().report().await;
+    let over = report.over_budget;
+    run.expect(
+        &format!("no request is over a budget, not {over}"),
+        over == 0,
+    );
+    let most = report
+        .tenants
+        .values()
+        .map(|used| used.most_in_an_interval)
+        .max();
+    run.expect(
+        &format!("at most {BURST} in any interval, not {most:?}"),
+        most <= Some(u64::from(BURST)),
+    );
+    let (calm, busy) = (
+        run.waits(&names, calm, begun).await,
+        run.waits(&names, begun, ended).await,
+    );
+    run.figure(format!(
+        "the others wait {calm:.1?} at p99 before it, {busy:.1?} beside it"
+    ));
+    run.expect(
+        "the others wait no longer beside it",
+        busy < 2 * calm || busy < calm + Duration::from_millis(500),
+    );
+    run.judge().await
+}
+
+/// How many calls there were for the contacts from this number on.
+async fn made_for_later(run: &Run) -> i64 {
+    let of: Vec<_> = (0..20)
+        .map(|n| format!("'{}'", entity_of(&contact(HOT, LATER + n))))
+        .collect();
+    let sql = format!(
+        "select count(*) from follow_ups where state = 'done' and tenant <> '{HOT}' and entity_id in ({})",
+        of.join(",")
+    );
+    run.number(&sql).await
+}
+
+/// The contact that an event is about.
+fn entity_of(event: &Crafted) -> String {
+    let body: Value = serde_json::from_slice(&event.body).unwrap();
+    body["id"].as_str().unwrap_or_default().to_owned()
+}
+
+/// Posts one event after the other at a steady pace, of each tenant in turn.
+async fn paced(run: &mut Run, tenants: &[String], from: u64, upto: u64) {
+    let mut ticks = interval(Duration::from_micros(1_000_000 / PACE));
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Burst);
+    for n in from..upto {
+        ticks.tick().await;
+        let tenants_count = tenants.len() as u64;
+        let one = contact(&tenants[(n % tenants_count) as usize], n / tenants_count);
+        run.post_expecting(200, "an event of a quiet tenant", &one)
+            .await;
+    }
+}
+
+/// The share of the budget that calls at these moments used: the shortest time that as many calls need, to the one
+/// they took.
+fn share(at: &[u64]) -> f64 {
+    let (Some(first), Some(last)) = (at.first(), at.last()) else {
+        return 0.0;
+    };
+    let whole = (at.len() as u64 - 1) / u64::from(BURST);
+    let shortest = whole as f64 * INTERVAL.as_micros() as f64;
+    shortest / (last - first).max(1) as f64
+}
+
+/// O-bulk: an agency installs the app for all its locations within seconds. Each ends with a token that is good for
+/// a call, and nobody is over the budget that the agency has.
+pub async fn bulk_install(lab: Lab) -> Outcome {
+    let locations = lab.times(60, 500);
+    let name = |n: usize| format!("BulkLocation{n:08}");
+    let calls = Calls {
+        burst: 100,
+        interval: "10s",
+        ..Calls::default()
+    };
+    let mut run = setup(&lab, calls).start().await;
+    run.authorise_tenants(TENANTS).await;
+    for n in 0..locations {
+        run.api().put_location(&name(n)).await;
+    }
+    run.authorise(None).await;
+    let begun = Instant::now();
+    let mut events = vec![life("INSTALL", None, 0)];
+    events.extend((0..locations).map(|n| life("INSTALL", Some(&name(n)), 0)));
+    post_all(&mut run, &events).await;
+    let installed = begun.elapsed();
+    const USABLE: &str =
+        "select count(*) from tokens where tenant like 'BulkLocation%' and state = 'usable'";
+    eventually("each has a token", SETTLE, async || {
+        (run.number(USABLE).await == locations as i64).then_some(())
+    })
+    .await;
+    let took = begun.elapsed();
+    run.figure(format!(
+        "{locations} installs within {installed:.1?}, as many tokens within {took:.1?}"
+    ));
+    let report = run.api().report().await;
+    let minted = report.minted.values().filter(|times| **times == 1).count();
+    run.expect(
+        &format!("{locations} tokens are minted once, not {minted}"),
+        minted == locations,
+    );
+    let events: Vec<_> = (0..locations).map(|n| contact(&name(n), 1)).collect();
+    post_all(&mut run, &events).await;
+    run.load().set_rate(0.0);
+    run.load().quiet(SETTLE).await;
+    run.calls_settle().await;
+    let done = "select count(*) from follow_ups where tenant like 'BulkLocation%' and rule = 'snapshot' and state = 'done'";
+    let done = run.number(done).await;
+    run.expect(
+        &format!("{locations} tokens are good for a call, not {done}"),
+        done == locations as i64,
+    );
+    let over = run.api().report().await.over_budget;
+    run.expect(
+        &format!("no request is over a budget, not {over}"),
+        over == 0,
+    );
+    run.judge().await
+}
