@@ -23,7 +23,7 @@
 //! [`Setup`](crate::lab::Setup) says what a run stands on: `own_broker`, `own_cluster` and `own_postgres` where
 //! the row harms the server, `on_a_disk` for power cuts, `behind_a_proxy` for faults between GHL and the daemon,
 //! `daemon` for settings, `failpoints` for crash points, `load` for bad requests, retries off and the
-//! like, `plan` for what the checker has to allow. Between daemon and servers stand proxies in any case:
+//! like, `calls` for rules of follow-ups and a GHL to call, `plan` for what the checker has to allow. Between daemon and servers stand proxies in any case:
 //! `run.broker().proxy`, `run.store().proxy()`. After a crash of the store or of the daemon comes
 //! `run.look_after_crash()`, before anything is posted again: I3 is judged from that.
 //!
@@ -203,6 +203,7 @@ pub const ROWS: &[Row] = &[
     row!("O-03", "every kind of trouble at the token endpoint", BOTH, &[], first: false, follow_ups::tokens::trouble_at_the_endpoint),
     row!("O-04", "answers to a refresh come late, and a SIGTERM before them", BOTH, &[], first: false, follow_ups::tokens::late_answers),
     row!("O-05", "tokens moved, changed, cut, or sealed with another key", BOTH, &[], first: false, follow_ups::tokens::sealed),
+    row!("O-05-moved", "sealed tokens changed in the store, and their key gone", BOTH, &[], first: false, follow_ups::sealed::changed_in_the_store),
     row!("O-06", "callbacks that did not begin here", BOTH, &[], first: false, follow_ups::tokens::callbacks),
     row!("O-07", "every kind of trouble with reads", BOTH, &[], first: false, follow_ups::writes::trouble_with_reads),
     row!("O-08", "every kind of trouble with writes", BOTH, &[], first: false, follow_ups::writes::trouble_with_writes),

@@ -11,6 +11,7 @@ use crate::lab::{Crafted, Lab, Outcome, Run, Setup};
 pub mod lifecycle;
 pub mod load;
 pub mod points;
+pub mod sealed;
 pub mod tokens;
 pub mod writes;
 
