@@ -170,6 +170,11 @@ const MUTANTS: &[Mutant] = &[
         InRow("O-01", Sqlite, &[Broken(NoSecretLeaves)]),
     ),
     mutant(
+        "M18",
+        "a tenant's budget is not looked at",
+        InRow("O-load", Sqlite, &[Unmet(rows::NOBODY_OVER_BUDGET)]),
+    ),
+    mutant(
         "M13",
         "signatures that the strict check refuses",
         Tests("signature"),

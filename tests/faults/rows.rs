@@ -52,6 +52,7 @@ mod signature;
 mod sqlite;
 mod topology;
 
+pub use follow_ups::load::NOBODY_OVER_BUDGET;
 pub use http::NO_SESSION_LEFT_OPEN;
 
 /// A row of the table of faults.

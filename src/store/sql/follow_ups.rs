@@ -288,7 +288,7 @@ macro_rules! follow_up_statements {
                 for _ in 0..take_back(conn, &app_id, &tenant, now).await? {
                     budget.end(limits, None, now);
                 }
-                let room = match tenant.is_empty() {
+                let room = match tenant.is_empty() || crate::failpoints::mutant("mutant.M18") {
                     true => share,
                     false => budget.room(limits, now).min(share),
                 };

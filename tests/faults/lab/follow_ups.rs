@@ -14,7 +14,7 @@ use crate::records::calls::{CALLS, Call, Chain};
 
 mod rules;
 
-pub use rules::{COALESCED, Calls, SNAPSHOT, TAG, key_text};
+pub use rules::{COALESCED, Calls, TAG, key_text};
 
 /// How long calls may take to settle.
 pub const SETTLE: Duration = Duration::from_secs(150);
