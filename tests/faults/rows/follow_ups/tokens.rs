@@ -33,7 +33,7 @@ pub async fn refreshed_once(lab: Lab) -> Outcome {
         run.load().quiet(SETTLE).await;
         run.calls_settle().await;
         run.api()
-            .fault(json!({"tenant": OWN, "path": "/contacts/", "count": AT_ONCE * daemons, "deed": {"delay": 2000}}))
+            .fault(json!({"tenant": OWN, "path": "/contacts/", "count": AT_ONCE * daemons, "deed": {"delay": 3000}}))
             .await;
         post_all(&mut run, &contacts(OWN, AT_ONCE * daemons)).await;
         // Nothing is done yet, and nothing judged.
