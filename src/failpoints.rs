@@ -32,6 +32,16 @@ pub(crate) fn crash_soon(point: &'static str) {
     }
 }
 
+/// Does for a deliberate defect what it did not wait for, half a second late.
+#[inline]
+pub(crate) fn later(deed: impl Future<Output = ()> + Send + 'static) {
+    let runtime = tokio::runtime::Handle::current();
+    std::thread::spawn(move || {
+        std::thread::sleep(std::time::Duration::from_millis(500));
+        runtime.block_on(deed);
+    });
+}
+
 /// Ends the task that passes here, as a defect in it would.
 #[inline]
 pub(crate) fn panic(point: &'static str) {

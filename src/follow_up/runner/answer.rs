@@ -156,10 +156,7 @@ impl Runner {
         };
         if failpoints::mutant("mutant.M15") {
             let writer = self.writer.clone();
-            tokio::spawn(async move {
-                tokio::time::sleep(POLL).await;
-                writer.append(event).await
-            });
+            failpoints::later(async move { drop(writer.append(event).await) });
             return Next::Done;
         }
         if self.writer.append(event).await.is_some() {
