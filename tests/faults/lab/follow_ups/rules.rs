@@ -123,6 +123,8 @@ impl Calls {
              retry_max = \"500ms\"\n{lines}"
         );
         config = config.set("ghl", &section);
+        // What it asks by itself, and appends, is not judged here.
+        config = config.set("repair", "automatic = false\nreconcile_every = \"0s\"");
         config.of_app = of_app();
         config.tail = self.rules.iter().map(|rule| rule.text).collect();
         config
