@@ -2,6 +2,7 @@
 //!
 //! No business rules. The one clock is made here and handed down.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,6 +16,7 @@ use crate::clock::Clock;
 use crate::config::{self, Config};
 use crate::event::backfill::Kind;
 use crate::feed::Feed;
+use crate::follow_up::tokens::missing_key;
 use crate::follow_up::{Planner, Runner, Tokens, Watch};
 use crate::http::oauth::{self, Oauth};
 use crate::http::triggers::{self, Triggers};
@@ -39,6 +41,17 @@ pub enum Error {
     /// The keys that seal tokens cannot be had.
     #[error("the keys that seal tokens cannot be used (ghl.token_keys_file)")]
     Keys(#[from] key_file::Error),
+    /// Stored tokens do not open.
+    #[error(
+        "stored tokens are sealed with the key {key}, which is not in {path} (ghl.token_keys_file): put its line back; \
+         without it every app has to be authorised again"
+    )]
+    KeyMissing {
+        /// The key's name.
+        key: String,
+        /// The file.
+        path: String,
+    },
     /// The way to the API cannot be made.
     #[error(transparent)]
     Client(#[from] ghl::Error),
@@ -113,6 +126,13 @@ pub async fn serve(config: Config, shutdown: CancellationToken) -> Result<Exit, 
     if migrations > 0 {
         tracing::info!(migrations, "the store's schema was brought up to date");
     }
+    let calls = match config.calls {
+        Some(settings) => {
+            let keys = open_keys(&settings.key_file, store.as_ref()).await?;
+            Some((settings, keys))
+        }
+        None => None,
+    };
     let public = listen(config.http.listen, "http.listen").await?;
     let private = listen(config.admin_listen, "admin.listen").await?;
 
@@ -130,14 +150,12 @@ pub async fn serve(config: Config, shutdown: CancellationToken) -> Result<Exit, 
         Arc::clone(&feed),
         metrics.clone(),
     );
-    let calls = match config.calls {
-        Some(settings) => Some(Calls::new(
-            settings,
-            Arc::clone(&store),
-            writer_handle.clone(),
-            Arc::clone(&clock),
-            metrics.clone(),
-        )?),
+    let calls = match calls {
+        Some((settings, keys)) => {
+            let (store, writer) = (Arc::clone(&store), writer_handle.clone());
+            let (clock, metrics) = (Arc::clone(&clock), metrics.clone());
+            Some(Calls::new(settings, keys, store, writer, clock, metrics)?)
+        }
         None => None,
     };
     let planner = match &calls {
@@ -282,6 +300,18 @@ pub async fn serve(config: Config, shutdown: CancellationToken) -> Result<Exit, 
     Ok(exit)
 }
 
+/// The keys that seal tokens, with one for each that is stored.
+async fn open_keys(path: &Path, store: &dyn Store) -> Result<Arc<KeyFile>, Error> {
+    let keys = KeyFile::open(path.to_owned())?;
+    match missing_key(store, &keys).await? {
+        None => Ok(Arc::new(keys)),
+        Some(key) => Err(Error::KeyMissing {
+            key,
+            path: path.display().to_string(),
+        }),
+    }
+}
+
 /// What makes calls of GHL's API.
 struct Calls {
     oauth: Arc<Oauth>,
@@ -293,13 +323,13 @@ struct Calls {
 impl Calls {
     fn new(
         settings: config::Calls,
+        keys: Arc<KeyFile>,
         store: Arc<dyn Store>,
         writer: ingest::Handle,
         clock: Clock,
         metrics: Metrics,
     ) -> Result<Self, Error> {
         let client = ghl::Client::new(&settings.client)?;
-        let keys = Arc::new(KeyFile::open(settings.key_file)?);
         let chance = chance::system();
         let credentials = settings.apps.iter();
         let credentials = credentials.map(|(id, app)| (id.clone(), app.credentials.clone()));

@@ -114,6 +114,11 @@ impl Keyring {
         Zeroizing::new(format!("{name} {}\n", STANDARD.encode(key)))
     }
 
+    /// Whether there is a key of this name.
+    pub fn has(&self, name: &str) -> bool {
+        self.keys.iter().any(|(known, _)| known == name)
+    }
+
     /// The name of the key that seals.
     pub fn current(&self) -> &str {
         self.keys.first().map_or("", |(name, _)| name)

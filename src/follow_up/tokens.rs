@@ -35,7 +35,7 @@ mod refresh;
 mod reseal;
 
 use refresh::Refresh;
-pub use reseal::reseal;
+pub use reseal::{missing_key, reseal};
 
 const ACCESS: &str = "tokens.access_token";
 const REFRESH: &str = "tokens.refresh_token";

@@ -23,8 +23,6 @@ pub const REAUTHORISE: &str = "reauthorise";
 pub const TOKEN_REFUSED: &str = "token_refused";
 /// The event's app has no credentials in the configuration.
 pub const NO_CREDENTIALS: &str = "no_credentials";
-/// A list does not go on behind its last row.
-pub const CURSOR_STUCK: &str = "cursor_stuck";
 /// The event is of no tenant.
 pub const NO_TENANT: &str = "no_tenant";
 

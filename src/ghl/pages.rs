@@ -45,8 +45,24 @@ pub enum After {
     Page(Value),
     /// Nothing.
     End,
-    /// The same again: the cursor did not move, and what is behind it is not known.
+    /// The same again, or no cursor where there should be one: what is behind it is not known.
     Stuck,
+    /// The answer has no list.
+    NoList,
+}
+
+impl After {
+    /// Why what follows is not known, in a word and in more.
+    pub fn problem(&self) -> Option<(&'static str, &'static str)> {
+        match self {
+            Self::Page(_) | Self::End => None,
+            Self::Stuck => Some((
+                "cursor_stuck",
+                "the next page would be the same again, or has no beginning: GHL's cursor is not as it is known",
+            )),
+            Self::NoList => Some(("no_list", "the answer has no list of what was asked for")),
+        }
+    }
 }
 
 impl List {
@@ -74,7 +90,14 @@ impl List {
 
     /// What follows a page that began at `before`.
     pub fn after(&self, answer: &Value, before: Option<&Value>) -> After {
+        if !answer[self.rows].is_array() {
+            return After::NoList;
+        }
+        let rows = self.rows(answer).len() as u64;
+        let all_are_here = || answer["total"].as_u64().is_some_and(|all| all <= rows);
+        let has_cursor = matches!(self.paging, Paging::SearchAfter(_));
         match self.next(answer, before) {
+            None if has_cursor && 0 < rows && !all_are_here() => After::Stuck,
             None => After::End,
             Some(next) if before == Some(&next) => After::Stuck,
             Some(next) => After::Page(next),
@@ -169,6 +192,13 @@ mod tests {
             let next = json!([2, "b"]);
             assert_eq!(list.after(&answer, None), After::Page(next.clone()));
             assert_eq!(list.after(&answer, Some(&next)), After::Stuck, "no loop");
+            let bare = json!({rows: [{"id": "a"}, {"id": "b"}], "total": 9});
+            assert_eq!(list.after(&bare, None), After::Stuck, "no end in silence");
+            let whole = json!({rows: [{"id": "a"}, {"id": "b"}], "total": 2});
+            assert_eq!(list.after(&whole, None), After::End);
+            for strange in [json!({}), Value::Null, json!({rows: {}})] {
+                assert_eq!(list.after(&strange, None), After::NoList);
+            }
             let empty = json!({rows: []});
             assert_eq!(list.after(&empty, Some(&next)), After::End);
             let (mut path, mut body) = (

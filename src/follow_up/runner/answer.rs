@@ -41,13 +41,13 @@ impl Runner {
         };
         progress.page = page;
         let read = serde_json::from_slice(&answer.body).unwrap_or(Json::Null);
-        let next = match pages.list.after(&read, progress.cursor.as_ref()) {
-            After::End => return Next::Done,
-            After::Stuck => {
-                (ended.reason, ended.detail) = (Some(verdict::CURSOR_STUCK), stuck());
-                return Next::Park;
-            }
-            After::Page(next) => next,
+        let after = pages.list.after(&read, progress.cursor.as_ref());
+        if let Some((reason, detail)) = after.problem() {
+            (ended.reason, ended.detail) = (Some(reason), detail.to_owned());
+            return Next::Park;
+        }
+        let After::Page(next) = after else {
+            return Next::Done;
         };
         progress.cursor = Some(next);
         match page {
@@ -176,9 +176,4 @@ impl Runner {
             progress: claimed.progress.clone(),
         }
     }
-}
-
-/// In words, why a list does not go on.
-pub(super) fn stuck() -> String {
-    "the next page would be the same again: GHL does not take the cursor".to_owned()
 }

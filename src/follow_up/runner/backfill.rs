@@ -11,8 +11,6 @@ use futures_util::future::join_all;
 use serde_json::{Value as Json, json};
 
 use super::super::rule::Rendered;
-use super::super::verdict;
-use super::answer::stuck;
 use super::call::Progress;
 use super::{POLL, Runner};
 use crate::clock::rfc3339;
@@ -24,12 +22,19 @@ use crate::ghl::{Answer, Method, VERSION};
 use crate::store::{self, Claimed, Ended, Next};
 use crate::telemetry::Chain;
 
+/// Why everything is read.
+const INSTALL: &str = "install";
 /// Records of a page.
 const PAGE: usize = 100;
 /// Places of the log looked at in one statement.
 const RUN: i64 = 50_000;
-/// An event that came so much before the record's last change, by other clocks, is of that change.
+/// Runs for one page at most: what is not found until then is appended, which is a snapshot too many at worst.
+const RUNS: u32 = 100;
+/// How much the times of places may differ from their order, by the clocks of several daemons.
 const SKEW: i64 = 60 * 1_000_000;
+/// An event that came no more than so much before the record's last change is of that change, by another clock. A
+/// record may change again soon after an event: a snapshot too many is cheap, one too few is a loss.
+const SAME: i64 = 1_000_000;
 /// An event is looked for so long after the change: GHL delivers within seconds, and the first retries within minutes.
 const LATE: i64 = 3600 * 1_000_000;
 
@@ -42,7 +47,7 @@ pub(super) fn ask_of(claimed: &Claimed, kind: Kind, now: Micros) -> Option<Ask> 
             since_micros: 0,
             until_micros: now.0,
             dry_run: false,
-            why: "install".to_owned(),
+            why: INSTALL.to_owned(),
         }),
         _ => Ask::of(event),
     }
@@ -139,7 +144,12 @@ impl Runner {
         };
         let changed = changed(kind, ask, list.rows(&answer));
         let found = changed.len() as u64;
-        let lacking = match self.lacking(claimed, changed).await {
+        // Of a new installation the log has next to nothing.
+        let lacking = match ask.why == INSTALL {
+            true => Ok(changed),
+            false => self.lacking(claimed, changed).await,
+        };
+        let lacking = match lacking {
             Ok(lacking) => lacking,
             Err(error) => {
                 (ended.reason, ended.detail) =
@@ -167,20 +177,17 @@ impl Runner {
             "{} pages, {} records changed, {} not in the log",
             progress.page, progress.found, progress.lacking
         );
-        match after {
-            After::End => (),
-            After::Stuck => {
-                (ended.reason, ended.detail) = (Some(verdict::CURSOR_STUCK), stuck());
-                return Next::Park;
-            }
-            After::Page(next) => {
-                progress.cursor = Some(next);
-                return Next::Again {
-                    after: self.settings.page_gap,
-                    attempt: 0,
-                    progress: progress.text(),
-                };
-            }
+        if let Some((reason, detail)) = after.problem() {
+            (ended.reason, ended.detail) = (Some(reason), detail.to_owned());
+            return Next::Park;
+        }
+        if let After::Page(next) = after {
+            progress.cursor = Some(next);
+            return Next::Again {
+                after: self.settings.page_gap,
+                attempt: 0,
+                progress: progress.text(),
+            };
         }
         if !ask.dry_run && !self.append_completed(kind, ask, claimed, progress).await {
             ended.reason = Some("store_unavailable");
@@ -207,7 +214,10 @@ impl Runner {
         let upto = self.store.place_at(Micros(last.0 + LATE)).await?;
         let ids: Vec<_> = changed.iter().map(|one| one.id.clone()).collect();
         let mut newest: HashMap<String, Micros> = HashMap::new();
-        while after < upto {
+        for _ in 0..RUNS {
+            if upto <= after {
+                break;
+            }
             let end = Position(upto.0.min(after.0 + RUN));
             let app_id = &claimed.event.event.app_id;
             let known = self
@@ -222,7 +232,7 @@ impl Runner {
         }
         let is_known = |one: &Changed| {
             let came = newest.get(&one.id);
-            came.is_some_and(|came| one.at.is_some_and(|at| at.0 - SKEW <= came.0))
+            came.is_some_and(|came| one.at.is_some_and(|at| at.0 - SAME <= came.0))
         };
         Ok(changed.into_iter().filter(|one| !is_known(one)).collect())
     }

@@ -373,7 +373,14 @@ pub(super) fn without_token(error: NoToken, attempt: u32, progress: &mut Progres
             progress.waited += 1;
             (first.saturating_mul(doubled).min(most), NO_TOKEN)
         }
-        NoToken::Later(_) | NoToken::Store(_) | NoToken::Sealed(_) => (LATER, "token_later"),
+        NoToken::Sealed(_) => {
+            if progress.waited == 0 {
+                tracing::error!(error = %detail, "a call waits for a token that does not open");
+            }
+            progress.waited += 1;
+            (LATER, "token_sealed")
+        }
+        NoToken::Later(_) | NoToken::Store(_) => (LATER, "token_later"),
     };
     let next = Next::Again {
         after,

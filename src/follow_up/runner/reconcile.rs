@@ -3,14 +3,12 @@
 //! A location that the app is not installed at any more is believed to be that only when it is missing twice, some
 //! time apart, and nothing newer is known of it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value as Json, json};
 
 use super::super::rule::Rendered;
-use super::super::verdict;
-use super::answer::stuck;
 use super::call::Progress;
 use super::{POLL, Runner};
 use crate::clock::rfc3339;
@@ -18,7 +16,7 @@ use crate::event::backfill::{own, reconcile};
 use crate::event::lifecycle::{Account, moment};
 use crate::event::{Micros, Tenant};
 use crate::ghl::pages::{After, List};
-use crate::ghl::{Answer, Meaning, Method, VERSION};
+use crate::ghl::{Answer, Method, VERSION};
 use crate::store::{self, Claimed, Ended, Installation, InstallationFilter, Next};
 use crate::telemetry::Chain;
 
@@ -58,31 +56,24 @@ pub(super) fn request(app_id: &str, company: &str, cursor: Option<&Json>) -> Ren
     }
 }
 
-/// What the lists do not agree on.
-#[derive(Debug, PartialEq, Eq)]
-struct Differences {
-    /// Installed at GHL, and not known: with since when.
-    installed: Vec<(String, Option<i64>)>,
-    /// Known as installed since before the look, and not in GHL's list.
-    missing: BTreeSet<String>,
-}
-
-/// Compares; pure.
-fn compare(looked: &Looked, known: &[Installation]) -> Differences {
+/// Locations that are known to have the app since before the look, and are not in GHL's list, with the time of what
+/// is known. Pure.
+fn missing(looked: &Looked, known: &[Installation]) -> BTreeMap<String, i64> {
     let seen: BTreeSet<&str> = looked.seen.iter().map(|(id, _)| id.as_str()).collect();
-    let is_known = |id: &str| known.iter().any(|one| one.installed && one.tenant == id);
-    let fresh = |one: &Installation| looked.began - FRESH < one.changed_at.0;
     let missing = known.iter().filter(|one| {
         one.installed
             && one.account == Account::Location
-            && !fresh(one)
+            && one.changed_at.0 <= looked.began - FRESH
             && !seen.contains(one.tenant.as_str())
     });
-    let installed = looked.seen.iter().filter(|(id, _)| !is_known(id));
-    Differences {
-        installed: installed.cloned().collect(),
-        missing: missing.map(|one| one.tenant.clone()).collect(),
-    }
+    missing
+        .map(|one| (one.tenant.clone(), one.changed_at.0))
+        .collect()
+}
+
+/// Whether a location that GHL lists since then is news: one that was just uninstalled may be in the list still. Pure.
+fn is_news(known: &Installation, since: i64, began: i64) -> bool {
+    !known.installed && known.changed_at.0 < since && known.changed_at.0 <= began - FRESH
 }
 
 impl Runner {
@@ -100,13 +91,6 @@ impl Runner {
         let Some(list) = List::of(Method::Get, target) else {
             return Next::Park;
         };
-        if !answer[list.rows].is_array() {
-            (ended.reason, ended.detail) = (
-                Some(Meaning::Unexpected.as_str()),
-                format!("the answer has no list of {}", list.rows),
-            );
-            return Next::Park;
-        }
         let looked = progress.looked.get_or_insert_default();
         if progress.cursor.is_none() {
             (looked.began, looked.seen) = (now.0, Vec::new());
@@ -120,36 +104,20 @@ impl Runner {
             }
         }
         progress.page += 1;
-        match list.after(&answer, progress.cursor.take().as_ref()) {
-            After::End => (),
-            After::Stuck => {
-                (ended.reason, ended.detail) = (Some(verdict::CURSOR_STUCK), stuck());
-                return Next::Park;
-            }
-            After::Page(next) => {
-                progress.cursor = Some(next);
-                return Next::Again {
-                    after: self.settings.page_gap,
-                    attempt: 0,
-                    progress: progress.text(),
-                };
-            }
-        }
-        if progress
-            .looked
-            .as_ref()
-            .is_some_and(|looked| looked.seen.is_empty())
-        {
-            // An app that the company's token still works for is installed somewhere, or the list is not to be
-            // believed: nobody's tokens are erased for it.
-            (ended.reason, ended.detail) = (
-                Some("list_empty"),
-                "GHL lists no location with the app; if that is so, its UNINSTALL events say it"
-                    .to_owned(),
-            );
+        let after = list.after(&answer, progress.cursor.take().as_ref());
+        if let Some((reason, detail)) = after.problem() {
+            (ended.reason, ended.detail) = (Some(reason), detail.to_owned());
             return Next::Park;
         }
-        match self.settle_look(claimed, progress).await {
+        if let After::Page(next) = after {
+            progress.cursor = Some(next);
+            return Next::Again {
+                after: self.settings.page_gap,
+                attempt: 0,
+                progress: progress.text(),
+            };
+        }
+        match self.settle_look(claimed, progress, ended).await {
             Ok(Some(next)) => next,
             // The last page again, from where it stood.
             Ok(None) => {
@@ -169,6 +137,7 @@ impl Runner {
         &self,
         claimed: &Claimed,
         progress: &mut Progress,
+        ended: &mut Ended,
     ) -> Result<Option<Next>, store::Error> {
         let looked = progress.looked.get_or_insert_default();
         let filter = InstallationFilter {
@@ -178,10 +147,29 @@ impl Runner {
             ..InstallationFilter::default()
         };
         let known = self.store.installations(&filter).await?;
-        let Differences { installed, missing } = compare(looked, &known);
-        for (location, since) in installed {
+        let missing = missing(looked, &known);
+        if looked.seen.is_empty() && !missing.is_empty() {
+            // Either all of them are gone, and then their UNINSTALL events say so, or the list is not to be believed:
+            // nobody's tokens are erased for it.
+            (ended.reason, ended.detail) = (
+                Some("list_empty"),
+                "GHL lists no location that has the app, and it is known to be installed"
+                    .to_owned(),
+            );
+            return Ok(Some(Next::Park));
+        }
+        for (location, since) in looked.seen.clone() {
             let since = since.unwrap_or(looked.began);
-            if !self.append_life(claimed, "INSTALL", &location, since).await {
+            let app_id = &claimed.event.event.app_id;
+            // By its id: the company of some is not known ("install to future locations").
+            let known = self.store.installation(app_id, &location).await?;
+            if known.is_some_and(|known| !is_news(&known, since, looked.began)) {
+                continue;
+            }
+            if !self
+                .append_life(claimed, "INSTALL", &location, since, since)
+                .await
+            {
                 return Ok(None);
             }
         }
@@ -189,7 +177,7 @@ impl Runner {
             if missing.is_empty() {
                 return Ok(Some(Next::Done));
             }
-            looked.missing = Some(missing);
+            looked.missing = Some(missing.into_keys().collect());
             return Ok(Some(Next::Again {
                 after: self.settings.confirm_after,
                 attempt: 0,
@@ -197,11 +185,12 @@ impl Runner {
             }));
         };
         let began = looked.began;
-        for location in missing.intersection(&before) {
-            if !self
-                .append_life(claimed, "UNINSTALL", location, began)
-                .await
-            {
+        for (location, changed_at) in missing {
+            if !before.contains(&location) {
+                continue;
+            }
+            let done = self.append_life(claimed, "UNINSTALL", &location, began, changed_at);
+            if !done.await {
                 looked.missing = Some(before);
                 return Ok(None);
             }
@@ -228,7 +217,15 @@ impl Runner {
     }
 
     /// Says in the log what GHL's webhook would have said.
-    async fn append_life(&self, claimed: &Claimed, kind: &str, location: &str, at: i64) -> bool {
+    /// Under a key of the state that it changes: looks that overlap say it once.
+    async fn append_life(
+        &self,
+        claimed: &Claimed,
+        kind: &str,
+        location: &str,
+        at: i64,
+        of: i64,
+    ) -> bool {
         let (app_id, company) = (&claimed.event.event.app_id, &claimed.tenant);
         let body = json!({
             "type": kind, "appId": app_id, "companyId": company, "locationId": location,
@@ -238,7 +235,7 @@ impl Runner {
             company_id: Some(company.clone()),
             location_id: Some(location.to_owned()),
         };
-        let key = format!("installed-{kind}-{location}-{at}");
+        let key = format!("installed-{kind}-{location}-{of}");
         let event = own(&key, app_id, kind, tenant, None, &body, (self.clock)());
         tracing::warn!(%app_id, tenant = location, kind, "an installation changed without a webhook");
         self.writer.append(event).await.is_some()
@@ -274,34 +271,33 @@ mod tests {
     }
 
     #[test]
-    fn what_the_lists_do_not_agree_on_is_an_install_or_is_missing_unless_it_is_newer() {
+    fn a_location_is_missing_unless_it_is_listed_or_newer_than_the_list() {
         let looked = Looked {
             began: 1_000_000_000,
-            seen: vec![
-                ("both".into(), None),
-                ("new".into(), Some(5)),
-                ("back".into(), Some(7)),
-            ],
+            seen: vec![("both".into(), None)],
             missing: None,
         };
         let mut company = known("c", true, 0);
         company.account = Account::Company;
         let lists = [
             known("both", true, 0),
-            known("back", false, 3),
-            known("gone", true, 0),
+            known("gone", true, 7),
             known("fresh", true, 999_999_999),
             known("known-gone", false, 0),
             company,
         ];
-        let differences = compare(&looked, &lists);
-        assert_eq!(
-            differences,
-            Differences {
-                installed: vec![("new".into(), Some(5)), ("back".into(), Some(7))],
-                missing: BTreeSet::from(["gone".to_owned()]),
-            }
-        );
+        let missing = missing(&looked, &lists);
+        assert_eq!(missing, BTreeMap::from([("gone".to_owned(), 7)]));
+    }
+
+    #[test]
+    fn what_was_just_uninstalled_is_not_installed_by_a_list_that_is_late() {
+        let began = 1_000_000_000;
+        let news = |known: Installation, since| is_news(&known, since, began);
+        assert!(!news(known("l", true, 0), 5), "known");
+        assert!(news(known("l", false, 3), 5), "installed again since");
+        assert!(!news(known("l", false, 6), 5), "uninstalled since");
+        assert!(!news(known("l", false, 999_999_999), began), "just now");
     }
 
     #[test]

@@ -292,14 +292,17 @@ macro_rules! follow_up_statements {
                     true => share,
                     false => budget.room(limits, now).min(share),
                 };
+                // The first of its rule and record, by the index that has them in order: before Postgres knows how many
+                // rows there are, it would look for an earlier one among all that the tenant has waiting.
                 let due = sqlx::query(
                     "select f.id, f.position, f.rule, f.lease, f.attempt, f.progress, f.reason, \
                             exists (select 1 from events e where e.position = f.position) as has_event \
                      from follow_ups f \
                      where f.app_id = $1 and f.tenant = $2 and f.state = 'pending' and not f.claimed and f.due_at <= $3 \
-                     and not exists (select 1 from follow_ups b where b.rule = f.rule and b.app_id = f.app_id \
-                                     and b.tenant = f.tenant and b.entity_id = f.entity_id \
-                                     and b.state = 'pending' and b.id < f.id) \
+                     and (f.entity_id is null or f.id = (\
+                        select b.id from follow_ups b where b.rule = f.rule and b.app_id = f.app_id \
+                        and b.tenant = f.tenant and b.entity_id = f.entity_id and b.state = 'pending' \
+                        order by b.id limit 1)) \
                      order by f.due_at, f.id limit $4",
                 )
                 .bind(app_id.as_str())
@@ -308,7 +311,7 @@ macro_rules! follow_up_statements {
                 .bind(i64::from(room))
                 .fetch_all(&mut *conn)
                 .await?;
-                let mut taken = 0;
+                let mut taken: u32 = 0;
                 for row in &due {
                     let id: i64 = row.try_get("id")?;
                     if !row.try_get::<bool, _>("has_event")? {
@@ -318,12 +321,6 @@ macro_rules! follow_up_statements {
                     let lease_before: i64 = row.try_get("lease")?;
                     let attempt: i64 = row.try_get("attempt")?;
                     let reason: Option<String> = row.try_get("reason")?;
-                    sqlx::query("update follow_ups set claimed = true, lease = $2, due_at = $3 where id = $1")
-                        .bind(id)
-                        .bind(lease_before + 1)
-                        .bind(now.0 + micros(lease))
-                        .execute(&mut *conn)
-                        .await?;
                     taken += 1;
                     claimed.push(ClaimedRow {
                         id,
@@ -335,6 +332,19 @@ macro_rules! follow_up_statements {
                         taken_over: reason.as_deref() == Some(CLAIM_LOST),
                         position: row.try_get("position")?,
                     });
+                }
+                if 0 < taken {
+                    let ids = claimed.iter().rev().take(taken as usize).map(|row| row.id);
+                    let mut query = sqlx::QueryBuilder::<$database>::new(
+                        "update follow_ups set claimed = true, lease = lease + 1, due_at = ",
+                    );
+                    query.push_bind(now.0 + micros(lease)).push(" where id in (");
+                    let mut list = query.separated(", ");
+                    ids.for_each(|id| {
+                        list.push_bind(id);
+                    });
+                    query.push(")");
+                    query.build().execute(&mut *conn).await?;
                 }
                 left -= taken;
                 budget.begin(taken, now);
@@ -371,9 +381,10 @@ macro_rules! follow_up_statements {
             let due: Option<i64> = sqlx::query_scalar(
                 "select f.due_at from follow_ups f where f.app_id = $1 and f.tenant = $2 \
                  and f.state = 'pending' \
-                 and not exists (select 1 from follow_ups b where b.rule = f.rule and b.app_id = f.app_id \
-                                 and b.tenant = f.tenant and b.entity_id = f.entity_id \
-                                 and b.state = 'pending' and b.id < f.id) \
+                 and (f.entity_id is null or f.id = (\
+                    select b.id from follow_ups b where b.rule = f.rule and b.app_id = f.app_id \
+                    and b.tenant = f.tenant and b.entity_id = f.entity_id and b.state = 'pending' \
+                        order by b.id limit 1)) \
                  order by f.due_at limit 1",
             )
             .bind(app_id)

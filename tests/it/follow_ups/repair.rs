@@ -86,6 +86,8 @@ async fn what_changed_while_nothing_could_be_taken_is_read_once(backend: Backend
     // Its webhook came; whatever else changed in the gap did not.
     contact(&world, "known", 0);
     world.contact(&daemon, "ContactUpdate", "known").await;
+    // This one changed again soon after its webhook.
+    world.contact(&daemon, "ContactUpdate", "busy").await;
     daemon.terminate().await;
     assert!(
         world.lines(&["status"])[0]["gaps"]
@@ -99,6 +101,9 @@ async fn what_changed_while_nothing_could_be_taken_is_read_once(backend: Backend
         120 * MINUTE
     );
     execute_on(&world.store, &two_hours).await;
+    let soon = rfc3339(Micros(hookwell::clock::system()().0 + 3 * MINUTE / 2));
+    let fields = json!({"locationId": world.location, "dateUpdated": format!("{}Z", &soon[..23])});
+    world.api.ghl.put_contact("busy", fields);
     contact(&world, "before", 200);
     contact(&world, "missed", 60);
     contact(&world, "also-missed", 119);
@@ -114,7 +119,7 @@ async fn what_changed_while_nothing_could_be_taken_is_read_once(backend: Backend
     }
     assert_eq!(
         records(&world, "contact.snapshot"),
-        ["also-missed", "missed"]
+        ["also-missed", "busy", "missed"]
     );
     assert_eq!(records(&world, "opportunity.snapshot"), ["deal"]);
     let (_, body) = &world.events("contact.snapshot")[0];
@@ -134,7 +139,7 @@ async fn what_changed_while_nothing_could_be_taken_is_read_once(backend: Backend
     );
     let metric =
         daemon.metric("hookwell_backfill_records_total{kind=\"contacts\",outcome=\"lacking\"}");
-    assert_eq!(metric.await, Some(2.0));
+    assert_eq!(metric.await, Some(3.0));
     // Asked for again, everything is known.
     daemon.terminate().await;
     execute_on(&world.store, "update gaps set repaired_at = null").await;
@@ -163,7 +168,7 @@ async fn what_changed_while_nothing_could_be_taken_is_read_once(backend: Backend
     );
     assert_eq!(
         records(&world, "contact.snapshot"),
-        ["also-missed", "before", "missed"]
+        ["also-missed", "before", "busy", "missed"]
     );
     assert_eq!(
         world

@@ -16,6 +16,7 @@ on_both! {
     a_slow_answer_to_a_refresh_is_waited_for
     whoever_asks_for_a_token_waits_no_longer_than_there_is_time
     keys_are_rotated_while_the_daemon_runs
+    a_start_without_the_key_of_the_stored_tokens_is_refused
 }
 
 /// Contacts with one call each.
@@ -248,6 +249,26 @@ async fn whoever_asks_for_a_token_waits_no_longer_than_there_is_time(backend: Ba
     let report = world.api.ghl.report();
     assert_eq!(report.refreshes.values().sum::<u64>(), 1);
     assert!(report.refresh_tokens.values().all(|token| token.spent == 0));
+}
+
+async fn a_start_without_the_key_of_the_stored_tokens_is_refused(backend: Backend) {
+    let (world, mut daemon) = of_a_location(backend).await;
+    daemon.terminate().await;
+    let file = world.config.dir().join("token-keys");
+    let right = std::fs::read(&file).unwrap();
+    std::fs::write(&file, Keyring::line("k7", &[5; KEY_BYTES]).as_bytes()).unwrap();
+    let (code, said) = Daemon::try_start(&world.config).await.err().unwrap();
+    assert_eq!(code, Some(69), "{said}");
+    for part in ["the key k1", "token-keys", "put its line back"] {
+        assert!(said.contains(part), "{part} is missing: {said}");
+    }
+    // Beside another one it is there.
+    let both = [Keyring::line("k7", &[5; KEY_BYTES]).as_bytes(), &right].concat();
+    std::fs::write(&file, both).unwrap();
+    let daemon = world.start().await;
+    contacts(&world, &[&daemon], 1, "a").await;
+    let calls = world.settled(1).await;
+    assert_eq!(calls[0]["state"], "done", "{calls:?}");
 }
 
 async fn keys_are_rotated_while_the_daemon_runs(backend: Backend) {
