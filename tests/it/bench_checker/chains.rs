@@ -86,6 +86,19 @@ fn a_refresh_token_that_is_presented_again_is_found() {
             &[SingleUse],
         ),
         (
+            "one kill overtook the refreshes of two tenants",
+            |log| {
+                with_follow_ups(log);
+                killed(log, 12);
+                for (id, tenant) in [("a", "one"), ("b", "one"), ("c", "two"), ("d", "two")] {
+                    presented(log, id, 1, 1);
+                    let tokens = &mut log.report.as_mut().unwrap().refresh_tokens;
+                    tokens.get_mut(id).unwrap().tenant = tenant.to_owned();
+                }
+            },
+            &[],
+        ),
+        (
             "twice again after a kill",
             |log| {
                 with_follow_ups(log);
