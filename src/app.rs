@@ -343,16 +343,8 @@ impl Calls {
             metrics.clone(),
         );
         let deeds = TaskTracker::new();
-        let paths = settings.apps.iter().filter_map(|(id, app)| {
-            let triggers = app.triggers.clone()?;
-            Some(triggers::Path {
-                app_id: id.clone(),
-                path: triggers.path,
-                secret: triggers.secret,
-            })
-        });
         let triggers = Arc::new(Triggers {
-            paths: paths.collect(),
+            apps: settings.apps.clone(),
             api_base: settings.client.api_base.clone(),
             store: Arc::clone(&store),
             deeds: deeds.clone(),

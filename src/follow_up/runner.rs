@@ -29,6 +29,7 @@ mod answer;
 mod backfill;
 mod call;
 mod prepare;
+mod progress;
 mod reconcile;
 mod shared;
 

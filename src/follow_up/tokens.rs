@@ -241,12 +241,7 @@ impl Tokens {
             let tenant = token.tenant().unwrap_or_default().to_owned();
             // A code is good once: there is no other copy of what it brought.
             let mut delays = Delays::new(Duration::from_millis(100), Duration::from_secs(5));
-            let keep = async || {
-                // Each time anew: keys may have been rotated meanwhile.
-                let sealed = this.sealed(&app_id, &tenant, &token)?;
-                this.keep(&app_id, &tenant, &sealed).await
-            };
-            while let Err(error) = keep().await {
+            while let Err(error) = this.keep(&app_id, &tenant, &token, false).await {
                 tracing::error!(error = %Chain(&error), %tenant, "a new token is not in the store yet");
                 sleep(delays.next_delay()).await;
             }
@@ -374,21 +369,33 @@ impl Tokens {
         }
     }
 
-    /// Keeps a newly obtained token, and with it wakes the calls that wait for it.
-    async fn keep(&self, app_id: &str, tenant: &str, token: &NewToken) -> Result<(), NoToken> {
+    /// Keeps a newly obtained token, and with it wakes the calls that wait for it. `minted`: from its company's.
+    async fn keep(
+        &self,
+        app_id: &str,
+        tenant: &str,
+        token: &Token,
+        minted: bool,
+    ) -> Result<(), NoToken> {
+        let sealed = NewToken {
+            minted,
+            ..self.sealed(app_id, tenant, token)?
+        };
         let now = (self.clock)();
-        match self.store.put_token(app_id, tenant, token, now).await? {
+        match self.store.put_token(app_id, tenant, &sealed, now).await? {
             true => Ok(()),
             false => Err(NoToken::Uninstalled),
         }
     }
 
+    /// Sealed under the key of the moment.
     fn sealed(&self, app_id: &str, tenant: &str, token: &Token) -> Result<NewToken, seal::Error> {
         let seal = |column, text: &SecretString| {
             let nonce = chance::bytes(&self.chance);
             self.keys
                 .seal(&place(column, app_id, tenant), text.expose_secret(), nonce)
         };
+        let refresh = token.refresh.as_ref();
         Ok(NewToken {
             account: match token.class {
                 Class::Company => Account::Company,
@@ -396,11 +403,7 @@ impl Tokens {
             },
             company_id: token.company_id.clone(),
             access: seal(ACCESS, &token.access)?,
-            refresh: token
-                .refresh
-                .as_ref()
-                .map(|refresh| seal(REFRESH, refresh))
-                .transpose()?,
+            refresh: refresh.map(|refresh| seal(REFRESH, refresh)).transpose()?,
             scope: token.scope.clone(),
             life: token.life,
             minted: false,

@@ -25,6 +25,8 @@ pub const TOKEN_REFUSED: &str = "token_refused";
 pub const NO_CREDENTIALS: &str = "no_credentials";
 /// The event is of no tenant.
 pub const NO_TENANT: &str = "no_tenant";
+/// Why a call is made again: the store did not take what came of it.
+pub const STORE_UNAVAILABLE: &str = "store_unavailable";
 
 /// How a call ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

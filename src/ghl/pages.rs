@@ -8,16 +8,6 @@ use serde_json::{Value, json};
 
 use super::Method;
 
-/// Endpoints whose lists can be gone through, as a rule names them.
-pub const ENDPOINTS: [(Method, &str); 6] = [
-    (Method::Post, "/contacts/search"),
-    (Method::Post, "/opportunities/search"),
-    (Method::Get, "/opportunities/search"),
-    (Method::Get, "/contacts/"),
-    (Method::Get, "/locations/search"),
-    (Method::Get, "/oauth/installedLocations"),
-];
-
 /// How the list of an endpoint goes on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Paging {
@@ -29,58 +19,95 @@ pub enum Paging {
     Skip,
 }
 
-/// Whose list it is, and how it goes on.
+/// An endpoint with a list, and how it goes on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct List {
+    /// How it is asked for.
+    pub method: Method,
+    /// Where, as a rule names it.
+    pub path: &'static str,
     /// The field with the rows.
     pub rows: &'static str,
     /// How it goes on.
     pub paging: Paging,
 }
 
-/// What follows a page.
-#[derive(Debug, Clone, PartialEq)]
-pub enum After {
-    /// Another one, that begins there.
-    Page(Value),
-    /// Nothing.
-    End,
-    /// The same again, or no cursor where there should be one: what is behind it is not known.
+/// Why what follows a page is not known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum NoNext {
+    /// The same again, or no cursor where there should be one.
+    #[error(
+        "the next page would be the same again, or has no beginning: GHL's cursor is not as it is known"
+    )]
     Stuck,
     /// The answer has no list.
+    #[error("the answer has no list of what was asked for")]
     NoList,
 }
 
-impl After {
-    /// Why what follows is not known, in a word and in more.
-    pub fn problem(&self) -> Option<(&'static str, &'static str)> {
+impl NoNext {
+    /// In a word.
+    pub fn reason(self) -> &'static str {
         match self {
-            Self::Page(_) | Self::End => None,
-            Self::Stuck => Some((
-                "cursor_stuck",
-                "the next page would be the same again, or has no beginning: GHL's cursor is not as it is known",
-            )),
-            Self::NoList => Some(("no_list", "the answer has no list of what was asked for")),
+            Self::Stuck => "cursor_stuck",
+            Self::NoList => "no_list",
         }
     }
 }
 
 impl List {
+    /// Contacts that a search finds.
+    pub const CONTACTS: Self = Self {
+        method: Method::Post,
+        path: "/contacts/search",
+        rows: "contacts",
+        paging: Paging::SearchAfter("searchAfter"),
+    };
+    /// Opportunities that a search finds.
+    pub const OPPORTUNITIES: Self = Self {
+        method: Method::Post,
+        path: "/opportunities/search",
+        rows: "opportunities",
+        paging: Paging::SearchAfter("sort"),
+    };
+    /// Locations where an app is installed.
+    pub const INSTALLED: Self = Self {
+        method: Method::Get,
+        path: "/oauth/installedLocations",
+        rows: "locations",
+        paging: Paging::Skip,
+    };
+    /// Every endpoint whose list can be gone through.
+    pub const ALL: [Self; 6] = [
+        Self::CONTACTS,
+        Self::OPPORTUNITIES,
+        Self {
+            method: Method::Get,
+            path: "/opportunities/search",
+            rows: "opportunities",
+            paging: Paging::StartAfter,
+        },
+        Self {
+            method: Method::Get,
+            path: "/contacts/",
+            rows: "contacts",
+            paging: Paging::StartAfter,
+        },
+        Self {
+            method: Method::Get,
+            path: "/locations/search",
+            rows: "locations",
+            paging: Paging::Skip,
+        },
+        Self::INSTALLED,
+    ];
+
     /// The list of an endpoint, if it has one.
     pub fn of(method: Method, target: &str) -> Option<Self> {
         let path = target.split('?').next().unwrap_or_default();
         let path = path.trim_end_matches('/');
-        let at = ENDPOINTS
-            .iter()
-            .position(|(verb, known)| *verb == method && known.trim_end_matches('/') == path)?;
-        let (rows, paging) = match at {
-            0 => ("contacts", Paging::SearchAfter("searchAfter")),
-            1 => ("opportunities", Paging::SearchAfter("sort")),
-            2 => ("opportunities", Paging::StartAfter),
-            3 => ("contacts", Paging::StartAfter),
-            _ => ("locations", Paging::Skip),
-        };
-        Some(Self { rows, paging })
+        let is_it = |list: &Self| list.method == method && list.path.trim_end_matches('/') == path;
+        Self::ALL.into_iter().find(is_it)
     }
 
     /// The rows of an answer.
@@ -88,19 +115,21 @@ impl List {
         answer[self.rows].as_array().map_or(&[], Vec::as_slice)
     }
 
-    /// What follows a page that began at `before`.
-    pub fn after(&self, answer: &Value, before: Option<&Value>) -> After {
+    /// Where the page after one that began at `before` begins; `None` where that was the last.
+    ///
+    /// # Errors
+    /// When it is not known what is behind the page.
+    pub fn after(&self, answer: &Value, before: Option<&Value>) -> Result<Option<Value>, NoNext> {
         if !answer[self.rows].is_array() {
-            return After::NoList;
+            return Err(NoNext::NoList);
         }
         let rows = self.rows(answer).len() as u64;
         let all_are_here = || answer["total"].as_u64().is_some_and(|all| all <= rows);
         let has_cursor = matches!(self.paging, Paging::SearchAfter(_));
         match self.next(answer, before) {
-            None if has_cursor && 0 < rows && !all_are_here() => After::Stuck,
-            None => After::End,
-            Some(next) if before == Some(&next) => After::Stuck,
-            Some(next) => After::Page(next),
+            None if has_cursor && 0 < rows && !all_are_here() => Err(NoNext::Stuck),
+            Some(next) if before == Some(&next) => Err(NoNext::Stuck),
+            next => Ok(next),
         }
     }
 
@@ -190,17 +219,25 @@ mod tests {
             let list = List::of(Method::Post, target).unwrap();
             let answer = json!({rows: [{"id": "a", field: [1, "a"]}, {"id": "b", field: [2, "b"]}], "total": 9});
             let next = json!([2, "b"]);
-            assert_eq!(list.after(&answer, None), After::Page(next.clone()));
-            assert_eq!(list.after(&answer, Some(&next)), After::Stuck, "no loop");
+            assert_eq!(list.after(&answer, None), Ok(Some(next.clone())));
+            assert_eq!(
+                list.after(&answer, Some(&next)),
+                Err(NoNext::Stuck),
+                "no loop"
+            );
             let bare = json!({rows: [{"id": "a"}, {"id": "b"}], "total": 9});
-            assert_eq!(list.after(&bare, None), After::Stuck, "no end in silence");
+            assert_eq!(
+                list.after(&bare, None),
+                Err(NoNext::Stuck),
+                "no end in silence"
+            );
             let whole = json!({rows: [{"id": "a"}, {"id": "b"}], "total": 2});
-            assert_eq!(list.after(&whole, None), After::End);
+            assert_eq!(list.after(&whole, None), Ok(None));
             for strange in [json!({}), Value::Null, json!({rows: {}})] {
-                assert_eq!(list.after(&strange, None), After::NoList);
+                assert_eq!(list.after(&strange, None), Err(NoNext::NoList));
             }
             let empty = json!({rows: []});
-            assert_eq!(list.after(&empty, Some(&next)), After::End);
+            assert_eq!(list.after(&empty, Some(&next)), Ok(None));
             let (mut path, mut body) = (
                 target.to_owned(),
                 Some(json!({"locationId": "l", "page": 1})),
@@ -249,8 +286,8 @@ mod tests {
         assert_eq!(List::of(Method::Get, "/contacts/c1"), None);
         assert_eq!(List::of(Method::Get, "/contacts/search"), None);
         assert!(List::of(Method::Get, "/contacts/?locationId=l").is_some());
-        for (method, path) in ENDPOINTS {
-            assert!(List::of(method, path).is_some(), "{path}");
+        for list in List::ALL {
+            assert_eq!(List::of(list.method, list.path), Some(list));
         }
     }
 }

@@ -18,6 +18,7 @@ use sha2::{Digest, Sha256};
 use tokio_util::task::TaskTracker;
 
 use crate::clock::Clock;
+use crate::config::{OauthApps, TriggersPath};
 use crate::event::subscription::{Change, Error as Malformed};
 use crate::metrics::Metrics;
 use crate::store::Store;
@@ -28,21 +29,10 @@ pub const SECRET_HEADER: &str = "x-hookwell-secret";
 /// Bytes of a body at most.
 const MOST: usize = 64 * 1024;
 
-/// Where an app's workflow triggers are subscribed to.
-#[derive(Debug, Clone)]
-pub struct Path {
-    /// The app.
-    pub app_id: String,
-    /// The path.
-    pub path: String,
-    /// What GHL has to send.
-    pub secret: SecretString,
-}
-
 /// What the routes share.
 pub struct Triggers {
-    /// The paths; each app has one.
-    pub paths: Vec<Path>,
+    /// The apps, by id.
+    pub apps: OauthApps,
     /// Where workflows may be started: below this address.
     pub api_base: String,
     /// Where subscriptions are kept.
@@ -122,22 +112,29 @@ impl IntoResponse for Answer {
 /// `POST` on the path of each app.
 pub fn router(triggers: Arc<Triggers>) -> Router {
     let mut router = Router::new();
-    for path in triggers.paths.clone() {
-        let route = path.path.clone();
+    for (app_id, app) in triggers.apps.clone() {
+        let Some(TriggersPath { path, secret }) = app.triggers else {
+            continue;
+        };
         let receive = move |State(triggers): State<Arc<Triggers>>, request: Request| async move {
-            let answer = receive(&triggers, &path, request).await;
+            let answer = receive(&triggers, &app_id, &secret, request).await;
             let outcomes = &triggers.metrics.trigger_requests;
             outcomes.with_label_values(&[answer.outcome()]).inc();
             answer
         };
-        router = router.route(&route, post(receive));
+        router = router.route(&path, post(receive));
     }
     router.with_state(triggers)
 }
 
-async fn receive(triggers: &Triggers, path: &Path, request: Request) -> Answer {
+async fn receive(
+    triggers: &Triggers,
+    app_id: &str,
+    secret: &SecretString,
+    request: Request,
+) -> Answer {
     let (head, body) = request.into_parts();
-    if !knows_secret(&head.headers, &path.secret) {
+    if !knows_secret(&head.headers, secret) {
         return Answer::WrongSecret;
     }
     let Ok(body) = to_bytes(body, MOST).await else {
@@ -146,7 +143,7 @@ async fn receive(triggers: &Triggers, path: &Path, request: Request) -> Answer {
     let change = match Change::read(&body) {
         Ok(change) => change,
         Err(why) => {
-            tracing::warn!(app_id = %path.app_id, %why, "a message about a workflow trigger is not usable");
+            tracing::warn!(app_id = %app_id, %why, "a message about a workflow trigger is not usable");
             return Answer::Malformed(why);
         }
     };
@@ -156,7 +153,7 @@ async fn receive(triggers: &Triggers, path: &Path, request: Request) -> Answer {
             let rest = kept.target_url.strip_prefix(&triggers.api_base);
             if !rest.is_some_and(|rest| rest.starts_with('/') && !rest.starts_with("//")) {
                 tracing::warn!(
-                    app_id = %path.app_id, subscription = %kept.id,
+                    app_id = %app_id, subscription = %kept.id,
                     "a workflow is to be started elsewhere than at ghl.api_base; it is not"
                 );
                 return Answer::Elsewhere;
@@ -164,18 +161,15 @@ async fn receive(triggers: &Triggers, path: &Path, request: Request) -> Answer {
             Answer::Kept
         }
     };
-    let (store, app_id, now) = (
-        Arc::clone(&triggers.store),
-        path.app_id.clone(),
-        (triggers.clock)(),
-    );
+    let (store, now) = (Arc::clone(&triggers.store), (triggers.clock)());
+    let of = app_id.to_owned();
     let kept = triggers
         .deeds
-        .spawn(async move { store.change_subscription(&app_id, &change, now).await });
+        .spawn(async move { store.change_subscription(&of, &change, now).await });
     match kept.await {
         Ok(Ok(())) => answer,
         Ok(Err(error)) => {
-            tracing::error!(app_id = %path.app_id, error = %Chain(&error), "a subscription to a workflow trigger is not kept");
+            tracing::error!(app_id = %app_id, error = %Chain(&error), "a subscription to a workflow trigger is not kept");
             Answer::Unavailable
         }
         Err(_) => Answer::Unavailable,

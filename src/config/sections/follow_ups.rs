@@ -11,7 +11,7 @@ use crate::follow_up::rule::{
 };
 use crate::follow_up::template::{BodyTemplate, Error, Expression, Template};
 use crate::follow_up::verdict::Policy;
-use crate::ghl::pages::{ENDPOINTS, List};
+use crate::ghl::pages::List;
 use crate::ghl::{Method, VERSION};
 use crate::retry::Attempts;
 
@@ -226,10 +226,7 @@ fn pages(s: &mut Section, rule: &str, call: Option<&(Method, Target)>) -> Option
         (_, Target::Trigger(_)) => None,
     };
     let Some(list) = list else {
-        let known: Vec<_> = ENDPOINTS
-            .iter()
-            .map(|(method, path)| format!("{} {path}", method.as_str()))
-            .collect();
+        let known = List::ALL.map(|list| format!("{} {}", list.method.as_str(), list.path));
         s.problem(
             "pages",
             &place,

@@ -8,13 +8,13 @@ use serde_json::{Value as Json, json};
 
 use super::super::rule::{self, ANSWER, Rule};
 use super::super::verdict;
-use super::call::{Progress, said};
+use super::Runner;
+use super::call::said;
+use super::progress::{Progress, again, no_next};
 use super::shared::Shared;
-use super::{POLL, Runner};
 use crate::event::{BodyHash, Event, EventKey, Origin};
 use crate::failpoints;
 use crate::ghl::Answer;
-use crate::ghl::pages::After;
 use crate::store::{Claimed, Ended, Next};
 
 impl Runner {
@@ -39,31 +39,22 @@ impl Runner {
         let Some(pages) = rule.pages.filter(|_| next == Next::Done) else {
             return next;
         };
-        progress.page = page;
         let read = serde_json::from_slice(&answer.body).unwrap_or(Json::Null);
-        let after = pages.list.after(&read, progress.cursor.as_ref());
-        if let Some((reason, detail)) = after.problem() {
-            (ended.reason, ended.detail) = (Some(reason), detail.to_owned());
-            return Next::Park;
-        }
-        let After::Page(next) = after else {
+        let next = match pages.list.after(&read, progress.cursor.as_ref()) {
+            Ok(next) => next,
+            Err(why) => return no_next(why, ended),
+        };
+        let Some(next) = progress.page_read(next, Duration::ZERO) else {
             return Next::Done;
         };
-        progress.cursor = Some(next);
-        match page {
-            _ if pages.most <= page => {
-                (ended.reason, ended.detail) = (
-                    Some("more_pages"),
-                    format!("there are more than {page} pages; raise `pages` and retry"),
-                );
-                Next::Park
-            }
-            _ => Next::Again {
-                after: Duration::ZERO,
-                attempt: 0,
-                progress: progress.text(),
-            },
+        if page < pages.most {
+            return next;
         }
+        (ended.reason, ended.detail) = (
+            Some("more_pages"),
+            format!("there are more than {page} pages; raise `pages` and retry"),
+        );
+        Next::Park
     }
 
     /// Appends the answer to the log, where the rule publishes it.
@@ -169,11 +160,7 @@ impl Runner {
             ended.detail = "the call was made, its answer is not in the log".to_owned();
             return Next::Park;
         }
-        ended.reason = Some("store_unavailable");
-        Next::Again {
-            after: POLL,
-            attempt: claimed.attempt,
-            progress: claimed.progress.clone(),
-        }
+        ended.reason = Some(verdict::STORE_UNAVAILABLE);
+        again(claimed)
     }
 }

@@ -5,20 +5,20 @@
 //! crash between the two reads it again, and an event that is there already is one by its key.
 
 use std::collections::HashMap;
-use std::time::Duration;
 
 use futures_util::future::join_all;
 use serde_json::{Value as Json, json};
 
 use super::super::rule::Rendered;
-use super::call::Progress;
-use super::{POLL, Runner};
+use super::super::verdict::STORE_UNAVAILABLE;
+use super::Runner;
+use super::progress::{Progress, again, no_next};
 use crate::clock::rfc3339;
 use crate::event::backfill::{Ask, COMPLETED, Kind, own};
 use crate::event::lifecycle::moment;
 use crate::event::{Micros, Position, Tenant};
-use crate::ghl::pages::{After, List};
-use crate::ghl::{Answer, Method, VERSION};
+use crate::ghl::pages::List;
+use crate::ghl::{Answer, VERSION};
 use crate::store::{self, Claimed, Ended, Next};
 use crate::telemetry::Chain;
 
@@ -55,41 +55,35 @@ pub(super) fn ask_of(claimed: &Claimed, kind: Kind, now: Micros) -> Option<Ask> 
 
 /// The request of a page.
 pub(super) fn request(kind: Kind, ask: &Ask, location: &str, cursor: Option<&Json>) -> Rendered {
-    let (mut target, body) = match kind {
-        Kind::Contacts => (
-            "/contacts/search".to_owned(),
-            json!({
-                "locationId": location, "pageLimit": PAGE,
-                "filters": [{
-                    "field": "dateUpdated", "operator": "range",
-                    "value": {"gte": millis(ask.since_micros), "lte": millis(ask.until_micros + 999)},
-                }],
-                "sort": [{"field": "dateUpdated", "direction": "asc"}],
-            }),
-        ),
-        Kind::Opportunities => (
-            "/opportunities/search".to_owned(),
-            json!({"locationId": location, "limit": PAGE, "page": 1}),
-        ),
+    let list = list(kind);
+    let body = match kind {
+        Kind::Contacts => json!({
+            "locationId": location, "pageLimit": PAGE,
+            "filters": [{
+                "field": "dateUpdated", "operator": "range",
+                "value": {"gte": millis(ask.since_micros), "lte": millis(ask.until_micros + 999)},
+            }],
+            "sort": [{"field": "dateUpdated", "direction": "asc"}],
+        }),
+        Kind::Opportunities => json!({"locationId": location, "limit": PAGE, "page": 1}),
     };
-    let mut body = Some(body);
-    if let (Some(cursor), Some(list)) = (cursor, list(kind)) {
+    let (mut target, mut body) = (list.path.to_owned(), Some(body));
+    if let Some(cursor) = cursor {
         list.go_on(&mut target, &mut body, cursor);
     }
     Rendered {
-        method: Method::Post,
+        method: list.method,
         target,
         version: VERSION.to_owned(),
         body,
     }
 }
 
-fn list(kind: Kind) -> Option<List> {
-    let target = match kind {
-        Kind::Contacts => "/contacts/search",
-        Kind::Opportunities => "/opportunities/search",
-    };
-    List::of(Method::Post, target)
+fn list(kind: Kind) -> List {
+    match kind {
+        Kind::Contacts => List::CONTACTS,
+        Kind::Opportunities => List::OPPORTUNITIES,
+    }
 }
 
 /// A time as GHL writes it.
@@ -139,9 +133,7 @@ impl Runner {
         ended: &mut Ended,
     ) -> Next {
         let answer: Json = serde_json::from_slice(&answer.body).unwrap_or(Json::Null);
-        let Some(list) = list(kind) else {
-            return Next::Park;
-        };
+        let list = list(kind);
         let changed = changed(kind, ask, list.rows(&answer));
         let found = changed.len() as u64;
         // Of a new installation the log has next to nothing.
@@ -152,15 +144,29 @@ impl Runner {
         let lacking = match lacking {
             Ok(lacking) => lacking,
             Err(error) => {
-                (ended.reason, ended.detail) =
-                    (Some("store_unavailable"), Chain(&error).to_string());
-                return later(claimed, progress);
+                (ended.reason, ended.detail) = (Some(STORE_UNAVAILABLE), Chain(&error).to_string());
+                return again(claimed);
             }
         };
         let appended = lacking.len() as u64;
         if !ask.dry_run && !self.append_records(kind, claimed, lacking).await {
-            ended.reason = Some("store_unavailable");
-            return later(claimed, progress);
+            ended.reason = Some(STORE_UNAVAILABLE);
+            return again(claimed);
+        }
+        let next = match list.after(&answer, progress.cursor.as_ref()) {
+            Ok(next) => next,
+            Err(why) => return no_next(why, ended),
+        };
+        progress.found += found;
+        progress.lacking += appended;
+        progress.all = answer["total"].as_u64();
+        let next = progress.page_read(next, self.settings.page_gap);
+        if next.is_none()
+            && !ask.dry_run
+            && !self.append_completed(kind, ask, claimed, progress).await
+        {
+            ended.reason = Some(STORE_UNAVAILABLE);
+            return again(claimed);
         }
         let records = &self.metrics.backfill_records;
         for (outcome, count) in [("known", found - appended), ("lacking", appended)] {
@@ -168,36 +174,17 @@ impl Runner {
                 .with_label_values(&[kind.as_str(), outcome])
                 .inc_by(count);
         }
-        progress.page += 1;
-        progress.found += found;
-        progress.lacking += appended;
-        progress.all = answer["total"].as_u64();
-        let after = list.after(&answer, progress.cursor.as_ref());
         ended.detail = format!(
             "{} pages, {} records changed, {} not in the log",
             progress.page, progress.found, progress.lacking
         );
-        if let Some((reason, detail)) = after.problem() {
-            (ended.reason, ended.detail) = (Some(reason), detail.to_owned());
-            return Next::Park;
-        }
-        if let After::Page(next) = after {
-            progress.cursor = Some(next);
-            return Next::Again {
-                after: self.settings.page_gap,
-                attempt: 0,
-                progress: progress.text(),
-            };
-        }
-        if !ask.dry_run && !self.append_completed(kind, ask, claimed, progress).await {
-            ended.reason = Some("store_unavailable");
-            return later(claimed, progress);
-        }
-        tracing::info!(
-            tenant = %claimed.tenant, kind = kind.as_str(), why = %ask.why, found = progress.found,
-            lacking = progress.lacking, dry_run = ask.dry_run, "records that changed were read"
-        );
-        Next::Done
+        next.unwrap_or_else(|| {
+            tracing::info!(
+                tenant = %claimed.tenant, kind = kind.as_str(), why = %ask.why, found = progress.found,
+                lacking = progress.lacking, dry_run = ask.dry_run, "records that changed were read"
+            );
+            Next::Done
+        })
     }
 
     /// Those of which the log has no event since they changed.
@@ -291,15 +278,6 @@ fn tenant_of(claimed: &Claimed) -> Tenant {
     Tenant {
         company_id: claimed.event.event.tenant.company_id.clone(),
         location_id: Some(claimed.tenant.clone()),
-    }
-}
-
-/// The same page again: nothing of it is counted yet.
-fn later(claimed: &Claimed, progress: &Progress) -> Next {
-    Next::Again {
-        after: POLL.max(Duration::from_secs(1)),
-        attempt: claimed.attempt,
-        progress: progress.text(),
     }
 }
 

@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 use tokio::time::Instant;
 
@@ -12,7 +11,7 @@ use super::super::rule::Rendered;
 use super::super::tokens::{Access, NoToken};
 use super::super::verdict::{self, Circumstances, Outcome, Verdict, verdict};
 use super::Runner;
-use super::reconcile::Looked;
+use super::progress::{NoCall, Progress};
 use super::shared::{Probe, Shared};
 use crate::budget::Told;
 use crate::chance;
@@ -32,56 +31,6 @@ const LATER: Duration = Duration::from_secs(5);
 /// What is kept of an answer's message.
 const DETAIL: usize = 300;
 
-/// What a row carries from call to call.
-#[derive(Debug, Default, Clone, Serialize, Deserialize)]
-#[serde(default)]
-pub(super) struct Progress {
-    /// Whether a token was refreshed because of it.
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    refreshed: bool,
-    /// How often it waited for a token.
-    #[serde(skip_serializing_if = "is_zero")]
-    waited: u32,
-    /// Where the next page of a list begins.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) cursor: Option<Json>,
-    /// Pages that were read.
-    #[serde(skip_serializing_if = "is_zero")]
-    pub(super) page: u32,
-    /// Of a backfill: records that changed in the time.
-    #[serde(skip_serializing_if = "is_zero")]
-    pub(super) found: u64,
-    /// And those of them that the log lacked.
-    #[serde(skip_serializing_if = "is_zero")]
-    pub(super) lacking: u64,
-    /// Records in all, as GHL says.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) all: Option<u64>,
-    /// Of a look at where the app is installed.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) looked: Option<Looked>,
-}
-
-fn is_zero<N: Default + PartialEq>(number: &N) -> bool {
-    *number == N::default()
-}
-
-impl Progress {
-    pub(super) fn text(&self) -> String {
-        serde_json::to_string(self).unwrap_or_default()
-    }
-
-    /// What is left for whoever retries a call that was parked: where it stood.
-    fn parked(&self) -> String {
-        Self {
-            refreshed: false,
-            waited: 0,
-            ..self.clone()
-        }
-        .text()
-    }
-}
-
 /// What a claimed call came to.
 enum Came {
     /// To an end that is known without a call.
@@ -89,13 +38,6 @@ enum Came {
     /// To a call of the API, and its verdict.
     Called(Result<Answer, ghl::Error>, Purpose),
 }
-
-/// An end without a call: what comes next, why in a word, and in more words.
-pub(super) struct NoCall(
-    pub(super) Next,
-    pub(super) Option<&'static str>,
-    pub(super) String,
-);
 
 /// A call that was made.
 struct Called {
@@ -127,7 +69,7 @@ impl Runner {
         shared: &Shared,
         probe: Option<Probe>,
     ) -> Ended {
-        let mut progress: Progress = serde_json::from_str(&claimed.progress).unwrap_or_default();
+        let mut progress = Progress::of(&claimed);
         let came = self.call(&claimed, send_by, &mut progress, shared).await;
         let mut ended = Ended {
             id: claimed.id,

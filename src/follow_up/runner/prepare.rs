@@ -5,21 +5,22 @@ use std::collections::BTreeMap;
 use serde_json::Value as Json;
 
 use super::super::rule::{self, Lookup, Rendered, Rule};
-use super::super::tokens::NoToken;
 use super::super::{BACKFILL, RECONCILE, verdict};
-use super::call::{NoCall, Progress, Purpose, without_token};
+use super::call::Purpose;
+use super::progress::{NoCall, Progress, again};
 use super::shared::Shared;
 use super::{Runner, backfill, reconcile};
 use crate::event::backfill::Kind;
 use crate::ghl;
 use crate::store::{Claimed, Next};
+use crate::telemetry::Chain;
 
 impl Runner {
     /// The request of a claimed row and what it is for, or an end without one.
     pub(super) async fn prepare(
         &self,
         claimed: &Claimed,
-        progress: &mut Progress,
+        progress: &Progress,
         shared: &Shared,
     ) -> Result<(Rendered, Purpose), NoCall> {
         let no_rule = || {
@@ -68,8 +69,8 @@ impl Runner {
                         return Err(NoCall(Next::Cancelled, Some("unsubscribed"), detail));
                     }
                     Err(error) => {
-                        let error = NoToken::Store(error);
-                        return Err(without_token(error, claimed.attempt, progress));
+                        let (reason, detail) = (verdict::STORE_UNAVAILABLE, Chain(&error));
+                        return Err(NoCall(again(claimed), Some(reason), detail.to_string()));
                     }
                 }
             }

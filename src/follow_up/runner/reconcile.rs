@@ -9,17 +9,19 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value as Json, json};
 
 use super::super::rule::Rendered;
-use super::call::Progress;
-use super::{POLL, Runner};
+use super::super::verdict::STORE_UNAVAILABLE;
+use super::Runner;
+use super::progress::{Progress, again, no_next};
 use crate::clock::rfc3339;
 use crate::event::backfill::{own, reconcile};
 use crate::event::lifecycle::{Account, moment};
 use crate::event::{Micros, Tenant};
-use crate::ghl::pages::{After, List};
-use crate::ghl::{Answer, Method, VERSION};
+use crate::ghl::pages::List;
+use crate::ghl::{Answer, VERSION};
 use crate::store::{self, Claimed, Ended, Installation, InstallationFilter, Next};
 use crate::telemetry::Chain;
 
+const LIST: List = List::INSTALLED;
 /// Locations of a page.
 const PAGE: u32 = 100;
 /// Locations of a company at most.
@@ -43,13 +45,14 @@ pub(super) struct Looked {
 /// The request of a page.
 pub(super) fn request(app_id: &str, company: &str, cursor: Option<&Json>) -> Rendered {
     let mut target = format!(
-        "/oauth/installedLocations?companyId={company}&appId={app_id}&isInstalled=true&limit={PAGE}"
+        "{}?companyId={company}&appId={app_id}&isInstalled=true&limit={PAGE}",
+        LIST.path
     );
-    if let (Some(cursor), Some(list)) = (cursor, List::of(Method::Get, &target)) {
-        list.go_on(&mut target, &mut None, cursor);
+    if let Some(cursor) = cursor {
+        LIST.go_on(&mut target, &mut None, cursor);
     }
     Rendered {
-        method: Method::Get,
+        method: LIST.method,
         target,
         version: VERSION.to_owned(),
         body: None,
@@ -85,17 +88,16 @@ impl Runner {
         answer: &Answer,
         ended: &mut Ended,
     ) -> Next {
-        let before = progress.clone();
         let answer: Json = serde_json::from_slice(&answer.body).unwrap_or(Json::Null);
-        let (target, now) = ("/oauth/installedLocations", (self.clock)());
-        let Some(list) = List::of(Method::Get, target) else {
-            return Next::Park;
+        let next = match LIST.after(&answer, progress.cursor.as_ref()) {
+            Ok(next) => next,
+            Err(why) => return no_next(why, ended),
         };
         let looked = progress.looked.get_or_insert_default();
         if progress.cursor.is_none() {
-            (looked.began, looked.seen) = (now.0, Vec::new());
+            (looked.began, looked.seen) = ((self.clock)().0, Vec::new());
         }
-        for row in list.rows(&answer) {
+        for row in LIST.rows(&answer) {
             if let (Some(id), true) = (row["_id"].as_str(), row["isInstalled"] != json!(false)) {
                 let since = row["installedAt"].as_str().and_then(moment);
                 looked
@@ -103,31 +105,19 @@ impl Runner {
                     .push((id.to_owned(), since.map(|since| since.0)));
             }
         }
-        progress.page += 1;
-        let after = list.after(&answer, progress.cursor.take().as_ref());
-        if let Some((reason, detail)) = after.problem() {
-            (ended.reason, ended.detail) = (Some(reason), detail.to_owned());
-            return Next::Park;
-        }
-        if let After::Page(next) = after {
-            progress.cursor = Some(next);
-            return Next::Again {
-                after: self.settings.page_gap,
-                attempt: 0,
-                progress: progress.text(),
-            };
+        if let Some(next) = progress.page_read(next, self.settings.page_gap) {
+            return next;
         }
         match self.settle_look(claimed, progress, ended).await {
             Ok(Some(next)) => next,
-            // The last page again, from where it stood.
+            // The last page again.
             Ok(None) => {
-                ended.reason = Some("store_unavailable");
-                again(claimed, &before)
+                ended.reason = Some(STORE_UNAVAILABLE);
+                again(claimed)
             }
             Err(error) => {
-                (ended.reason, ended.detail) =
-                    (Some("store_unavailable"), Chain(&error).to_string());
-                again(claimed, &before)
+                (ended.reason, ended.detail) = (Some(STORE_UNAVAILABLE), Chain(&error).to_string());
+                again(claimed)
             }
         }
     }
@@ -191,7 +181,6 @@ impl Runner {
             }
             let done = self.append_life(claimed, "UNINSTALL", &location, began, changed_at);
             if !done.await {
-                looked.missing = Some(before);
                 return Ok(None);
             }
         }
@@ -239,14 +228,6 @@ impl Runner {
         let event = own(&key, app_id, kind, tenant, None, &body, (self.clock)());
         tracing::warn!(%app_id, tenant = location, kind, "an installation changed without a webhook");
         self.writer.append(event).await.is_some()
-    }
-}
-
-fn again(claimed: &Claimed, progress: &Progress) -> Next {
-    Next::Again {
-        after: POLL,
-        attempt: claimed.attempt,
-        progress: progress.text(),
     }
 }
 

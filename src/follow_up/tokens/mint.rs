@@ -8,7 +8,6 @@ use tokio::time::{Instant, sleep_until};
 use super::{NoToken, Tokens};
 use crate::ghl::Meaning;
 use crate::ghl::oauth::{self, Failed};
-use crate::store::NewToken;
 use crate::telemetry::Chain;
 
 /// Between two mints for one company: GHL publishes no limit for token calls, its usual one is 10/s.
@@ -30,12 +29,7 @@ impl Tokens {
         self.count("mint", minted.as_ref().err());
         match minted {
             Ok(token) if token.location_id.as_deref() == Some(location) => {
-                let sealed = self.sealed(app_id, location, &token)?;
-                let minted = NewToken {
-                    minted: true,
-                    ..sealed
-                };
-                self.keep(app_id, location, &minted).await?;
+                self.keep(app_id, location, &token, true).await?;
                 Ok(true)
             }
             Ok(_) => Err(NoToken::Later(
