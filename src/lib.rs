@@ -6,7 +6,7 @@
 
 /// A third of the daemon's time away from signatures went into the system's allocator; see benches/RESULTS.md.
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 pub mod admin;
 pub mod app;

@@ -47,7 +47,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("indicatif", &["cli/send.rs"]),
     ("anyhow", &["cli.rs", "cli/"]),
     ("fail", &["failpoints.rs"]),
-    ("mimalloc", &["lib.rs"]),
+    ("tikv_jemallocator", &["lib.rs"]),
     ("getrandom", &["chance.rs", "cli/keys.rs"]),
     ("uuid", &["cli/send.rs", "dev/"]),
     ("toml", &["config/"]),

@@ -28,13 +28,7 @@ pub async fn killed_at_a_limit(lab: Lab) -> Outcome {
 
 /// D-07-rlimit: it gets no more than it has, and ends at the first allocation that fails.
 pub async fn refused_at_a_limit(lab: Lab) -> Outcome {
-    let setup = lab.setup().daemon(|mut config| {
-        // Its allocator reserves a gigabyte at once; nothing of that is to be at hand before it is used.
-        let as_used = ("MIMALLOC_ARENA_EAGER_COMMIT".to_owned(), "0".to_owned());
-        config.variables.push(as_used);
-        config
-    });
-    run_out(&lab, setup, ABORTED, |daemon| {
+    run_out(&lab, lab.setup(), ABORTED, |daemon| {
         let pid = daemon.pid().to_string();
         let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
         let held = status.lines().find_map(|line| line.strip_prefix("VmData:"));
