@@ -11,7 +11,7 @@
 #   bash deploy/services.sh stop DIR       end it; the data stays
 #   bash deploy/services.sh remove DIR     end it at once and delete DIR
 #   bash deploy/services.sh install NAME...  rabbitmq postgres openssl pika cc
-#                                          xfs strace faketime iptables iproute
+#                                          xfs strace faketime iptables iproute chromium
 #
 # DIR/env then holds KEY=VALUE lines: KIND and
 #   rabbitmq: AMQP_URL AMQP_PORT DIST_PORT BEAM_PID EPMD_PID EPMD_PORT NODE RABBITMQCTL LOG
@@ -103,6 +103,7 @@ tool_is_there() {
     xfs) has_command mkfs.xfs && has_command xfs_io ;;
     strace | faketime | iptables) has_command "$1" ;;
     iproute) has_command ip ;;
+    chromium) has_command chromium && has_command chromedriver ;;
     *) complain "unknown tool '$1'"; return 2 ;;
   esac
 }
@@ -116,6 +117,7 @@ packages_of() {
     cc) echo build-essential pkg-config ;;
     xfs) echo xfsprogs ;;
     iproute) echo iproute2 ;;
+    chromium) echo chromium chromium-driver ;;
     strace | faketime | iptables) echo "$1" ;;
   esac
 }

@@ -1,69 +1,37 @@
-//! The admin listener: metrics and probes. On loopback by default; nothing here changes anything.
+//! The admin listener: metrics, probes, and the console where tokens are configured. On loopback by default.
 //!
-//! Every answer comes from memory: a scrape or a probe never waits for the store or the broker.
+//! Metrics and probes come from memory: a scrape or a probe never waits for the store or the broker. Everything
+//! else asks who is there first.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use axum::Router;
-use axum::extract::State;
-use axum::http::{StatusCode, header};
-use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 
 use crate::metrics::Metrics;
 
-/// Whether webhooks can be committed now. It does not depend on the broker: the log takes events
-/// while RabbitMQ is away.
-#[derive(Debug, Default)]
-pub struct Readiness {
-    store: AtomicBool,
-    draining: AtomicBool,
-}
+mod console;
+mod pretty;
+mod probes;
+mod session;
 
-impl Readiness {
-    /// The store was just seen to take, or not to take, appends.
-    pub fn store(&self, up: bool) {
-        self.store.store(up, Ordering::Relaxed);
-    }
+pub use console::{Console, Parts};
+pub use probes::Readiness;
+pub use session::Token;
 
-    /// Shutdown has begun.
-    pub fn drain(&self) {
-        self.draining.store(true, Ordering::Relaxed);
-    }
-
-    fn state(&self) -> Result<(), &'static str> {
-        if self.draining.load(Ordering::Relaxed) {
-            return Err("draining\n");
-        }
-        if !self.store.load(Ordering::Relaxed) {
-            return Err("the store takes no appends\n");
-        }
-        Ok(())
+/// `/metrics`, `/livez`, `/readyz`, and the console.
+pub fn router(
+    metrics: Metrics,
+    readiness: Arc<Readiness>,
+    console: Option<Arc<Console>>,
+) -> Router {
+    let probes = probes::router(metrics, readiness);
+    match console {
+        Some(console) => probes.merge(console::router(console)),
+        None => probes.route("/", get(|| async { NO_CONSOLE })),
     }
 }
 
-/// `/metrics`, `/livez`, `/readyz`.
-pub fn router(metrics: Metrics, readiness: Arc<Readiness>) -> Router {
-    Router::new()
-        .route("/livez", get(|| async { "alive\n" }))
-        .route("/readyz", get(readyz).with_state(readiness))
-        .route("/metrics", get(render).with_state(metrics))
-}
-
-async fn readyz(State(readiness): State<Arc<Readiness>>) -> Response {
-    match readiness.state() {
-        Ok(()) => "ready\n".into_response(),
-        Err(why) => (StatusCode::SERVICE_UNAVAILABLE, why).into_response(),
-    }
-}
-
-async fn render(State(metrics): State<Metrics>) -> impl IntoResponse {
-    (
-        [(
-            header::CONTENT_TYPE,
-            "text/plain; version=0.0.4; charset=utf-8",
-        )],
-        metrics.render(),
-    )
-}
+/// What is at `/` where nobody may look.
+const NO_CONSOLE: &str = "hookwell: /metrics, /livez, /readyz\n\nThe console is off. It needs admin.token_file: a file with a line `name:token` for each person,\n\
+                          the token of at least 32 letters and digits, such as from `openssl rand -hex 32`.\n";

@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::admin::{self, Readiness};
+use crate::admin::{self, Console, Readiness};
 use crate::clock::Clock;
 use crate::config::{self, Config};
 use crate::event::backfill::Kind;
@@ -24,6 +24,7 @@ use crate::http::{self, webhook};
 use crate::ingest::{self, Ingest, Writer};
 use crate::key_file::{self, KeyFile};
 use crate::metrics::Metrics;
+use crate::observe::History;
 use crate::quarantine::Keeper;
 use crate::relay::Relay;
 use crate::retry::Delays;
@@ -126,7 +127,7 @@ pub async fn serve(config: Config, shutdown: CancellationToken) -> Result<Exit, 
     if migrations > 0 {
         tracing::info!(migrations, "the store's schema was brought up to date");
     }
-    let calls = match config.calls {
+    let calls = match config.calls.clone() {
         Some(settings) => {
             let keys = open_keys(&settings.key_file, store.as_ref()).await?;
             Some((settings, keys))
@@ -134,11 +135,24 @@ pub async fn serve(config: Config, shutdown: CancellationToken) -> Result<Exit, 
         None => None,
     };
     let public = listen(config.http.listen, "http.listen").await?;
-    let private = listen(config.admin_listen, "admin.listen").await?;
+    let private = listen(config.admin.listen, "admin.listen").await?;
 
     let clock = clock::system();
     let metrics = Metrics::new();
     let readiness = Arc::new(Readiness::default());
+    let history = Arc::new(History::default());
+    let deeds = TaskTracker::new();
+    let console = Console::new(
+        &config,
+        admin::Parts {
+            store: Arc::clone(&store),
+            metrics: metrics.clone(),
+            history: Arc::clone(&history),
+            deeds: deeds.clone(),
+            clock: Arc::clone(&clock),
+            chance: chance::system(),
+        },
+    );
     let feed = Arc::new(Feed::new(
         usize::try_from(config.relay.window).unwrap_or(usize::MAX),
         usize::try_from(config.relay.window_bytes).unwrap_or(usize::MAX),
@@ -228,18 +242,15 @@ pub async fn serve(config: Config, shutdown: CancellationToken) -> Result<Exit, 
         drain: Duration::from_secs(1),
         ..limits
     };
-    let admin_routes = admin::router(metrics.clone(), Arc::clone(&readiness));
+    let admin_routes = admin::router(metrics.clone(), Arc::clone(&readiness), console);
     // Probes are answered until the requests are done: an orchestrator asks for readiness meanwhile.
-    supervisor.spawn(
-        "admin",
-        http::serve(
-            private,
-            admin_routes,
-            admin_limits,
-            None,
-            requests_done.clone(),
-        ),
-    );
+    let stop = requests_done.clone();
+    supervisor.spawn("admin", async move {
+        http::serve(private, admin_routes, admin_limits, None, stop).await;
+        // What a person asked for at the console is done before the store is closed.
+        deeds.close();
+        deeds.wait().await;
+    });
     // Requests append, and calls their answers.
     let calls_done = CancellationToken::new();
     let (requests, follow_ups) = (requests_done.clone(), calls_done.clone());
@@ -293,7 +304,14 @@ pub async fn serve(config: Config, shutdown: CancellationToken) -> Result<Exit, 
     });
     supervisor.spawn(
         "observe",
-        observe::run(Arc::clone(&store), readiness, clock, metrics, shutdown),
+        observe::run(
+            Arc::clone(&store),
+            readiness,
+            clock,
+            metrics,
+            history,
+            shutdown,
+        ),
     );
     let exit = supervisor.run().await;
     store.close().await;

@@ -93,6 +93,15 @@ pub enum Header {
     Number(i64),
 }
 
+impl std::fmt::Display for Header {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Text(text) => f.write_str(text),
+            Self::Number(number) => number.fmt(f),
+        }
+    }
+}
+
 /// A message as it will be published: persistent and mandatory.
 #[derive(Debug, Clone)]
 pub struct Message {

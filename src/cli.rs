@@ -2,13 +2,17 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::{Parser, Subcommand};
 
 use crate::config::{Config, Problems};
+use crate::operator::Operator;
+use crate::store::Store;
 use crate::telemetry::{self, Chain};
-use crate::{failpoints, store};
+use crate::{clock, failpoints, store};
 
+mod audit;
 mod backfill;
 mod check_config;
 mod dead_letters;
@@ -26,6 +30,7 @@ mod status;
 mod table;
 mod tail;
 mod triggers;
+mod when;
 
 /// Webhooks of GoHighLevel: verified, in a durable log before they are answered, in RabbitMQ in order.
 #[derive(Debug, Parser)]
@@ -63,6 +68,7 @@ enum Command {
     Backfill(backfill::Args),
     DeadLetters(dead_letters::Args),
     Quarantine(quarantine::Args),
+    Audit(audit::Args),
     Keys(keys::Args),
     Dev(dev::Args),
 }
@@ -140,6 +146,19 @@ impl From<std::io::Error> for Failure {
 
 type Outcome = Result<(), Failure>;
 
+/// Who runs this command, with the store that it works on.
+fn operator(store: Arc<dyn Store>) -> Operator {
+    // Behind sudo it is still a person.
+    let named = ["SUDO_USER", "USER", "LOGNAME"];
+    let name = named.iter().find_map(|name| std::env::var(name).ok());
+    let name = name.filter(|name| !name.is_empty());
+    Operator {
+        store,
+        who: format!("cli:{}", name.as_deref().unwrap_or("unknown")),
+        clock: clock::system(),
+    }
+}
+
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
@@ -181,6 +200,7 @@ pub fn main() -> ExitCode {
             Command::FollowUps(args) => follow_ups::run(args).await,
             Command::DeadLetters(args) => dead_letters::run(args).await,
             Command::Quarantine(args) => quarantine::run(args).await,
+            Command::Audit(args) => audit::run(args).await,
             Command::Keys(args) => keys::run(args).await,
             Command::Dev(args) => dev::run(args).await,
         }

@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use secrecy::SecretString;
 
+use crate::admin;
 use crate::follow_up::{self, rule::Rules};
 use crate::ghl::{self, oauth::Credentials};
 use crate::http;
@@ -36,8 +37,8 @@ pub const DEFAULTS: &str = include_str!("../config/default.toml");
 pub struct Config {
     /// The public listener.
     pub http: Http,
-    /// Where the admin listener listens.
-    pub admin_listen: SocketAddr,
+    /// The admin listener.
+    pub admin: Admin,
     /// The log.
     pub store: Store,
     /// The relay and its broker.
@@ -75,6 +76,15 @@ pub struct Http {
     pub waiting: usize,
     /// How long a request waits for its commit.
     pub commit_deadline: Duration,
+}
+
+/// The admin listener.
+#[derive(Debug, Clone)]
+pub struct Admin {
+    /// Its address.
+    pub listen: SocketAddr,
+    /// Who may use the console; it is off where nobody may.
+    pub tokens: Vec<admin::Token>,
 }
 
 /// The log.
@@ -213,7 +223,7 @@ impl Config {
         let mut warnings = Vec::new();
         let grace = sections::shutdown(&mut root);
         let http = sections::http_of(&mut root, grace);
-        let admin_listen = sections::admin(&mut root, &mut warnings);
+        let admin = sections::admin(&mut root, &mut warnings);
         let store = sections::store(&mut root, &mut warnings);
         let retention = store.as_ref().and_then(|(_, retention)| *retention);
         let relay = sections::broker_of(&mut root, &mut warnings);
@@ -233,7 +243,7 @@ impl Config {
         let complete = || {
             Some(Self {
                 http: http?,
-                admin_listen: admin_listen?,
+                admin: admin?,
                 store: store?.0,
                 relay: relay?,
                 verifier: verifier?,

@@ -21,6 +21,7 @@ use std::time::Duration;
 
 use crate::budget::Limits;
 use crate::event::backfill::Kind;
+use crate::store::Gap;
 use verdict::Policy;
 
 pub mod breaker;
@@ -82,4 +83,19 @@ pub struct Repair {
     pub first_sync: Vec<Kind>,
     /// How often it is read where the apps are installed.
     pub reconcile_every: Option<Duration>,
+}
+
+impl Repair {
+    /// What becomes of a gap; `has_calls` says whether any app has credentials.
+    pub fn of(&self, gap: &Gap, has_calls: bool) -> &'static str {
+        match gap.repaired_at {
+            Some(_) => "what changed meanwhile was asked for",
+            None if gap.seconds() < self.gap_after.as_secs() => {
+                "shorter than repair.gap_after: GHL delivers again"
+            }
+            None if !has_calls => "no app has credentials to read what changed",
+            None if !self.automatic => "repair.automatic is off; see `hookwell backfill`",
+            None => "what changed meanwhile will be asked for",
+        }
+    }
 }

@@ -27,6 +27,7 @@ pub mod ingest;
 pub mod key_file;
 pub mod metrics;
 pub mod observe;
+pub mod operator;
 pub mod quarantine;
 pub mod relay;
 pub mod retention;

@@ -12,6 +12,10 @@ use crate::metrics::Metrics;
 use crate::store::{self, FollowUpCounts, Ledger, Store};
 use crate::telemetry::Chain;
 
+mod history;
+
+pub use history::{History, MINUTES, Sample};
+
 const PERIOD: Duration = Duration::from_secs(1);
 /// Counting calls reads as many rows as wait.
 const CALLS_EVERY: u32 = 10;
@@ -25,6 +29,7 @@ pub async fn run(
     readiness: Arc<Readiness>,
     clock: Clock,
     metrics: Metrics,
+    history: Arc<History>,
     shutdown: CancellationToken,
 ) {
     let mut ticks = interval(PERIOD);
@@ -65,6 +70,7 @@ pub async fn run(
         // A store that stops answering just now must not stop the next look at it.
         if up && let Ok(Ok(ledger)) = timeout(PATIENCE, store.ledger()).await {
             show(&metrics, &ledger, &clock);
+            history.note(clock(), ledger);
         }
         let counts_calls = looks.is_multiple_of(CALLS_EVERY);
         looks = looks.wrapping_add(1);

@@ -15,6 +15,7 @@ use crate::event::{Event, EventKey, Micros, Position, Recorded};
 mod follow_ups;
 mod gaps;
 mod installations;
+mod listing;
 mod postgres;
 mod schema;
 mod sql;
@@ -31,6 +32,7 @@ pub use installations::{
     Installation, InstallationFilter, Installations, NewToken, OauthState, RefreshEnd, SealedToken,
     TokenState,
 };
+pub use listing::{AuditEntry, EventFilter, EventPage, EventState, Listed, Listings};
 pub use postgres::PostgresStore;
 pub use sqlite::{Access, SqliteStore};
 pub use subscriptions::{Subscribed, SubscriptionFilter, Subscriptions};
@@ -252,19 +254,6 @@ impl Ledger {
     }
 }
 
-/// Which events to list, newest first.
-#[derive(Debug, Clone, Default)]
-pub struct EventFilter {
-    /// Only this type.
-    pub event_type: Option<String>,
-    /// Only this location or company.
-    pub tenant: Option<String>,
-    /// Only events before this place.
-    pub before: Option<Position>,
-    /// At most so many.
-    pub limit: i64,
-}
-
 /// What retention may remove.
 #[derive(Debug, Clone, Copy)]
 pub struct Cutoff {
@@ -307,7 +296,7 @@ pub enum Selection {
 
 /// The log and what is kept beside it. Each method is one whole deed.
 #[async_trait]
-pub trait Store: FollowUps + Installations + Subscriptions + Gaps {
+pub trait Store: FollowUps + Installations + Subscriptions + Gaps + Listings {
     /// Appends a batch in one transaction and says what became of each event, in order. On return the
     /// new ones are durable. No two events of a batch may share app and key.
     ///
@@ -319,9 +308,6 @@ pub trait Store: FollowUps + Installations + Subscriptions + Gaps {
 
     /// The ledger as it stands.
     async fn ledger(&self) -> Result<Ledger, Error>;
-
-    /// Events, newest first.
-    async fn events(&self, filter: &EventFilter) -> Result<Vec<Recorded>, Error>;
 
     /// The event at a place, if its body is still kept.
     async fn event_at(&self, position: Position) -> Result<Option<Recorded>, Error>;

@@ -138,7 +138,7 @@ summary() {
 }
 
 need_rust
-install_missing cc rabbitmq postgres openssl pika
+install_missing cc rabbitmq postgres openssl pika chromium
 step 'private Postgres and RabbitMQ' start_services
 if ((${#failed[@]})); then
   summary

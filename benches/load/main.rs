@@ -179,7 +179,7 @@ fn run(cli: Cli) -> Result<()> {
     match cli.command {
         Command::Post(args) => alone()?.block_on(post::run(args)),
         Command::Drain(args) => {
-            let admin = config(&args.config)?.admin_listen;
+            let admin = config(&args.config)?.admin.listen;
             alone()?.block_on(drain::run(admin, args.from, args.count, &args.watched))
         }
         Command::VerifyOnly { config: file } => {

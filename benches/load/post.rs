@@ -49,7 +49,7 @@ pub async fn run(args: crate::Post) -> Result<()> {
     let key = SigningKey::from_pkcs8_pem(&pem)?;
     let requests = bodies::requests(&app.id, &app.path, &key, args.bodies);
     let before = match args.confirmed {
-        true => Some(Scrape::of(config.admin_listen).await?),
+        true => Some(Scrape::of(config.admin.listen).await?),
         false => None,
     };
 
@@ -85,17 +85,17 @@ pub async fn run(args: crate::Post) -> Result<()> {
     }
     tally.print(seconds);
     if args.backlog {
-        let now = Scrape::of(config.admin_listen).await?;
+        let now = Scrape::of(config.admin.listen).await?;
         println!("backlog_left={}", now.value("hookwell_backlog_events")?);
     }
     if let Some(before) = before {
         let upto = before.confirmed()? + tally.accepted;
-        let last = wait_for_confirms(config.admin_listen, upto).await?;
+        let last = wait_for_confirms(config.admin.listen, upto).await?;
         let whole = (last.at - started).as_secs_f64();
         println!("confirmed={}", tally.accepted);
         println!("confirmed_seconds={whole:.3}");
         println!("confirmed_rate={:.0}", tally.accepted as f64 / whole);
-        let after = Scrape::of(config.admin_listen).await?.end_to_end();
+        let after = Scrape::of(config.admin.listen).await?.end_to_end();
         for (name, part) in [("p50", 0.5), ("p99", 0.99)] {
             let seconds = quantile(&before.end_to_end(), &after, part);
             let seconds = seconds.context("no hookwell_end_to_end_seconds in /metrics")?;

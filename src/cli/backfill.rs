@@ -6,12 +6,12 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
+use super::when::when;
 use super::{ConfigArgs, Failure, Outcome};
 use crate::app;
 use crate::clock;
 use crate::event::backfill::{Ask, Kind};
-use crate::event::lifecycle::moment;
-use crate::event::{Micros, Position, Tenant};
+use crate::event::{Position, Tenant};
 use crate::follow_up::BACKFILL;
 use crate::store::{Appended, FollowUp, FollowUpFilter, Store};
 
@@ -134,25 +134,6 @@ pub(super) async fn run(args: Args) -> Outcome {
         args.json,
     )
     .await
-}
-
-/// A moment, or a time before now.
-fn when(text: &str, now: Micros) -> Result<Micros, Failure> {
-    if let Some(moment) = moment(text) {
-        return Ok(moment);
-    }
-    let before = humantime::parse_duration(text).ok();
-    let before = before.and_then(|before| i64::try_from(before.as_micros()).ok());
-    before
-        .map(|before| Micros(now.0.saturating_sub(before).max(0)))
-        .ok_or_else(|| {
-            Failure::saying(
-                Failure::USAGE,
-                format!(
-                    "{text:?} is no moment such as 2026-11-24T08:00:00Z, and no time such as 2h"
-                ),
-            )
-        })
 }
 
 /// Shows how far the daemon is until all of it has ended.

@@ -47,7 +47,7 @@ pub(super) fn run(args: &Args) -> Outcome {
             .map(|app| json!({"id": app.id, "path": app.path}))
             .collect();
         let summary = json!({
-            "listen": config.http.listen.to_string(), "admin": config.admin_listen.to_string(), "store": store,
+            "listen": config.http.listen.to_string(), "admin": config.admin.listen.to_string(), "store": store,
             "brokers": addresses, "exchange": broker.topology.exchange, "queues": queues, "apps": apps,
             "warnings": config.warnings,
         });
@@ -66,7 +66,7 @@ pub(super) fn run(args: &Args) -> Outcome {
     writeln!(
         out,
         "  admin       http://{} (/metrics, /livez, /readyz)",
-        config.admin_listen
+        config.admin.listen
     )?;
     writeln!(out, "  store       {store}")?;
     writeln!(out, "  RabbitMQ    {}", addresses.join(", "))?;

@@ -102,7 +102,7 @@ pub(super) async fn run(args: Args) -> Outcome {
             let selection = position.map_or(Selection::All, |position| {
                 Selection::One(Position(position))
             });
-            let count = store.retry_dead_letters(selection).await?;
+            let count = super::operator(store).retry_dead_letters(selection).await?;
             match (count, position) {
                 (0, Some(position)) => Err(absent(position)),
                 (0, None) => Ok(writeln!(

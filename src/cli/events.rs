@@ -5,12 +5,13 @@ use std::io::Write;
 use clap::Subcommand;
 use serde_json::{Value, json};
 
+use super::when::when;
 use super::{ConfigArgs, Failure, Outcome, table};
 use crate::app;
-use crate::clock::rfc3339;
+use crate::clock::{self, rfc3339};
 use crate::event::{Position, Recorded, catalogue};
 use crate::routing::key_of_event;
-use crate::store::{EventFilter, Store};
+use crate::store::{EventFilter, EventState, Listed, Store};
 
 /// Look into the log
 #[derive(Debug, clap::Args)]
@@ -24,7 +25,11 @@ enum Command {
     /// List events, newest first
     #[command(after_help = "Examples:
   hookwell events list --config hookwell.toml --type ContactCreate --limit 5
-  hookwell events list --config hookwell.toml --tenant ve9EPM428h8vShlRW1KT --json")]
+  hookwell events list --config hookwell.toml --tenant ve9EPM428h8vShlRW1KT --json
+  hookwell events list --config hookwell.toml --since 2h --state pending
+  hookwell events list --config hookwell.toml --text ada@example.com
+
+There is no index for this, so a rare thing in a long log takes a while; --since bounds it.")]
     List {
         #[command(flatten)]
         config: ConfigArgs,
@@ -34,6 +39,18 @@ enum Command {
         /// Only this location or company
         #[arg(long, value_name = "ID")]
         tenant: Option<String>,
+        /// Only in this state
+        #[arg(long, value_parser = ["pending", "held", "parked", "published"])]
+        state: Option<String>,
+        /// Only with this text in the body, as it is there byte for byte
+        #[arg(long, value_name = "TEXT")]
+        text: Option<String>,
+        /// Only received since: a moment such as 2026-11-24T08:00:00Z, or a time before now such as 2h
+        #[arg(long, value_name = "WHEN")]
+        since: Option<String>,
+        /// Only received until then
+        #[arg(long, value_name = "WHEN")]
+        until: Option<String>,
         /// Only events before this position (to page on)
         #[arg(long, value_name = "POSITION")]
         before: Option<i64>,
@@ -72,19 +89,40 @@ pub(super) async fn run(args: Args) -> Outcome {
             config,
             event_type,
             tenant,
+            state,
+            text,
+            since,
+            until,
             before,
             limit,
             json,
         } => {
             let config = config.load()?;
+            let now = clock::system()();
+            let since = since.map(|text| when(&text, now)).transpose()?;
+            let until = until.map(|text| when(&text, now)).transpose()?;
             let store = app::open_store_beside(&config.store).await?;
-            let filter = EventFilter {
+            let mut filter = EventFilter {
                 event_type,
                 tenant,
+                state: state.as_deref().and_then(EventState::parse),
+                text,
                 before: before.map(Position),
                 limit,
+                ..EventFilter::default()
             };
-            let rows: Vec<_> = store.events(&filter).await?.iter().map(row).collect();
+            if let Some(since) = since {
+                filter.after = store.place_at(since).await?;
+            }
+            if let Some(until) = until {
+                let until = Position(store.place_at(until).await?.0 + 1);
+                filter.before = Some(filter.before.map_or(until, |before| before.min(until)));
+            }
+            let rows: Vec<_> = all_pages(store.as_ref(), filter)
+                .await?
+                .iter()
+                .map(row)
+                .collect();
             let names = [
                 "position",
                 "received_at",
@@ -92,6 +130,7 @@ pub(super) async fn run(args: Args) -> Outcome {
                 "tenant",
                 "entity_id",
                 "origin",
+                "state",
                 "event_key",
                 "body_bytes",
             ];
@@ -112,17 +151,31 @@ pub(super) async fn run(args: Args) -> Outcome {
     }
 }
 
-fn row(recorded: &Recorded) -> Vec<Value> {
-    let event = &recorded.event;
+/// Pages until there are as many as asked for, or the log ends.
+async fn all_pages(store: &dyn Store, mut filter: EventFilter) -> Result<Vec<Listed>, Failure> {
+    let mut rows = Vec::new();
+    loop {
+        let page = store.events(&filter).await?;
+        filter.limit -= i64::try_from(page.rows.len()).unwrap_or(i64::MAX);
+        rows.extend(page.rows);
+        match page.next {
+            Some(next) if 0 < filter.limit => filter.before = Some(next),
+            _ => return Ok(rows),
+        }
+    }
+}
+
+fn row(event: &Listed) -> Vec<Value> {
     vec![
-        json!(recorded.position.0),
+        json!(event.position.0),
         json!(rfc3339(event.received_at)),
         json!(event.event_type),
         json!(event.tenant.id()),
         json!(event.entity_id),
         json!(event.origin.as_str()),
+        json!(event.state.as_str()),
         json!(event.key.as_str()),
-        json!(event.body.len()),
+        json!(event.body_bytes),
     ]
 }
 

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::{ConfigArgs, Failure, Outcome, events, table};
 use crate::app;
-use crate::clock::{self, rfc3339};
+use crate::clock::rfc3339;
 use crate::event::Recorded;
 use crate::event::subscription::Subscription;
 use crate::follow_up::rule::{self, Rule};
@@ -130,6 +130,7 @@ pub(super) async fn run(args: Args) -> Outcome {
                 rule,
                 tenant,
                 limit,
+                ..FollowUpFilter::default()
             };
             let rows: Vec<_> = store.follow_ups(&filter).await?.iter().map(row).collect();
             Ok(table::print(json, &NAMES, &rows)?)
@@ -160,7 +161,7 @@ pub(super) async fn run(args: Args) -> Outcome {
                 (_, Some(rule)) => ParkedCalls::Rule(rule),
                 (None, None) => ParkedCalls::All,
             };
-            let count = store.retry_follow_ups(&which, clock::system()()).await?;
+            let count = super::operator(store).retry_follow_ups(&which).await?;
             match (count, id) {
                 (0, Some(id)) => Err(absent(id)),
                 (0, None) => Ok(writeln!(std::io::stdout(), "There is no parked call.")?),

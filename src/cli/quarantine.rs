@@ -1,17 +1,15 @@
 //! `hookwell quarantine`
 
 use std::io::Write;
+use std::sync::Arc;
 
-use bytes::Bytes;
 use clap::Subcommand;
 use serde_json::{Value, json};
 
 use super::{ConfigArgs, Failure, Outcome, table};
 use crate::app;
-use crate::clock::{self, rfc3339};
-use crate::config::Config;
-use crate::ingest::{self, Webhook};
-use crate::signature::SignatureHeaders;
+use crate::clock::rfc3339;
+use crate::operator::Admission;
 use crate::store::{Appended, Quarantined, Store};
 
 /// Requests that were refused
@@ -123,18 +121,22 @@ pub(super) async fn run(args: Args) -> Outcome {
                     .map(|entry| entry.id)
                     .collect(),
             };
+            let operator = super::operator(Arc::clone(&store));
             let mut stay = 0;
             for id in ids {
                 let entry = one(store.as_ref(), id).await?;
-                let said = match admit(&config, store.as_ref(), &entry).await? {
-                    Ok(Appended::Duplicate) => "was in the log already".to_owned(),
-                    Ok(Appended::New(position) | Appended::Altered(position, _)) => {
+                let judged = operator
+                    .admit(&config.verifier, &config.apps, &entry)
+                    .await?;
+                stay += usize::from(!matches!(judged, Admission::Admitted(_)));
+                let said = match judged {
+                    Admission::Admitted(Appended::Duplicate) => "was in the log already".to_owned(),
+                    Admission::Admitted(
+                        Appended::New(position) | Appended::Altered(position, _),
+                    ) => {
                         format!("is in the log at position {position}")
                     }
-                    Err(reason) => {
-                        stay += 1;
-                        format!("stays in quarantine: {reason}")
-                    }
+                    Admission::Stays(why) => format!("stays in quarantine: {why}"),
                 };
                 // Nobody may be reading any more; the rest is admitted all the same.
                 let _ = writeln!(std::io::stdout(), "{id}  {said}");
@@ -168,44 +170,4 @@ async fn one(store: &dyn Store, id: i64) -> Result<Quarantined, Failure> {
             format!("there is no entry {id} in quarantine; see `hookwell quarantine list`"),
         )
     })
-}
-
-/// Judges an entry as the door would, and appends it if it is good.
-async fn admit(
-    config: &Config,
-    store: &dyn Store,
-    entry: &Quarantined,
-) -> Result<Result<Appended, String>, Failure> {
-    let path = entry.path.as_str();
-    let owner = |app: &&ingest::App| path == app.path || app.event_name(path).is_some();
-    let Some(app) = config.apps.iter().find(owner) else {
-        return Ok(Err(format!("no app has the path {path}")));
-    };
-    let event_name = app.event_name(path);
-    let ghl: Vec<_> = entry.signature.iter().map(String::as_bytes).collect();
-    let legacy: Vec<_> = entry
-        .legacy_signature
-        .iter()
-        .map(String::as_bytes)
-        .collect();
-    let body = Bytes::from(entry.body.clone());
-    let webhook = Webhook {
-        app,
-        event_name,
-        signatures: SignatureHeaders {
-            ghl: &ghl,
-            legacy: &legacy,
-        },
-        body: &body,
-    };
-    // It was received when it first came: that is the time its consumers should see.
-    let received_at = entry.first_seen_at.min(clock::system()());
-    match ingest::judge(&config.verifier, &config.apps, &webhook, received_at) {
-        Err(refusal) => Ok(Err(refusal.as_str().to_owned())),
-        Ok(judged) => {
-            let appended = store.append(&[judged.event]).await?.remove(0);
-            store.release_quarantined(entry.id).await?;
-            Ok(Ok(appended))
-        }
-    }
 }

@@ -8,8 +8,6 @@ use serde_json::json;
 use super::{ConfigArgs, Failure, Outcome};
 use crate::app;
 use crate::clock::{self, rfc3339};
-use crate::config::Config;
-use crate::store::Gap;
 
 /// Show the ledger: accepted = published + pending + parked
 #[derive(Debug, clap::Args)]
@@ -29,22 +27,6 @@ pub(super) struct Args {
 /// Gaps that are shown, the newest ones.
 const GAPS: i64 = 5;
 
-fn seconds(gap: &Gap) -> u64 {
-    u64::try_from((gap.until.0 - gap.since.0) / 1_000_000).unwrap_or(0)
-}
-
-/// What becomes of a gap.
-fn repair(gap: &Gap, config: &Config) -> &'static str {
-    let long = config.repair.gap_after.as_secs() <= seconds(gap);
-    match gap.repaired_at {
-        Some(_) => "what changed meanwhile was asked for",
-        None if !long => "shorter than repair.gap_after: GHL delivers again",
-        None if config.calls.is_none() => "no app has credentials to read what changed",
-        None if !config.repair.automatic => "repair.automatic is off; see `hookwell backfill`",
-        None => "what changed meanwhile will be asked for",
-    }
-}
-
 pub(super) async fn run(args: Args) -> Outcome {
     let config = args.config.load()?;
     let store = app::open_store_beside(&config.store).await?;
@@ -61,8 +43,8 @@ pub(super) async fn run(args: Args) -> Outcome {
             "held": ledger.held, "held_tenants": ledger.held_tenants, "parked": ledger.parked, "mismatch": ledger.mismatch(), "quarantined": ledger.quarantined,
             "oldest_pending_seconds": waiting.map(|age| age.as_secs()),
             "gaps": gaps.iter().map(|gap| json!({
-                "since": rfc3339(gap.since), "until": rfc3339(gap.until), "seconds": seconds(gap),
-                "repaired_at": gap.repaired_at.map(rfc3339), "repair": repair(gap, &config),
+                "since": rfc3339(gap.since), "until": rfc3339(gap.until), "seconds": gap.seconds(),
+                "repaired_at": gap.repaired_at.map(rfc3339), "repair": config.repair.of(gap, config.calls.is_some()),
             })).collect::<Vec<_>>(),
         });
         writeln!(out, "{status}")?;
@@ -104,12 +86,12 @@ pub(super) async fn run(args: Args) -> Outcome {
             writeln!(out, "\nno webhook could be taken")?;
         }
         for gap in &gaps {
-            let length = humantime::format_duration(Duration::from_secs(seconds(gap)));
+            let length = humantime::format_duration(Duration::from_secs(gap.seconds()));
             writeln!(
                 out,
                 "  from {} for {length}: {}",
                 rfc3339(gap.since),
-                repair(gap, &config)
+                config.repair.of(gap, config.calls.is_some())
             )?;
         }
     }

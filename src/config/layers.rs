@@ -425,11 +425,6 @@ impl Section {
             }
         }
     }
-
-    /// Takes a key that has no effect yet; whether it was given.
-    pub fn given(&mut self, key: &str) -> bool {
-        self.take(key).is_some()
-    }
 }
 
 /// A value of a free table.

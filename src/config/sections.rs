@@ -6,7 +6,8 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use super::layers::Section;
-use super::{Http, Log, OauthApps, Store};
+use super::{Admin, Http, Log, OauthApps, Store};
+use crate::admin;
 use crate::http;
 use crate::ingest::App;
 use crate::quarantine;
@@ -86,16 +87,37 @@ pub(super) fn http_of(root: &mut Section, grace: Option<Duration>) -> Option<Htt
     })
 }
 
-pub(super) fn admin(root: &mut Section, warnings: &mut Vec<String>) -> Option<SocketAddr> {
+pub(super) fn admin(root: &mut Section, warnings: &mut Vec<String>) -> Option<Admin> {
     let mut s = root.section("admin");
     let listen = s.read("listen", address);
-    if s.given("token_file") {
-        warnings.push(
-            "admin.token_file has no effect in this version, which has no console".to_owned(),
-        );
+    let mut tokens: Vec<admin::Token> = Vec::new();
+    for (text, place) in s.secrets("token", true) {
+        if text.starts_with('#') {
+            continue;
+        }
+        let (name, token) = text.split_once(':').unwrap_or(("admin", &text));
+        match admin::Token::new(name.trim(), token.trim()) {
+            Ok(token) if tokens.iter().any(|other| other.name() == token.name()) => {
+                let message = format!("{} is there twice; a name has one token", token.name());
+                s.problem("token_file", &place, message);
+            }
+            Ok(token) => tokens.push(token),
+            Err(message) => s.problem("token_file", &place, message),
+        }
+    }
+    if let Some(listen) = listen
+        && !listen.ip().is_loopback()
+        && !tokens.is_empty()
+    {
+        warnings.push(format!(
+            "admin.listen is {listen}: the console is there without TLS, so keep it off the public network"
+        ));
     }
     root.finish(s);
-    listen
+    Some(Admin {
+        listen: listen?,
+        tokens,
+    })
 }
 
 pub(super) fn store(

@@ -203,6 +203,10 @@ pub struct FollowUpFilter {
     pub rule: Option<String>,
     /// Only of this tenant.
     pub tenant: Option<String>,
+    /// Only those that this event called for.
+    pub position: Option<Position>,
+    /// Only those before this number.
+    pub before: Option<i64>,
     /// At most so many.
     pub limit: i64,
 }

@@ -19,6 +19,13 @@ pub struct Gap {
     pub repaired_at: Option<Micros>,
 }
 
+impl Gap {
+    /// How long it was, in seconds.
+    pub fn seconds(&self) -> u64 {
+        u64::try_from((self.until.0 - self.since.0) / 1_000_000).unwrap_or(0)
+    }
+}
+
 /// The newest event of a record in a part of the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Known {

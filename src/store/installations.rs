@@ -8,6 +8,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use super::Error;
+use crate::budget::Budget;
 use crate::event::Micros;
 use crate::event::lifecycle::{Account, Details};
 
@@ -36,6 +37,8 @@ pub struct Installation {
     pub details: Details,
     /// Its token, where there is one.
     pub token: Option<TokenState>,
+    /// What is spent of its calls.
+    pub budget: Budget,
 }
 
 /// What is told of a token.

@@ -15,10 +15,11 @@ use tokio::time::timeout;
 
 use super::schema;
 use super::{
-    Appended, Cutoff, DeadLetter, Error, EventFilter, HeldTenant, Ledger, Pruned, QuarantineBounds,
-    Quarantined, RELAY, Reader, Refused, Selection, Store, Sweep,
+    Appended, AuditEntry, Cutoff, DeadLetter, Error, EventFilter, EventPage, HeldTenant, Ledger,
+    Listings, Pruned, QuarantineBounds, Quarantined, RELAY, Reader, Refused, Selection, Store,
+    Sweep,
 };
-use crate::event::{Event, Position, Recorded};
+use crate::event::{Event, Micros, Position, Recorded};
 use crate::failpoints;
 
 use reader::{Locked, PostgresReader, RELAY_LOCK};
@@ -30,13 +31,19 @@ mod reader;
 mod statements {
     use super::super::sql::{
         call_list_statements, event_columns, follow_up_statements, gap_statements, held_statements,
-        installation_statements, shared_statements, subscription_statements,
+        installation_statements, listing_statements, shared_statements, subscription_statements,
     };
     shared_statements!(sqlx::PgConnection, sqlx::postgres::PgRow);
     held_statements!(sqlx::Postgres, sqlx::PgConnection, sqlx::postgres::PgRow);
     installation_statements!(sqlx::PgConnection, sqlx::postgres::PgRow);
     subscription_statements!(sqlx::PgConnection, sqlx::postgres::PgRow);
     call_list_statements!(sqlx::PgConnection, sqlx::postgres::PgRow);
+    listing_statements!(
+        sqlx::Postgres,
+        sqlx::PgConnection,
+        sqlx::postgres::PgRow,
+        ("position(", " in e.body) > 0")
+    );
     gap_statements!(
         sqlx::Postgres,
         sqlx::PgConnection,
@@ -221,10 +228,6 @@ impl Store for PostgresStore {
         pooled!(self, connection => statements::ledger(connection))
     }
 
-    async fn events(&self, filter: &EventFilter) -> Result<Vec<Recorded>, Error> {
-        pooled!(self, connection => statements::events(connection, filter))
-    }
-
     async fn event_at(&self, position: Position) -> Result<Option<Recorded>, Error> {
         pooled!(self, connection => statements::event_at(connection, position))
     }
@@ -300,6 +303,28 @@ impl Store for PostgresStore {
         drop(self.appender.lock().await.take());
         // A server that hangs is not waited for.
         let _ = timeout(self.deadline, self.pool.close()).await;
+    }
+}
+
+#[async_trait]
+impl Listings for PostgresStore {
+    async fn events(&self, filter: &EventFilter) -> Result<EventPage, Error> {
+        pooled!(self, connection => statements::events(connection, filter))
+    }
+
+    async fn note_audit(
+        &self,
+        who: &str,
+        action: &str,
+        subject: &str,
+        count: i64,
+        now: Micros,
+    ) -> Result<i64, Error> {
+        pooled!(self, connection => statements::note_audit(connection, who, action, subject, count, now))
+    }
+
+    async fn audit_trail(&self, before: Option<i64>, limit: i64) -> Result<Vec<AuditEntry>, Error> {
+        pooled!(self, connection => statements::audit_trail(connection, before, limit))
     }
 }
 

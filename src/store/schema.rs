@@ -6,7 +6,7 @@
 use super::Error;
 
 /// The schema version this binary was built for: the number of its migrations.
-const SCHEMA_VERSION: usize = 6;
+const SCHEMA_VERSION: usize = 7;
 
 /// How many migrations the store has seen; 0 for an empty one.
 macro_rules! applied_migrations {
@@ -36,7 +36,8 @@ macro_rules! migrations {
             "0003_follow_ups",
             "0004_open_calls",
             "0005_workflow_triggers",
-            "0006_gaps"
+            "0006_gaps",
+            "0007_audit"
         )
     };
     ($backend:literal, $($name:literal),*) => {

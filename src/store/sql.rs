@@ -9,6 +9,7 @@ mod follow_ups;
 mod gaps;
 mod held;
 mod installations;
+mod listing;
 mod subscriptions;
 
 /// Columns of an event, in the order `recorded` reads them.
@@ -23,7 +24,7 @@ macro_rules! shared_statements {
     ($connection:ty, $row:ty) => {
         use crate::event::{BodyHash, Event, EventKey, Micros, Origin, Position, Recorded, Tenant};
         use crate::store::{
-            Cutoff, DeadLetter, Error, EventFilter, Ledger, Parked, Pruned, Quarantined, QuarantineBounds, RELAY,
+            Cutoff, DeadLetter, Error, Ledger, Parked, Pruned, Quarantined, QuarantineBounds, RELAY,
             Refused, Selection, Settled,
         };
         use sqlx::Row;
@@ -110,24 +111,6 @@ macro_rules! shared_statements {
                 quarantined: row.try_get("quarantined")?,
                 oldest_pending_at: oldest.map(Micros),
             })
-        }
-
-        pub(crate) async fn events(conn: &mut $connection, filter: &EventFilter) -> Result<Vec<Recorded>, Error> {
-            sqlx::query(concat!(
-                "select ", event_columns!(), " from events \
-                 where position < $1 and ($2 is null or event_type = $2) \
-                   and ($3 is null or location_id = $3 or company_id = $3) \
-                 order by position desc limit $4"
-            ))
-            .bind(filter.before.map_or(i64::MAX, |position| position.0))
-            .bind(filter.event_type.as_deref())
-            .bind(filter.tenant.as_deref())
-            .bind(filter.limit)
-            .fetch_all(conn)
-            .await?
-            .iter()
-            .map(recorded)
-            .collect()
         }
 
         pub(crate) async fn event_at(conn: &mut $connection, position: Position) -> Result<Option<Recorded>, Error> {
@@ -446,5 +429,5 @@ macro_rules! shared_statements {
 pub(crate) use {
     call_list::call_list_statements, event_columns, follow_ups::follow_up_statements,
     gaps::gap_statements, held::held_statements, installations::installation_statements,
-    shared_statements, subscriptions::subscription_statements,
+    listing::listing_statements, shared_statements, subscriptions::subscription_statements,
 };

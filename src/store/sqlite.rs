@@ -23,10 +23,10 @@ use tokio::time::sleep;
 
 use super::schema;
 use super::{
-    Appended, Cutoff, DeadLetter, Error, EventFilter, HeldTenant, Ledger, Pruned, QuarantineBounds,
-    Quarantined, Reader, Refused, Selection, Store, Sweep,
+    Appended, AuditEntry, Cutoff, DeadLetter, Error, EventFilter, EventPage, HeldTenant, Ledger,
+    Listings, Pruned, QuarantineBounds, Quarantined, Reader, Refused, Selection, Store, Sweep,
 };
-use crate::event::{Event, Position, Recorded};
+use crate::event::{Event, Micros, Position, Recorded};
 use crate::failpoints;
 use crate::telemetry::Chain;
 
@@ -44,7 +44,7 @@ mod writer;
 mod statements {
     use super::super::sql::{
         call_list_statements, event_columns, follow_up_statements, gap_statements, held_statements,
-        installation_statements, shared_statements, subscription_statements,
+        installation_statements, listing_statements, shared_statements, subscription_statements,
     };
     shared_statements!(sqlx::SqliteConnection, sqlx::sqlite::SqliteRow);
     held_statements!(
@@ -55,6 +55,12 @@ mod statements {
     installation_statements!(sqlx::SqliteConnection, sqlx::sqlite::SqliteRow);
     subscription_statements!(sqlx::SqliteConnection, sqlx::sqlite::SqliteRow);
     call_list_statements!(sqlx::SqliteConnection, sqlx::sqlite::SqliteRow);
+    listing_statements!(
+        sqlx::Sqlite,
+        sqlx::SqliteConnection,
+        sqlx::sqlite::SqliteRow,
+        ("instr(e.body, ", ") > 0")
+    );
     gap_statements!(
         sqlx::Sqlite,
         sqlx::SqliteConnection,
@@ -284,10 +290,6 @@ impl Store for SqliteStore {
         statements::ledger(&mut *self.reader().await?).await
     }
 
-    async fn events(&self, filter: &EventFilter) -> Result<Vec<Recorded>, Error> {
-        statements::events(&mut *self.reader().await?, filter).await
-    }
-
     async fn event_at(&self, position: Position) -> Result<Option<Recorded>, Error> {
         statements::event_at(&mut *self.reader().await?, position).await
     }
@@ -386,6 +388,29 @@ impl Store for SqliteStore {
         if let Err(error) = done {
             tracing::debug!(%error, "the write-ahead log stays beside the database");
         }
+    }
+}
+
+#[async_trait]
+impl Listings for SqliteStore {
+    async fn events(&self, filter: &EventFilter) -> Result<EventPage, Error> {
+        statements::events(&mut *self.reader().await?, filter).await
+    }
+
+    async fn note_audit(
+        &self,
+        who: &str,
+        action: &str,
+        subject: &str,
+        count: i64,
+        now: Micros,
+    ) -> Result<i64, Error> {
+        let mut writer = self.writer.lock().await;
+        on!(writer, Now, connection => statements::note_audit(connection, who, action, subject, count, now))
+    }
+
+    async fn audit_trail(&self, before: Option<i64>, limit: i64) -> Result<Vec<AuditEntry>, Error> {
+        statements::audit_trail(&mut *self.reader().await?, before, limit).await
     }
 }
 

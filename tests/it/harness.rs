@@ -7,6 +7,7 @@
 
 pub mod api;
 pub mod broker;
+pub mod browser;
 pub mod daemon;
 pub mod eventually;
 pub mod ghl;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 const HOMES: &[(&str, &[&str])] = &[
     ("sqlx", &["store.rs", "store/"]),
     ("lapin", &["broker.rs", "broker/"]),
-    ("axum", &["http.rs", "http/", "admin.rs", "dev/"]),
+    ("axum", &["http.rs", "http/", "admin.rs", "admin/", "dev/"]),
     ("hyper", &["http.rs"]),
     ("hyper_util", &["http.rs"]),
     ("http_body_util", &["http.rs", "http/"]),
@@ -27,7 +27,7 @@ const HOMES: &[(&str, &[&str])] = &[
         ],
     ),
     ("reqwest", &["cli/send.rs", "ghl.rs"]),
-    ("minijinja", &["follow_up/"]),
+    ("minijinja", &["follow_up/", "admin/"]),
     (
         "secrecy",
         &[
@@ -66,7 +66,8 @@ const DEEDS: &[(&str, &[&str])] = &[
     // The task that waits for signals; everything else has the supervisor as its parent.
     ("tokio::spawn", &["cli/serve.rs"]),
     ("task::spawn(", &[]),
-    ("env::var", &["config.rs"]),
+    // The configuration, and who runs a command.
+    ("env::var", &["config.rs", "cli.rs"]),
     ("env::set_var", &[]),
     // It panics when nobody reads any more (`hookwell send --list | head`).
     (" println!(", &[]),

@@ -17,6 +17,7 @@ mod bench {
 }
 mod bench_checker;
 mod cli;
+mod console;
 mod contract;
 mod dev_ghl;
 mod docs;

@@ -8,8 +8,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use hookwell::event::{BodyHash, Event, EventKey, Micros, Origin, Position, Recorded, Tenant};
 use hookwell::store::{
-    Access, Appended, Cutoff, Error, EventFilter, Ledger, Parked, Plan, PostgresStore,
-    QuarantineBounds, Reader, Refused, Selection, SqliteStore, Store,
+    Access, Appended, AuditEntry, Cutoff, Error, EventFilter, EventPage, EventState, Ledger,
+    Parked, Plan, PostgresStore, QuarantineBounds, Reader, Refused, Selection, SqliteStore, Store,
 };
 
 use crate::harness::{Backend, StoreUrl, done, eventually, store_url};
@@ -101,8 +101,9 @@ impl Fixture {
             .events(&filter)
             .await
             .unwrap()
+            .rows
             .iter()
-            .map(|recorded| recorded.position.0)
+            .map(|listed| listed.position.0)
             .collect();
         positions.reverse();
         positions
@@ -172,6 +173,10 @@ fn parked(position: i64) -> Parked {
         reason: "refused_by_broker",
         detail: "too large".to_owned(),
     }
+}
+
+fn places(page: &EventPage) -> Vec<i64> {
+    page.rows.iter().map(|listed| listed.position.0).collect()
 }
 
 fn positions(events: &[Recorded]) -> Vec<i64> {
@@ -688,11 +693,11 @@ async fn strange_text_is_just_text(f: &Fixture) {
         let filter = EventFilter {
             event_type: Some(text.to_owned()),
             tenant: Some(text.to_owned()),
-            before: None,
             limit: 10,
+            ..EventFilter::default()
         };
         assert_eq!(
-            positions(&f.store.events(&filter).await.unwrap()),
+            places(&f.store.events(&filter).await.unwrap()),
             [n],
             "{text:?}"
         );
@@ -770,10 +775,147 @@ async fn events_are_filtered_newest_first(f: &Fixture) {
             tenant: tenant.map(str::to_owned),
             before: before.map(Position),
             limit,
+            ..EventFilter::default()
         };
         let found = f.store.events(&filter).await.unwrap();
-        assert_eq!(positions(&found), expected, "{filter:?}");
+        assert_eq!(places(&found), expected, "{filter:?}");
     }
+}
+
+async fn a_page_looks_at_a_part_and_says_where_to_go_on(f: &Fixture) {
+    f.fill(30).await;
+    let mut reader = f.reader().await;
+    let parked = [3, 20].map(|n| Parked {
+        position: Position(n),
+        reason: "unroutable",
+        detail: "nobody".to_owned(),
+    });
+    reader
+        .settle(&done(24, 22, &parked), Micros(1))
+        .await
+        .unwrap();
+    let states = async |state, look, limit, before: Option<i64>| {
+        let filter = EventFilter {
+            state: Some(state),
+            look,
+            limit,
+            before: before.map(Position),
+            ..EventFilter::default()
+        };
+        let page = f.store.events(&filter).await.unwrap();
+        (places(&page), page.next.map(|next| next.0))
+    };
+    let all = 1_000;
+    assert_eq!(
+        states(EventState::Parked, 1, 10, None).await,
+        (vec![20, 3], None)
+    );
+    assert_eq!(
+        states(EventState::Parked, 1, 1, None).await,
+        (vec![20], Some(20))
+    );
+    assert_eq!(
+        states(EventState::Held, all, 10, None).await,
+        (vec![], None)
+    );
+    assert_eq!(
+        states(EventState::Pending, all, 3, None).await,
+        (vec![30, 29, 28], Some(28))
+    );
+    assert_eq!(
+        states(EventState::Pending, all, 10, Some(28)).await,
+        (vec![27, 26, 25], None)
+    );
+    // Nothing published among the newest five; then on from there.
+    assert_eq!(
+        states(EventState::Published, 5, 10, None).await,
+        (vec![], Some(26))
+    );
+    assert_eq!(
+        states(EventState::Published, 5, 10, Some(26)).await,
+        (vec![24, 23, 22, 21], Some(21))
+    );
+
+    // Bodies behind the cursor go, but for the parked ones: pages go on over the hole.
+    f.prune(i64::MAX, 0).await;
+    assert_eq!(f.positions().await, [3, 20, 25, 26, 27, 28, 29, 30]);
+    let by = async |look, before: Option<i64>| {
+        let filter = EventFilter {
+            look,
+            limit: 100,
+            before: before.map(Position),
+            ..EventFilter::default()
+        };
+        let page = f.store.events(&filter).await.unwrap();
+        (places(&page), page.next.map(|next| next.0))
+    };
+    assert_eq!(by(7, None).await, (vec![30, 29, 28, 27, 26, 25], Some(21)));
+    assert_eq!(by(7, Some(21)).await, (vec![20], Some(4)));
+    assert_eq!(by(7, Some(4)).await, (vec![3], None));
+
+    let text = |text: &str| EventFilter {
+        text: Some(text.to_owned()),
+        ..EventFilter::default()
+    };
+    for (wanted, expected) in [
+        ("body 2", vec![29, 28, 27, 26, 25, 20]),
+        ("y 30", vec![30]),
+        ("BODY", vec![]),
+        ("%", vec![]),
+        ("\u{e9}", vec![]),
+    ] {
+        assert_eq!(
+            places(&f.store.events(&text(wanted)).await.unwrap()),
+            expected,
+            "{wanted}"
+        );
+    }
+    let one = EventFilter {
+        after: Position(19),
+        before: Some(Position(21)),
+        ..EventFilter::default()
+    };
+    let page = f.store.events(&one).await.unwrap();
+    let listed = &page.rows[0];
+    assert_eq!(
+        (listed.state, listed.body_bytes, listed.key.as_str()),
+        (EventState::Parked, 7, "w20")
+    );
+    assert_eq!(page.next, None);
+}
+
+async fn the_audit_trail_is_newest_first(f: &Fixture) {
+    for n in 1..=5 {
+        let id = f
+            .store
+            .note_audit(
+                "ada",
+                "retry_dead_letters",
+                &format!("position {n}"),
+                n,
+                Micros(n),
+            )
+            .await
+            .unwrap();
+        assert_eq!(id, n);
+    }
+    let ids = |entries: &[AuditEntry]| entries.iter().map(|entry| entry.id).collect::<Vec<_>>();
+    let newest = f.store.audit_trail(None, 2).await.unwrap();
+    assert_eq!(ids(&newest), [5, 4]);
+    assert_eq!(
+        ids(&f.store.audit_trail(Some(4), 10).await.unwrap()),
+        [3, 2, 1]
+    );
+    let last = &newest[0];
+    assert_eq!(
+        (
+            last.who.as_str(),
+            last.subject.as_str(),
+            last.count,
+            last.at
+        ),
+        ("ada", "position 5", 5, Micros(5))
+    );
 }
 
 async fn an_event_is_found_by_key_and_by_position(f: &Fixture) {
@@ -894,6 +1036,8 @@ store_suite! {
     bytes_out_are_bytes_in
     strange_text_is_just_text
     events_are_filtered_newest_first
+    a_page_looks_at_a_part_and_says_where_to_go_on
+    the_audit_trail_is_newest_first
     an_event_is_found_by_key_and_by_position
     of_the_same_events_appended_at_once_each_is_new_once
     positions_become_visible_in_order

@@ -248,6 +248,7 @@ mod tests {
             uninstalled_at: None,
             details: Default::default(),
             token: None,
+            budget: Default::default(),
         }
     }
 

@@ -31,12 +31,14 @@ macro_rules! call_list_statements {
         ) -> Result<Vec<FollowUp>, Error> {
             sqlx::query(
                 "select * from follow_ups where ($1 is null or state = $1) and ($2 is null or rule = $2 or substr(rule, 1, length($2) + 1) = $2 || '/') \
-                 and ($3 is null or tenant = $3) order by id desc limit $4",
+                 and ($3 is null or tenant = $3) and ($5 is null or position = $5) and id < $6 order by id desc limit $4",
             )
             .bind(filter.state.as_deref())
             .bind(filter.rule.as_deref())
             .bind(filter.tenant.as_deref())
             .bind(filter.limit)
+            .bind(filter.position.map(|position| position.0))
+            .bind(filter.before.unwrap_or(i64::MAX))
             .fetch_all(conn)
             .await?
             .iter()

@@ -140,6 +140,7 @@ macro_rules! installation_statements {
                     white_label_domain: row.try_get("white_label_domain")?,
                 },
                 token,
+                budget: Budget::from_text(&row.try_get::<Option<String>, _>("budget")?.unwrap_or_default()),
             })
         }
 
@@ -149,8 +150,9 @@ macro_rules! installation_statements {
         ) -> Result<Vec<Installation>, Error> {
             let (app, tenant) = filter.after.clone().unwrap_or_default();
             sqlx::query(
-                "select i.*, t.state as token_state, t.expires_at, t.scope, t.refresh_token is not null as refreshable \
+                "select i.*, t.state as token_state, t.expires_at, t.scope, t.refresh_token is not null as refreshable, b.budget \
                  from installations i left join tokens t on t.app_id = i.app_id and t.tenant = i.tenant \
+                 left join call_budgets b on b.app_id = i.app_id and b.tenant = i.tenant \
                  where ($1 is null or i.app_id = $1) and (not $2 or i.state = 'installed') \
                  and (i.app_id, i.tenant) > ($3, $4) and ($6 is null or i.company_id = $6 and i.tenant <> $6) \
                  order by i.app_id, i.tenant limit $5",
@@ -174,8 +176,9 @@ macro_rules! installation_statements {
             tenant: &str,
         ) -> Result<Option<Installation>, Error> {
             sqlx::query(
-                "select i.*, t.state as token_state, t.expires_at, t.scope, t.refresh_token is not null as refreshable \
+                "select i.*, t.state as token_state, t.expires_at, t.scope, t.refresh_token is not null as refreshable, b.budget \
                  from installations i left join tokens t on t.app_id = i.app_id and t.tenant = i.tenant \
+                 left join call_budgets b on b.app_id = i.app_id and b.tenant = i.tenant \
                  where i.app_id = $1 and i.tenant = $2",
             )
             .bind(app_id)

@@ -56,6 +56,7 @@ Commands:
   backfill      Read from the API what changed in a time, and append what the log lacks
   dead-letters  Events that could not be published
   quarantine    Requests that were refused
+  audit         Show what people did: retries, admissions, replays, erasures
   keys          Keys: for trying things out, and those that seal tokens
   dev           Servers for trying things out
   help          Print this message or the help of the given subcommand(s)

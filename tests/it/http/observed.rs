@@ -288,13 +288,17 @@ async fn the_admin_listener_has_probes_and_metrics_and_nothing_else() {
         ("/livez", 200),
         ("/readyz", 200),
         ("/metrics", 200),
-        ("/", 404),
+        ("/", 200),
+        ("/events", 404),
+        ("/login", 404),
         (PATH, 404),
         ("/metrics/", 404),
     ] {
         let answer = get(&format!("{}{path}", daemon.admin())).await.unwrap();
         assert_eq!(answer.status, status, "{path}");
     }
+    let root = get(&format!("{}/", daemon.admin())).await.unwrap().text();
+    assert!(root.contains("admin.token_file"), "{root}");
     let metrics = get(&format!("{}/metrics", daemon.admin())).await.unwrap();
     let kind = metrics.header("content-type").unwrap();
     assert!(kind.starts_with("text/plain; version=0.0.4"), "{kind}");

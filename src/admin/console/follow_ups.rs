@@ -1,0 +1,164 @@
+//! The API calls that events call for: the list, and making parked ones again.
+
+use axum::response::Response;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::{Asked, Sent, Trouble, Visit, counted, form, given, query};
+use crate::clock::rfc3339;
+use crate::store::{FollowUp, FollowUpFilter, ParkedCalls};
+
+const ROWS: i64 = 50;
+const STATES: [&str; 5] = ["pending", "done", "dead", "cancelled", "merged"];
+
+#[derive(Deserialize)]
+pub(super) struct Query {
+    state: Option<String>,
+    rule: Option<String>,
+    tenant: Option<String>,
+    before: Option<i64>,
+}
+
+/// Which parked calls; none of the fields means every one.
+#[derive(Deserialize)]
+pub(super) struct Which {
+    id: Option<i64>,
+    rule: Option<String>,
+}
+
+impl Which {
+    fn calls(self) -> ParkedCalls {
+        match (self.id, given(self.rule)) {
+            (Some(id), _) => ParkedCalls::One(id),
+            (None, Some(rule)) => ParkedCalls::Rule(rule),
+            (None, None) => ParkedCalls::All,
+        }
+    }
+}
+
+pub(super) fn row(call: &FollowUp) -> Value {
+    json!({
+        "id": call.id, "state": call.state, "rule": call.rule, "position": call.position.0, "app_id": call.app_id, "tenant": call.tenant,
+        "entity_id": call.entity_id, "attempt": call.attempt, "due_at": rfc3339(call.due_at), "claimed": call.claimed,
+        "planned_at": rfc3339(call.planned_at), "ended_at": call.ended_at.map(rfc3339), "status": call.status, "reason": call.reason,
+        "detail": call.detail,
+    })
+}
+
+pub(super) async fn list(visit: Visit, asked: Asked<Query>) -> Response {
+    let found = listed(&visit, asked).await;
+    visit.show("follow_ups.html", found)
+}
+
+async fn listed(visit: &Visit, asked: Asked<Query>) -> Result<Value, Trouble> {
+    let query = query(asked)?;
+    let state = given(query.state);
+    if state
+        .as_deref()
+        .is_some_and(|state| !STATES.contains(&state))
+    {
+        return Err(Trouble::BadRequest(format!(
+            "state must be one of {}",
+            STATES.join(", ")
+        )));
+    }
+    let filter = FollowUpFilter {
+        state,
+        rule: given(query.rule),
+        tenant: given(query.tenant),
+        before: query.before,
+        position: None,
+        limit: ROWS,
+    };
+    let asked = json!({ "state": filter.state, "rule": filter.rule, "tenant": filter.tenant });
+    let (calls, counts) = visit
+        .ask(move |store| async move {
+            Ok((
+                store.follow_ups(&filter).await?,
+                store.follow_up_counts().await?,
+            ))
+        })
+        .await?;
+    let full = calls.len() as i64 == ROWS;
+    Ok(json!({
+        "asked": asked, "calls": calls.iter().map(row).collect::<Vec<_>>(), "pending": counts.pending, "parked": counts.dead,
+        "next": calls.last().filter(|_| full).map(|call| call.id), "states": STATES, "configured": visit.console.has_calls,
+    }))
+}
+
+/// What would be made again.
+pub(super) async fn confirm(visit: Visit, asked: Asked<Which>) -> Response {
+    let found = question(&visit, asked).await;
+    visit.show("confirm.html", found)
+}
+
+async fn question(visit: &Visit, asked: Asked<Which>) -> Result<Value, Trouble> {
+    let which = query(asked)?;
+    let (id, rule) = (which.id, given(which.rule));
+    let filter = FollowUpFilter {
+        state: Some("dead".to_owned()),
+        rule: rule.clone(),
+        limit: 10_001,
+        ..FollowUpFilter::default()
+    };
+    let (parked, one) = visit
+        .ask(move |store| async move {
+            let one = match id {
+                Some(id) => store.follow_up(id).await?,
+                None => None,
+            };
+            Ok((store.follow_ups(&filter).await?, one))
+        })
+        .await?;
+    let parked: Vec<_> = match id {
+        Some(_) => one
+            .into_iter()
+            .filter(|call| call.state == "dead")
+            .collect(),
+        None => parked,
+    };
+    if parked.is_empty() {
+        return Err(Trouble::NotFound(
+            "There is no such parked call.".to_owned(),
+        ));
+    }
+    let count = match parked.len() {
+        10_001 => "more than 10000 calls".to_owned(),
+        count => counted(count as u64, "call", "calls"),
+    };
+    let unknown = parked
+        .iter()
+        .filter(|call| call.reason.as_deref() == Some("outcome_unknown"))
+        .count();
+    let mut lines =
+        vec!["Each is made with all its attempts again, within GHL's limits.".to_owned()];
+    if 0 < unknown {
+        lines.push(format!(
+            "Of {unknown} nobody knows whether GHL has done it already (outcome_unknown): look at GHL before it is done twice."
+        ));
+    }
+    Ok(json!({
+        "title": format!("Make {count} again?"), "lines": lines, "action": "/follow-ups/retry", "button": format!("Make {count} again"),
+        "back": "/follow-ups?state=dead", "affected": parked.len(),
+        "fields": [{ "name": "id", "value": id.map(|id| id.to_string()) }, { "name": "rule", "value": rule }],
+    }))
+}
+
+pub(super) async fn retry(visit: Visit, sent: Sent<Which>) -> Response {
+    let done = match form(sent) {
+        Err(trouble) => Err(trouble),
+        Ok(which) => {
+            let (operator, which) = (visit.operator(), which.calls());
+            let count = visit
+                .ask(move |_| async move { operator.retry_follow_ups(&which).await })
+                .await;
+            count.map(|count| {
+                (
+                    count,
+                    format!("{} will be made again.", counted(count, "call", "calls")),
+                )
+            })
+        }
+    };
+    visit.done("/follow-ups", done)
+}

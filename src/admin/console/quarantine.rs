@@ -1,0 +1,159 @@
+//! Refused requests: why, what they would be judged now, and letting in what is good.
+
+use axum::extract::Path;
+use axum::response::Response;
+use bytes::Bytes;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::{Asked, Console, Sent, Trouble, Visit, counted, form, query};
+use crate::admin::pretty::pretty;
+use crate::clock::rfc3339;
+use crate::operator::{self, Admission};
+use crate::store::Quarantined;
+
+const ROWS: i64 = 200;
+/// Entries that one request judges; the rest is for the next one.
+const AT_ONCE: i64 = 1_000;
+
+/// Which; every one if there is no id.
+#[derive(Deserialize)]
+pub(super) struct Which {
+    id: Option<i64>,
+}
+
+fn row(entry: &Quarantined) -> Value {
+    json!({
+        "id": entry.id, "reason": entry.reason, "path": entry.path, "first_seen_at": rfc3339(entry.first_seen_at),
+        "last_seen_at": rfc3339(entry.last_seen_at), "attempts": entry.attempts,
+    })
+}
+
+pub(super) async fn list(visit: Visit) -> Response {
+    let found = visit
+        .ask(|store| async move { Ok((store.quarantined(ROWS).await?, store.ledger().await?)) })
+        .await;
+    let found = found.map(|(entries, ledger)| {
+        json!({ "entries": entries.iter().map(row).collect::<Vec<_>>(), "quarantined": ledger.quarantined })
+    });
+    visit.show("quarantine.html", found)
+}
+
+async fn entry(visit: &Visit, id: i64) -> Result<Quarantined, Trouble> {
+    let found = visit
+        .ask(move |store| async move { store.quarantined_one(id).await })
+        .await?;
+    found.ok_or_else(|| Trouble::NotFound(format!("There is no entry {id} in quarantine.")))
+}
+
+/// What the door would say of it now.
+fn verdict(console: &Console, entry: &Quarantined) -> Result<(), String> {
+    operator::judge_again(&console.verifier, &console.apps, entry, console.now())
+        .map(|_| ())
+        .map_err(|stays| stays.to_string())
+}
+
+pub(super) async fn one(visit: Visit, Path(id): Path<String>) -> Response {
+    let found = look(&visit, &id).await;
+    visit.show("refused.html", found)
+}
+
+async fn look(visit: &Visit, id: &str) -> Result<Value, Trouble> {
+    let id = id
+        .parse()
+        .map_err(|_| Trouble::NotFound(format!("There is no entry {id} in quarantine.")))?;
+    let entry = entry(visit, id).await?;
+    let body = Bytes::from(entry.body.clone());
+    let text = std::str::from_utf8(&body).ok();
+    let mut value = row(&entry);
+    value["signature"] = json!(entry.signature);
+    value["legacy_signature"] = json!(entry.legacy_signature);
+    value["body"] = json!(String::from_utf8_lossy(&body));
+    value["pretty"] = json!(text.and_then(pretty));
+    value["body_bytes"] = json!(body.len());
+    let verdict = verdict(&visit.console, &entry);
+    value["good_now"] = json!(verdict.is_ok());
+    value["still"] = json!(verdict.err());
+    Ok(value)
+}
+
+pub(super) async fn confirm(visit: Visit, asked: Asked<Which>) -> Response {
+    let found = question(&visit, asked).await;
+    visit.show("confirm.html", found)
+}
+
+async fn question(visit: &Visit, asked: Asked<Which>) -> Result<Value, Trouble> {
+    let Which { id } = query(asked)?;
+    let count = match id {
+        Some(id) => entry(visit, id).await.map(|_| 1)?,
+        None => {
+            visit
+                .ask(|store| async move { store.ledger().await })
+                .await?
+                .quarantined
+        }
+    };
+    if count == 0 {
+        return Err(Trouble::NotFound("The quarantine is empty.".to_owned()));
+    }
+    let requests = counted(u64::try_from(count).unwrap_or(0), "request", "requests");
+    Ok(json!({
+        "title": format!("Judge {requests} again?"), "button": format!("Judge {requests} again"), "affected": count,
+        "lines": [
+            "What verifies by the configuration of now goes into the log and out to consumers, with the time at which it first came.",
+            "What does not verify stays where it is: nothing unverified ever enters the log.",
+        ],
+        "action": "/quarantine/admit", "back": "/quarantine",
+        "fields": [{ "name": "id", "value": id.map(|id| id.to_string()) }],
+    }))
+}
+
+pub(super) async fn admit(visit: Visit, sent: Sent<Which>) -> Response {
+    let done = match form(sent) {
+        Err(trouble) => Err(trouble),
+        Ok(Which { id }) => judge(&visit, id).await,
+    };
+    visit.done("/quarantine", done)
+}
+
+async fn judge(visit: &Visit, id: Option<i64>) -> Result<(u64, String), Trouble> {
+    let (operator, console) = (visit.operator(), std::sync::Arc::clone(&visit.console));
+    let (admitted, stay) = visit
+        .ask(move |store| async move {
+            // Oldest first, in the order in which they came.
+            let ids = match id {
+                Some(id) => vec![id],
+                None => store
+                    .quarantined(AT_ONCE)
+                    .await?
+                    .iter()
+                    .rev()
+                    .map(|entry| entry.id)
+                    .collect(),
+            };
+            let (mut admitted, mut stay) = (0_u64, 0_u64);
+            for id in ids {
+                // Another person may have been quicker.
+                let Some(entry) = store.quarantined_one(id).await? else {
+                    continue;
+                };
+                match operator
+                    .admit(&console.verifier, &console.apps, &entry)
+                    .await?
+                {
+                    Admission::Admitted(_) => admitted += 1,
+                    Admission::Stays(_) => stay += 1,
+                }
+            }
+            Ok((admitted, stay))
+        })
+        .await?;
+    let stays = counted(stay, "request stays", "requests stay");
+    Ok((
+        admitted,
+        format!(
+            "{} admitted; {stays} in quarantine.",
+            counted(admitted, "request", "requests")
+        ),
+    ))
+}

@@ -1,0 +1,151 @@
+//! What people do to the log and to what is kept beside it, each deed with its entry in the audit trail: who, when,
+//! what, to how many. The command line and the console both come through here.
+//!
+//! A deed is done first and then noted: where the note fails, the log line that says the same is what is left.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::clock::Clock;
+use crate::event::Micros;
+use crate::ingest::{self, App, Judged, Refusal, Webhook};
+use crate::signature::{SignatureHeaders, Verifier};
+use crate::store::{Appended, Error, ParkedCalls, Quarantined, Selection, Store};
+use crate::telemetry::Chain;
+
+/// The words of the audit trail for what is done here.
+pub mod action {
+    /// Dead letters are published again.
+    pub const RETRY_DEAD_LETTERS: &str = "retry_dead_letters";
+    /// Parked calls are made again.
+    pub const RETRY_FOLLOW_UPS: &str = "retry_follow_ups";
+    /// Refused requests are judged again.
+    pub const ADMIT: &str = "admit";
+}
+
+/// A person with a store.
+pub struct Operator {
+    /// Where the deeds are done and noted.
+    pub store: Arc<dyn Store>,
+    /// A name for the trail.
+    pub who: String,
+    /// The clock.
+    pub clock: Clock,
+}
+
+/// What became of a refused request that was judged again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Admission {
+    /// It is in the log.
+    Admitted(Appended),
+    /// It stays where it is.
+    Stays(Stays),
+}
+
+/// Why a refused request stays refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Stays {
+    /// Nobody posts there any more.
+    #[error("no app has the path {0}")]
+    NoSuchPath(String),
+    /// The door would refuse it again.
+    #[error("{}", .0.as_str())]
+    Refused(Refusal),
+}
+
+/// Judges a refused request as the door would now. Pure.
+///
+/// # Errors
+/// Why it would be refused again.
+pub fn judge_again(
+    verifier: &Verifier,
+    apps: &[App],
+    entry: &Quarantined,
+    now: Micros,
+) -> Result<Judged, Stays> {
+    let path = entry.path.as_str();
+    let owner = |app: &&App| path == app.path || app.event_name(path).is_some();
+    let Some(app) = apps.iter().find(owner) else {
+        return Err(Stays::NoSuchPath(path.to_owned()));
+    };
+    let ghl: Vec<_> = entry.signature.iter().map(String::as_bytes).collect();
+    let legacy: Vec<_> = entry
+        .legacy_signature
+        .iter()
+        .map(String::as_bytes)
+        .collect();
+    let body = Bytes::from(entry.body.clone());
+    let webhook = Webhook {
+        app,
+        event_name: app.event_name(path),
+        signatures: SignatureHeaders {
+            ghl: &ghl,
+            legacy: &legacy,
+        },
+        body: &body,
+    };
+    // It was received when it first came: that is the time its consumers should see.
+    ingest::judge(verifier, apps, &webhook, entry.first_seen_at.min(now)).map_err(Stays::Refused)
+}
+
+impl Operator {
+    /// Asks the relay to publish dead letters again; returns how many.
+    pub async fn retry_dead_letters(&self, which: Selection) -> Result<u64, Error> {
+        let count = self.store.retry_dead_letters(which).await?;
+        let subject = match which {
+            Selection::One(position) => format!("position {position}"),
+            Selection::All => "all".to_owned(),
+        };
+        self.note(action::RETRY_DEAD_LETTERS, &subject, count).await;
+        Ok(count)
+    }
+
+    /// Makes parked calls pending again; returns how many.
+    pub async fn retry_follow_ups(&self, which: &ParkedCalls) -> Result<u64, Error> {
+        let now = (self.clock)();
+        let count = self.store.retry_follow_ups(which, now).await?;
+        let subject = match which {
+            ParkedCalls::One(id) => format!("follow-up {id}"),
+            ParkedCalls::Rule(rule) => format!("rule {rule}"),
+            ParkedCalls::All => "all".to_owned(),
+        };
+        self.note(action::RETRY_FOLLOW_UPS, &subject, count).await;
+        Ok(count)
+    }
+
+    /// Judges a refused request as the door would now, appends it to the log if it is good, and takes it out of
+    /// the quarantine then. Nothing unverified ever enters the log.
+    pub async fn admit(
+        &self,
+        verifier: &Verifier,
+        apps: &[App],
+        entry: &Quarantined,
+    ) -> Result<Admission, Error> {
+        let judged = match judge_again(verifier, apps, entry, (self.clock)()) {
+            Ok(judged) => judged,
+            Err(stays) => return Ok(Admission::Stays(stays)),
+        };
+        let appended = self.store.append(&[judged.event]).await?.remove(0);
+        self.store.release_quarantined(entry.id).await?;
+        self.note(action::ADMIT, &format!("quarantine {}", entry.id), 1)
+            .await;
+        Ok(Admission::Admitted(appended))
+    }
+
+    /// Notes a deed, where it changed anything.
+    pub async fn note(&self, action: &str, subject: &str, count: u64) {
+        if count == 0 {
+            return;
+        }
+        let (who, affected) = (self.who.as_str(), i64::try_from(count).unwrap_or(i64::MAX));
+        tracing::info!(%who, action, subject, affected, "done by a person");
+        let noted = self
+            .store
+            .note_audit(who, action, subject, affected, (self.clock)())
+            .await;
+        if let Err(error) = noted {
+            tracing::error!(%who, action, subject, affected, error = %Chain(&error), "a deed is not in the audit trail");
+        }
+    }
+}

@@ -1,0 +1,150 @@
+//! What a person looks at: events, newest first and without their bodies, and what people did.
+//!
+//! A page looks at a bounded part of the log, so it costs the same however long the log is and however rare
+//! what is asked for. There is no index for it, which every append would pay for.
+
+use async_trait::async_trait;
+
+use super::Error;
+use crate::event::{EventKey, Micros, Origin, Position, Tenant};
+
+/// Where an event stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EventState {
+    /// Still to be published.
+    Pending,
+    /// Waits because RabbitMQ refuses those of its tenant.
+    Held,
+    /// A dead letter.
+    Parked,
+    /// Confirmed.
+    Published,
+}
+
+impl EventState {
+    /// Every state.
+    pub const ALL: [Self; 4] = [Self::Pending, Self::Held, Self::Parked, Self::Published];
+
+    /// The name used in the store, on pages and on the command line.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Held => "held",
+            Self::Parked => "parked",
+            Self::Published => "published",
+        }
+    }
+
+    /// The inverse of [`Self::as_str`].
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|state| state.as_str() == name)
+    }
+}
+
+/// Which events to list, newest first.
+#[derive(Debug, Clone)]
+pub struct EventFilter {
+    /// Only this type.
+    pub event_type: Option<String>,
+    /// Only this location or company.
+    pub tenant: Option<String>,
+    /// Only those in this state.
+    pub state: Option<EventState>,
+    /// Only those with these bytes in their body.
+    pub text: Option<String>,
+    /// Only events behind this place.
+    pub after: Position,
+    /// Only events before this place.
+    pub before: Option<Position>,
+    /// At most so many.
+    pub limit: i64,
+    /// So many places are looked at, at most.
+    pub look: i64,
+}
+
+impl Default for EventFilter {
+    /// The newest twenty.
+    fn default() -> Self {
+        Self {
+            event_type: None,
+            tenant: None,
+            state: None,
+            text: None,
+            after: Position(0),
+            before: None,
+            limit: 20,
+            look: 20_000,
+        }
+    }
+}
+
+/// An event without its body.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listed {
+    /// Its place.
+    pub position: Position,
+    /// Its key.
+    pub key: EventKey,
+    /// Its app.
+    pub app_id: String,
+    /// Its type.
+    pub event_type: String,
+    /// Whose it is.
+    pub tenant: Tenant,
+    /// What it is about.
+    pub entity_id: Option<String>,
+    /// How it came.
+    pub origin: Origin,
+    /// When.
+    pub received_at: Micros,
+    /// Bytes of its body.
+    pub body_bytes: i64,
+    /// Where it stands.
+    pub state: EventState,
+}
+
+/// Some events, newest first.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct EventPage {
+    /// Those that were found.
+    pub rows: Vec<Listed>,
+    /// Where to look on, as [`EventFilter::before`]; none where nothing is left.
+    pub next: Option<Position>,
+}
+
+/// What a person did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AuditEntry {
+    /// Its number.
+    pub id: i64,
+    /// When.
+    pub at: Micros,
+    /// Who.
+    pub who: String,
+    /// What, in a word of a closed set, see [`crate::operator`].
+    pub action: String,
+    /// To what.
+    pub subject: String,
+    /// To how many.
+    pub count: i64,
+}
+
+/// What people look at.
+#[async_trait]
+pub trait Listings: Send + Sync {
+    /// Events, newest first.
+    async fn events(&self, filter: &EventFilter) -> Result<EventPage, Error>;
+
+    /// Notes what a person did, and returns its number.
+    async fn note_audit(
+        &self,
+        who: &str,
+        action: &str,
+        subject: &str,
+        count: i64,
+        now: Micros,
+    ) -> Result<i64, Error>;
+
+    /// What people did, newest first: at most `limit`, before that number.
+    async fn audit_trail(&self, before: Option<i64>, limit: i64) -> Result<Vec<AuditEntry>, Error>;
+}

@@ -1,0 +1,138 @@
+//! Statements about what a person looks at, for both databases, as `sql` has the others.
+
+/// `occurs` is the test whether the bytes bound next occur in a body, in two halves.
+macro_rules! listing_statements {
+    ($database:ty, $connection:ty, $row:ty, $occurs:expr) => {
+        use crate::store::{AuditEntry, EventFilter, EventPage, EventState, Listed};
+
+        const STATE: &str = "case when exists (select 1 from dead_letters d where d.position = e.position) then 'parked' \
+                             when exists (select 1 from held_events w where w.position = e.position) then 'held' \
+                             when e.position > (select c.position from cursors c where c.reader = 'relay') then 'pending' \
+                             else 'published' end";
+
+        fn listed(row: &$row) -> Result<Listed, Error> {
+            let origin: String = row.try_get("origin")?;
+            let state: String = row.try_get("state")?;
+            Ok(Listed {
+                position: Position(row.try_get("position")?),
+                key: EventKey::from_stored(row.try_get("event_key")?),
+                app_id: row.try_get("app_id")?,
+                event_type: row.try_get("event_type")?,
+                tenant: Tenant { company_id: row.try_get("company_id")?, location_id: row.try_get("location_id")? },
+                entity_id: row.try_get("entity_id")?,
+                origin: Origin::parse(&origin).ok_or(Error::Corrupt("events.origin"))?,
+                received_at: Micros(row.try_get("received_at")?),
+                body_bytes: row.try_get("body_bytes")?,
+                state: EventState::parse(&state).ok_or(Error::Corrupt("events.state"))?,
+            })
+        }
+
+        pub(crate) async fn events(conn: &mut $connection, filter: &EventFilter) -> Result<EventPage, Error> {
+            let head: i64 = sqlx::query_scalar("select position from log_head").fetch_one(&mut *conn).await?;
+            let before = filter.before.map_or(head + 1, |before| before.0.min(head + 1));
+            // What waits in a table of its own is found there, wherever it is in the log.
+            let few = match filter.state {
+                Some(EventState::Parked) => Some("dead_letters"),
+                Some(EventState::Held) => Some("held_events"),
+                _ => None,
+            };
+            let floor = match few {
+                Some(_) => filter.after.0,
+                None => filter.after.0.max(before.saturating_sub(1).saturating_sub(filter.look)),
+            };
+            let mut query = sqlx::QueryBuilder::<$database>::new(
+                "select e.position, e.event_key, e.app_id, e.event_type, e.company_id, e.location_id, e.entity_id, e.origin, \
+                 e.received_at, cast(length(e.body) as bigint) as body_bytes, ",
+            );
+            query.push(STATE).push(" as state from events e where e.position < ").push_bind(before);
+            query.push(" and e.position > ").push_bind(floor);
+            if let Some(event_type) = &filter.event_type {
+                query.push(" and e.event_type = ").push_bind(event_type.clone());
+            }
+            if let Some(tenant) = &filter.tenant {
+                query.push(" and (e.location_id = ").push_bind(tenant.clone());
+                query.push(" or e.company_id = ").push_bind(tenant.clone()).push(")");
+            }
+            if let Some(text) = &filter.text {
+                let (left, right): (&str, &str) = $occurs;
+                query.push(" and ").push(left).push_bind(text.clone().into_bytes()).push(right);
+            }
+            match (filter.state, few) {
+                (_, Some(table)) => {
+                    query.push(" and e.position in (select position from ").push(table).push(")");
+                }
+                (Some(state), None) => {
+                    query.push(" and ").push(STATE).push(" = ").push_bind(state.as_str());
+                }
+                (None, None) => (),
+            }
+            query.push(" order by e.position desc limit ").push_bind(filter.limit);
+            let found = query.build().fetch_all(&mut *conn).await?;
+            let rows = found.iter().map(listed).collect::<Result<Vec<_>, _>>()?;
+            let full = i64::try_from(rows.len()).is_ok_and(|found| filter.limit <= found);
+            let next = match (full, rows.last()) {
+                (true, Some(last)) => Some(last.position),
+                _ if floor <= filter.after.0 => None,
+                // Retention leaves holes: go on at the next one that is there.
+                _ => sqlx::query_scalar::<_, Option<i64>>(
+                    "select max(position) from events where position <= $1 and position > $2",
+                )
+                .bind(floor)
+                .bind(filter.after.0)
+                .fetch_one(conn)
+                .await?
+                .map(|next| Position(next + 1)),
+            };
+            Ok(EventPage { rows, next })
+        }
+
+        pub(crate) async fn note_audit(
+            conn: &mut $connection,
+            who: &str,
+            action: &str,
+            subject: &str,
+            count: i64,
+            now: Micros,
+        ) -> Result<i64, Error> {
+            let id = sqlx::query_scalar(
+                "insert into audit (at, who, action, subject, affected) values ($1, $2, $3, $4, $5) returning id",
+            )
+            .bind(now.0)
+            .bind(who)
+            .bind(action)
+            .bind(subject)
+            .bind(count)
+            .fetch_one(conn)
+            .await?;
+            Ok(id)
+        }
+
+        pub(crate) async fn audit_trail(
+            conn: &mut $connection,
+            before: Option<i64>,
+            limit: i64,
+        ) -> Result<Vec<AuditEntry>, Error> {
+            let rows = sqlx::query(
+                "select id, at, who, action, subject, affected from audit where id < $1 order by id desc limit $2",
+            )
+            .bind(before.unwrap_or(i64::MAX))
+            .bind(limit)
+            .fetch_all(conn)
+            .await?;
+            rows.iter()
+                .map(|row| {
+                    Ok(AuditEntry {
+                        id: row.try_get("id")?,
+                        at: Micros(row.try_get("at")?),
+                        who: row.try_get("who")?,
+                        action: row.try_get("action")?,
+                        subject: row.try_get("subject")?,
+                        count: row.try_get("affected")?,
+                    })
+                })
+                .collect()
+        }
+    };
+}
+
+pub(crate) use listing_statements;

@@ -1,0 +1,196 @@
+//! What a person does at the console: asked first, done, and in the audit trail under the person's name.
+
+use super::*;
+use crate::harness::daemon::ALL;
+use crate::harness::operator::Operator;
+
+async fn trail(daemon: &Daemon) -> Vec<(String, String, String, i64)> {
+    let said = Visitor::program(daemon).get("/audit").await.json();
+    let text = |entry: &Value, name: &str| entry[name].as_str().unwrap().to_owned();
+    let line = |entry: &Value| {
+        let affected = entry["affected"].as_i64().unwrap();
+        (
+            text(entry, "who"),
+            text(entry, "action"),
+            text(entry, "subject"),
+            affected,
+        )
+    };
+    said["entries"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(line)
+        .collect()
+}
+
+async fn dead_letters_are_published_again(backend: Backend) {
+    let broker = fresh_vhost().await;
+    let operator = Operator::at(&broker.url).await;
+    operator.declare_without_alternate(&[ALL]).await;
+    let mut world = World::new(backend).await;
+    world.config = world.config.broker(&broker.url).set(
+        "broker",
+        "topology = \"check\"\nunroutable_attempts = 2\nretry_max = \"300ms\"",
+    );
+    let daemon = world.start().await;
+    for n in 1..=3 {
+        world.post(&daemon, &contact(n)).await;
+    }
+    let ada = Visitor::ada(&daemon).await;
+    eventually("all are parked", WITHIN, async || {
+        let view = Visitor::program(&daemon).get("/dead-letters").await.json();
+        (view["parked"] == 3).then_some(())
+    })
+    .await;
+    let page = ada.get("/events/2").await.text();
+    assert!(
+        page.contains("<strong>parked</strong>") && page.contains("/dead-letters/retry?position=2"),
+        "{page}"
+    );
+    let question = ada.get("/dead-letters/retry?position=2").await.text();
+    assert!(
+        question.contains("Publish 1 event again?")
+            && question.contains("name=\"position\" value=\"2\""),
+        "{question}"
+    );
+    let question = ada.get("/dead-letters/retry").await.text();
+    assert!(question.contains("Publish 3 events again?"), "{question}");
+
+    operator.bind(ALL, "#").await;
+    let sink = Sink::open(&broker.url, &[ALL]).await;
+    let page = ada.send("/dead-letters/retry", &[("position", "2")]).await;
+    assert_eq!(
+        (page.status, page.header("location")),
+        (303, "/dead-letters")
+    );
+    let arrived = sink.wait_for(1, WITHIN).await;
+    assert_eq!(arrived[0].message_id, "key-2");
+    let page = ada.get("/dead-letters").await.text();
+    assert!(page.contains("1 event handed to the relay."), "{page}");
+    assert!(
+        !ada.get("/dead-letters")
+            .await
+            .text()
+            .contains("handed to the relay."),
+        "said once"
+    );
+    let done = Visitor::program(&daemon)
+        .send("/dead-letters/retry", &[])
+        .await;
+    assert_eq!(done.json(), json!({"affected": 2}));
+    sink.wait_for(3, WITHIN).await;
+    eventually("they are published", WITHIN, async || {
+        let view = Visitor::program(&daemon)
+            .get("/events?state=published")
+            .await
+            .json();
+        (view["rows"].as_array().unwrap().len() == 3).then_some(())
+    })
+    .await;
+    let line = |subject: &str, count| {
+        (
+            "ada".to_owned(),
+            "retry_dead_letters".to_owned(),
+            subject.to_owned(),
+            count,
+        )
+    };
+    assert_eq!(
+        trail(&daemon).await,
+        [line("all", 2), line("position 2", 1)]
+    );
+    // What changes nothing is not noted.
+    assert_eq!(
+        Visitor::program(&daemon)
+            .send("/dead-letters/retry", &[])
+            .await
+            .json(),
+        json!({"affected": 0})
+    );
+    assert_eq!(trail(&daemon).await.len(), 2);
+}
+
+async fn refused_requests_are_let_in_after_a_key_was_mended(backend: Backend) {
+    let mut world = World::new(backend).await;
+    let good = std::mem::replace(
+        &mut world.config.keys,
+        vec![Ghl::with_seed([8; 32]).key.public_key_pem()],
+    );
+    let mut daemon = world.start().await;
+    for n in 1..=3 {
+        let answer = world
+            .ghl
+            .post(&daemon, contact(n).to_string().as_bytes())
+            .await;
+        assert_eq!(answer.status, 401);
+    }
+    let list = eventually("they are kept", WITHIN, async || {
+        let view = Visitor::program(&daemon).get("/quarantine").await.json();
+        (view["quarantined"] == 3).then_some(view)
+    })
+    .await;
+    let id = list["entries"][0]["id"].to_string();
+    let ada = Visitor::ada(&daemon).await;
+    let page = ada.get(&format!("/quarantine/{id}")).await.text();
+    assert!(
+        page.contains("It would still be refused: signature_wrong")
+            && page.contains("ada3@example.com"),
+        "{page}"
+    );
+    let stays = Visitor::program(&daemon)
+        .send("/quarantine/admit", &[])
+        .await;
+    assert_eq!(stays.json(), json!({"affected": 0}));
+    assert!(daemon.terminate().await.success());
+
+    world.config.keys = good;
+    let daemon = world.start().await;
+    let ada = Visitor::ada(&daemon).await;
+    let page = ada.get(&format!("/quarantine/{id}")).await.text();
+    assert!(
+        page.contains("it would be taken") && page.contains(&format!("/quarantine/admit?id={id}")),
+        "{page}"
+    );
+    let question = ada.get("/quarantine/admit").await.text();
+    assert!(question.contains("Judge 3 requests again?"), "{question}");
+    assert_eq!(
+        ada.send("/quarantine/admit", &[("id", &id)]).await.status,
+        303
+    );
+    assert!(
+        ada.get("/quarantine")
+            .await
+            .text()
+            .contains("1 request admitted; 0 requests stay in quarantine.")
+    );
+    assert_eq!(
+        Visitor::program(&daemon)
+            .send("/quarantine/admit", &[])
+            .await
+            .json(),
+        json!({"affected": 2})
+    );
+    let view = Visitor::program(&daemon).get("/events").await.json();
+    let keys: Vec<_> = view["rows"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|row| row["event_key"].clone())
+        .collect();
+    assert_eq!(
+        keys,
+        [json!("key-2"), json!("key-1"), json!("key-3")],
+        "in the order in which they came, but for the one"
+    );
+    assert_eq!(trail(&daemon).await.len(), 3);
+    // The command line writes into the same trail.
+    let output = run_cli(&["audit", "--json"], &world.config);
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(text.lines().count(), 3, "{text}");
+}
+
+on_both! {
+    dead_letters_are_published_again
+    refused_requests_are_let_in_after_a_key_was_mended
+}

@@ -1,0 +1,225 @@
+//! What the pages show, on both stores, as HTML and as JSON.
+
+use super::*;
+
+async fn every_page_is_there_for_people_and_for_programs(backend: Backend) {
+    let world = World::new(backend).await;
+    let daemon = world.start().await;
+    world.post(&daemon, &contact(1)).await;
+    let ada = Visitor::ada(&daemon).await;
+    for (path, heading) in PAGES {
+        let page = ada.get(path).await;
+        assert_eq!(page.status, 200, "{path}: {}", page.text());
+        let html = page.text();
+        assert!(html.contains(&format!("<h1>{heading}")), "{path}: {html}");
+        assert!(html.contains("aria-current=\"page\""), "{path}");
+        for (name, wanted) in [
+            ("content-type", "text/html; charset=utf-8"),
+            ("cache-control", "no-store"),
+            ("x-content-type-options", "nosniff"),
+        ] {
+            assert_eq!(page.header(name), wanted, "{path}");
+        }
+        let policy = page.header("content-security-policy");
+        assert!(
+            policy.starts_with("default-src 'none'") && !policy.contains("unsafe"),
+            "{policy}"
+        );
+        // The policy forbids what is inside a page.
+        for inside in ["<script>", " style=", "onclick", "<style"] {
+            assert!(!html.contains(inside), "{path} has {inside}");
+        }
+        let program = Visitor::program(&daemon).get(path).await;
+        assert_eq!(
+            (program.status, program.header("content-type")),
+            (200, "application/json"),
+            "{path}"
+        );
+        assert!(program.json().is_object(), "{path}");
+        assert!(
+            !html.contains(TOKEN) && !program.text().contains(TOKEN),
+            "{path}"
+        );
+    }
+    for (path, kind) in [
+        ("/assets/console.css", "text/css"),
+        ("/assets/console.js", "text/javascript"),
+    ] {
+        let page = Visitor::nobody(&daemon).get(path).await;
+        assert!(
+            page.status == 200 && page.header("content-type").starts_with(kind),
+            "{path}"
+        );
+    }
+    for path in [
+        "/events/99",
+        "/events/x",
+        "/quarantine/99",
+        "/quarantine/x",
+        "/dead-letters/retry",
+        "/follow-ups/retry?id=9",
+    ] {
+        let page = ada.get(path).await;
+        assert_eq!(page.status, 404, "{path}");
+        assert!(
+            page.text().contains("role=\"alert\""),
+            "{path}: {}",
+            page.text()
+        );
+        let program = Visitor::program(&daemon).get(path).await;
+        assert_eq!(program.status, 404, "{path}");
+        assert!(program.json()["trouble"].is_string(), "{path}");
+    }
+    for path in [
+        "/events?state=gone",
+        "/events?before=x",
+        "/events?since=yesterday",
+        "/follow-ups?state=gone",
+        "/follow-ups?before=x",
+    ] {
+        assert_eq!(ada.get(path).await.status, 400, "{path}");
+    }
+}
+
+async fn the_overview_has_the_ledger_and_says_what_is_wrong(backend: Backend) {
+    let world = World::new(backend).await;
+    let daemon = world.start().await;
+    for n in 0..3 {
+        world.post(&daemon, &contact(n)).await;
+    }
+    let program = Visitor::program(&daemon);
+    let view = eventually("the last minute has them", WITHIN, async || {
+        let view = program.get("/").await.json();
+        (view["sparks"][2]["last"] == 3).then_some(view)
+    })
+    .await;
+    let ledger = &view["ledger"];
+    assert_eq!(
+        (&ledger["accepted"], &ledger["pending"], &ledger["mismatch"]),
+        (&json!(3), &json!(3), &json!(0)),
+        "{view}"
+    );
+    assert_eq!(view["broker"]["connected"], false);
+    let problems = view["problems"].as_array().unwrap();
+    assert!(
+        problems.iter().any(|one| one["level"] == "bad"
+            && one["text"]
+                .as_str()
+                .unwrap()
+                .contains("No session with RabbitMQ")),
+        "{view}"
+    );
+    let html = Visitor::ada(&daemon).await.get("/").await.text();
+    assert!(
+        html.contains("Outage") && html.contains("No session with RabbitMQ"),
+        "{html}"
+    );
+}
+
+async fn events_are_filtered_paged_and_followed(backend: Backend) {
+    let world = World::new(backend).await;
+    let daemon = world.start().await;
+    for n in 1..=120 {
+        world.post(&daemon, &contact(n)).await;
+    }
+    let other = json!({"type": "OpportunityCreate", "locationId": "otherTenant000000001", "id": "o1", "webhookId": "opp-1", "name": "x & y"});
+    world.post(&daemon, &other).await;
+    let program = Visitor::program(&daemon);
+    let positions = |view: &Value| -> Vec<i64> {
+        view["rows"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|row| row["position"].as_i64().unwrap())
+            .collect()
+    };
+    let newest = program.get("/events").await.json();
+    assert_eq!(positions(&newest), (72..=121).rev().collect::<Vec<_>>());
+    assert_eq!(
+        (&newest["next"], &newest["newest"]),
+        (&json!(72), &json!(121))
+    );
+    let older = program.get("/events?before=72").await.json();
+    assert_eq!(positions(&older), (22..=71).rev().collect::<Vec<_>>());
+    let last = program.get("/events?before=22").await.json();
+    assert_eq!((positions(&last).len(), &last["next"]), (21, &Value::Null));
+    let rows: [(&str, &[i64]); 9] = [
+        ("type=OpportunityCreate", &[121]),
+        ("tenant=otherTenant000000001", &[121]),
+        ("state=pending&type=OpportunityCreate", &[121]),
+        ("state=published", &[]),
+        ("state=parked", &[]),
+        ("text=ada77%40example.com", &[77]),
+        ("text=x+%26+y", &[121]),
+        ("since=2099-01-01T00:00", &[]),
+        ("until=2000-01-01T00:00:00Z", &[]),
+    ];
+    for (query, expected) in rows {
+        let view = program.get(&format!("/events?{query}")).await.json();
+        assert_eq!(positions(&view), expected, "{query}: {view}");
+    }
+    let by_key = program.get("/events?text=key-5").await.json();
+    assert_eq!(by_key["by_key"], json!([5]));
+    let tail = program.get("/events/rows?after=119").await.json();
+    assert_eq!(positions(&tail), [121, 120]);
+    let ada = Visitor::ada(&daemon).await;
+    let fragment = ada.get("/events/rows?after=120").await.text();
+    assert!(
+        fragment
+            .trim_start()
+            .starts_with("<tr data-position=\"121\""),
+        "{fragment}"
+    );
+    let html = ada.get("/events?text=x+%26+y").await.text();
+    assert!(html.contains("value=\"x &amp; y\""), "{html}");
+    assert!(!html.contains("/events/rows?type=&text=x & y"));
+}
+
+async fn an_event_has_its_way_its_body_and_nothing_that_runs(backend: Backend) {
+    let world = World::new(backend).await;
+    let daemon = world.start().await;
+    let bad = "<script>alert(1)</script>";
+    // Not what a printer would write: bytes out are bytes in.
+    let body = format!(
+        "{{\"type\":\"ContactCreate\",  \"locationId\":{TENANT:?},\"id\":\"c\",\"webhookId\":\"k1\",\"n\":1.50e1,\"name\":{bad:?}}}"
+    );
+    assert_eq!(world.ghl.post(&daemon, body.as_bytes()).await.status, 200);
+    let strange = json!({"type": bad, "locationId": TENANT, "webhookId": "k2"});
+    world.post(&daemon, &strange).await;
+    let broken = b"\xff\xfe not text".to_vec();
+    assert_eq!(world.ghl.post(&daemon, &broken).await.status, 200);
+
+    let ada = Visitor::ada(&daemon).await;
+    let html = ada.get("/events/1").await.text();
+    for wanted in [
+        "<strong>received</strong>",
+        "at position 1",
+        "<strong>waits</strong>",
+        "key</dt><dd><code>k1",
+        "&lt;script&gt;alert(1)&lt;",
+        "1.50e1",
+        "contact.create.consoleTenant0000001",
+        "traceparent",
+    ] {
+        assert!(html.contains(wanted), "{wanted} is missing in {html}");
+    }
+    for path in ["/events", "/events/1", "/events/2", "/events/3"] {
+        let page = ada.get(path).await;
+        assert_eq!(page.status, 200, "{path}");
+        assert!(!page.text().contains("<script>alert"), "{path}");
+    }
+    for (position, bytes) in [(1, body.as_bytes()), (3, &broken)] {
+        let page = ada.get(&format!("/events/{position}/body")).await;
+        assert_eq!(page.bytes, bytes);
+        assert_eq!(page.header("content-type"), "application/octet-stream");
+        assert!(page.header("content-disposition").starts_with("attachment"));
+    }
+    assert_eq!(ada.get("/events/9/body").await.status, 404);
+}
+
+on_both! {
+    every_page_is_there_for_people_and_for_programs
+    the_overview_has_the_ledger_and_says_what_is_wrong
+    events_are_filtered_paged_and_followed
+    an_event_has_its_way_its_body_and_nothing_that_runs
+}
