@@ -31,7 +31,7 @@ use crate::retry::Delays;
 use crate::store::{self, Access, PostgresStore, SqliteStore, Store};
 use crate::supervisor::{Exit, Supervisor};
 use crate::telemetry::Chain;
-use crate::{chance, clock, ghl, observe, retention};
+use crate::{census, chance, clock, ghl, observe, retention};
 
 /// Why the daemon did not start.
 #[derive(Debug, thiserror::Error)]
@@ -290,6 +290,15 @@ pub async fn serve(config: Config, shutdown: CancellationToken) -> Result<Exit, 
         retention::run(
             Arc::clone(&store),
             config.retention,
+            Arc::clone(&clock),
+            metrics.clone(),
+            shutdown.clone(),
+        ),
+    );
+    supervisor.spawn(
+        "census",
+        census::run(
+            Arc::clone(&store),
             Arc::clone(&clock),
             metrics.clone(),
             shutdown.clone(),

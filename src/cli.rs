@@ -12,13 +12,16 @@ use crate::store::Store;
 use crate::telemetry::{self, Chain};
 use crate::{clock, failpoints, store};
 
+mod ask;
 mod audit;
 mod backfill;
 mod check_config;
 mod dead_letters;
 mod dev;
+mod doctor;
 mod events;
 mod follow_ups;
+mod healthcheck;
 mod held;
 mod installs;
 mod keys;
@@ -58,6 +61,8 @@ enum Command {
     CheckConfig(check_config::Args),
     Migrate(migrate::Args),
     Status(status::Args),
+    Doctor(doctor::Args),
+    Healthcheck(healthcheck::Args),
     Send(send::Args),
     Tail(tail::Args),
     Events(events::Args),
@@ -190,6 +195,8 @@ pub fn main() -> ExitCode {
             Command::CheckConfig(args) => check_config::run(&args),
             Command::Migrate(args) => migrate::run(args).await,
             Command::Status(args) => status::run(args).await,
+            Command::Doctor(args) => doctor::run(args).await,
+            Command::Healthcheck(args) => healthcheck::run(args).await,
             Command::Send(args) => send::run(args).await,
             Command::Tail(args) => tail::run(args).await,
             Command::Events(args) => events::run(args).await,

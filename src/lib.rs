@@ -12,6 +12,7 @@ pub mod admin;
 pub mod app;
 pub mod broker;
 pub mod budget;
+pub mod census;
 pub mod chance;
 pub mod cli;
 pub mod clock;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use prometheus::core::Collector;
 use prometheus::{
-    Encoder, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
+    Encoder, Gauge, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
     IntGaugeVec, Opts, Registry, TextEncoder,
 };
 
@@ -26,6 +26,22 @@ pub struct Metrics {
     pub http_accept_errors: IntCounter,
     /// `hookwell_accept_seconds`: from the whole request read to its answer.
     pub accept_seconds: Histogram,
+    /// `hookwell_webhook_outcomes_total{outcome}`: answers to webhooks with a signature: `ok` (2xx), `failed`.
+    pub webhook_outcomes: IntCounterVec,
+    /// `hookwell_webhook_answers`: how many of them all daemons gave in the last three days.
+    pub webhook_answers: IntGauge,
+    /// `hookwell_webhook_success_ratio`: the share of 2xx in these; GHL pauses a URL under 0.9.
+    pub webhook_success_ratio: Gauge,
+    /// `hookwell_tenants`: tenants heard of in the last 30 days.
+    pub tenants: IntGauge,
+    /// `hookwell_silent_tenants`: those that were never silent for so long before.
+    pub silent_tenants: IntGauge,
+    /// `hookwell_tokens_reauthorise`: tokens that only a person can renew.
+    pub tokens_reauthorise: IntGauge,
+    /// `hookwell_store_disk_free_bytes`: room where the SQLite file is; not there on Postgres.
+    pub disk_free: IntGaugeVec,
+    /// `hookwell_store_disk_bytes`: the size of that file system; not there on Postgres.
+    pub disk_total: IntGaugeVec,
     /// `hookwell_refused_total{reason}`: requests not accepted.
     pub refused: IntCounterVec,
     /// `hookwell_events_accepted_total{outcome}`: answered 200: `new`, `duplicate` or `altered`.
@@ -258,6 +274,41 @@ impl Metrics {
                 "From the whole request read to its answer.",
                 &SECONDS,
             ),
+            webhook_outcomes: b.counters(
+                "webhook_outcomes_total",
+                "Answers to webhooks with a signature.",
+                "outcome",
+                &["ok", "failed"],
+            ),
+            webhook_answers: b.gauge(
+                "webhook_answers",
+                "Answers to webhooks with a signature in the last three days, of all daemons.",
+            ),
+            webhook_success_ratio: b.register(Gauge::with_opts(opts(
+                "webhook_success_ratio",
+                "The share of 2xx in these; GHL pauses a URL under 0.9.",
+            ))),
+            tenants: b.gauge("tenants", "Tenants heard of in the last 30 days."),
+            silent_tenants: b.gauge(
+                "silent_tenants",
+                "Tenants that were never silent for so long before.",
+            ),
+            tokens_reauthorise: b
+                .gauge("tokens_reauthorise", "Tokens that only a person can renew."),
+            disk_free: b.register(IntGaugeVec::new(
+                opts(
+                    "store_disk_free_bytes",
+                    "Room where the SQLite file is; not there on Postgres.",
+                ),
+                &[],
+            )),
+            disk_total: b.register(IntGaugeVec::new(
+                opts(
+                    "store_disk_bytes",
+                    "The size of that file system; not there on Postgres.",
+                ),
+                &[],
+            )),
             refused: b.counters("refused_total", "Requests not accepted.", "reason", &[]),
             events: b.counters(
                 "events_accepted_total",

@@ -12,6 +12,7 @@ use async_trait::async_trait;
 
 use crate::event::{Event, EventKey, Micros, Position, Recorded};
 
+mod census;
 mod follow_ups;
 mod gaps;
 mod installations;
@@ -22,6 +23,10 @@ mod sql;
 mod sqlite;
 mod subscriptions;
 
+pub use census::{
+    ANSWERS_KEPT, Answers, Census, Counted, Disk, Heard, SILENCE_FACTOR, SILENCE_LEAST, Silent,
+    Tenants,
+};
 use follow_ups::ClaimedRow;
 pub use follow_ups::{
     CLAIM_LOST, Claimed, Claims, Ended, FollowUp, FollowUpCounts, FollowUpFilter, FollowUps,
@@ -296,7 +301,7 @@ pub enum Selection {
 
 /// The log and what is kept beside it. Each method is one whole deed.
 #[async_trait]
-pub trait Store: FollowUps + Installations + Subscriptions + Gaps + Listings {
+pub trait Store: FollowUps + Installations + Subscriptions + Gaps + Listings + Census {
     /// Appends a batch in one transaction and says what became of each event, in order. On return the
     /// new ones are durable. No two events of a batch may share app and key.
     ///

@@ -113,13 +113,7 @@ pub(super) async fn run(args: Args) -> Outcome {
         });
     }
     let key = read_key(args.key.as_ref())?;
-    // One TLS stack: ring, as for Postgres and RabbitMQ. A second call is not an error here.
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    let client = reqwest::Client::builder()
-        .redirect(reqwest::redirect::Policy::none())
-        .timeout(Duration::from_secs(30))
-        .build()
-        .map_err(|error| Failure::new(Failure::SOFTWARE, error))?;
+    let client = super::ask::client(Duration::from_secs(30))?;
 
     let bar = progress(args.count);
     let mut pace = args.rate.map(|rate| {

@@ -26,6 +26,8 @@ pub(super) struct Args {
 
 /// Gaps that are shown, the newest ones.
 const GAPS: i64 = 5;
+/// Silent tenants that are shown.
+const SILENT: i64 = 20;
 
 pub(super) async fn run(args: Args) -> Outcome {
     let config = args.config.load()?;
@@ -33,6 +35,8 @@ pub(super) async fn run(args: Args) -> Outcome {
     let ledger = store.ledger().await?;
     let gaps = store.gaps(GAPS).await?;
     let now = clock::system()();
+    let answers = store.answers(now).await?;
+    let silent = store.silent_tenants(now, SILENT).await?;
     let waiting = ledger.oldest_pending_at.map(|at| {
         Duration::from_secs(u64::try_from((now.0 - at.0).max(0) / 1_000_000).unwrap_or(0))
     });
@@ -42,6 +46,10 @@ pub(super) async fn run(args: Args) -> Outcome {
             "accepted": ledger.accepted, "published": ledger.published, "pending": ledger.pending,
             "held": ledger.held, "held_tenants": ledger.held_tenants, "parked": ledger.parked, "mismatch": ledger.mismatch(), "quarantined": ledger.quarantined,
             "oldest_pending_seconds": waiting.map(|age| age.as_secs()),
+            "webhook_answers": answers.all(), "webhook_success_ratio": answers.success_ratio(),
+            "silent_tenants": silent.iter().map(|silent| json!({
+                "tenant": silent.tenant, "last_at": rfc3339(silent.last_at), "longest_gap_seconds": silent.longest_gap / 1_000_000,
+            })).collect::<Vec<_>>(),
             "gaps": gaps.iter().map(|gap| json!({
                 "since": rfc3339(gap.since), "until": rfc3339(gap.until), "seconds": gap.seconds(),
                 "repaired_at": gap.repaired_at.map(rfc3339), "repair": config.repair.of(gap, config.calls.is_some()),
@@ -82,6 +90,30 @@ pub(super) async fn run(args: Args) -> Outcome {
             ""
         };
         writeln!(out, "quarantined  {:>10}{advice}", ledger.quarantined)?;
+        if 0 < answers.all() {
+            let percent = (answers.success_ratio() * 1000.0).floor() / 10.0;
+            let advice = if percent < 90.0 {
+                "; GHL pauses a URL under 90 %"
+            } else {
+                ""
+            };
+            writeln!(
+                out,
+                "\nof {} webhooks in three days {percent} % were answered 2xx{advice}",
+                answers.all()
+            )?;
+        }
+        for silent in &silent {
+            let gap =
+                Duration::from_secs(u64::try_from(silent.longest_gap / 1_000_000).unwrap_or(0));
+            writeln!(
+                out,
+                "silent since {}: {}, which was never silent for longer than {} lately",
+                rfc3339(silent.last_at),
+                super::table::printable(&silent.tenant),
+                humantime::format_duration(gap)
+            )?;
+        }
         if !gaps.is_empty() {
             writeln!(out, "\nno webhook could be taken")?;
         }

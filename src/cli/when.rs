@@ -22,3 +22,37 @@ pub(super) fn when(text: &str, now: Micros) -> Result<Micros, Failure> {
             )
         })
 }
+
+/// The time of an HTTP `Date` header (RFC 9110, 5.6.7), in seconds since 1970.
+pub(super) fn http_date(text: &str) -> Option<i64> {
+    let [_, day, month, year, time, "GMT"] = text.split(' ').collect::<Vec<_>>()[..] else {
+        return None;
+    };
+    let months = [
+        "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
+    ];
+    let month = 1 + months.iter().position(|name| *name == month)?;
+    let moment = moment(&format!("{year}-{month:02}-{day}T{time}Z"))?;
+    Some(moment.0 / 1_000_000)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_date_header_is_read() {
+        assert_eq!(
+            http_date("Sun, 06 Nov 1994 08:49:37 GMT"),
+            Some(784_111_777)
+        );
+        for text in [
+            "",
+            "Sun, 06 Nov 1994 08:49:37",
+            "Sun, 06 Foo 1994 08:49:37 GMT",
+            "a b c d e f",
+        ] {
+            assert_eq!(http_date(text), None, "{text}");
+        }
+    }
+}

@@ -151,6 +151,13 @@ impl IntoResponse for Receipt {
 }
 
 impl Door {
+    /// Counts an answer as GHL does.
+    fn count(&self, ok: bool) {
+        let outcome = if ok { "ok" } else { "failed" };
+        let outcomes = &self.metrics.webhook_outcomes;
+        outcomes.with_label_values(&[outcome]).inc();
+    }
+
     fn answer(&self, result: Result<Receipt, Problem>) -> Response {
         let problem = match result {
             Ok(receipt) => return receipt.into_response(),
@@ -220,7 +227,14 @@ pub fn router(
         for path in paths {
             let app = app.clone();
             let accept = move |State(door): State<Arc<Door>>, request: Request| async move {
+                // GHL signs everything: what has no signature is not GHL's, and no failure in its eyes.
+                let headers = request.headers();
+                let signed =
+                    headers.contains_key(GHL_HEADER) || headers.contains_key(LEGACY_HEADER);
                 let result = receive(&door, &app, request).await;
+                if signed {
+                    door.count(result.is_ok());
+                }
                 door.answer(result)
             };
             router = router.route(&path, post(accept).fallback(refuse_method));

@@ -30,14 +30,21 @@ mod reader;
 
 mod statements {
     use super::super::sql::{
-        call_list_statements, event_columns, follow_up_statements, gap_statements, held_statements,
-        installation_statements, listing_statements, shared_statements, subscription_statements,
+        call_list_statements, census_statements, event_columns, follow_up_statements,
+        gap_statements, held_statements, installation_statements, listing_statements,
+        shared_statements, subscription_statements,
     };
     shared_statements!(sqlx::PgConnection, sqlx::postgres::PgRow);
     held_statements!(sqlx::Postgres, sqlx::PgConnection, sqlx::postgres::PgRow);
     installation_statements!(sqlx::PgConnection, sqlx::postgres::PgRow);
     subscription_statements!(sqlx::PgConnection, sqlx::postgres::PgRow);
     call_list_statements!(sqlx::PgConnection, sqlx::postgres::PgRow);
+    census_statements!(
+        sqlx::Postgres,
+        sqlx::PgConnection,
+        sqlx::postgres::PgRow,
+        "greatest"
+    );
     listing_statements!(
         sqlx::Postgres,
         sqlx::PgConnection,

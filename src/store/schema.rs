@@ -6,7 +6,7 @@
 use super::Error;
 
 /// The schema version this binary was built for: the number of its migrations.
-const SCHEMA_VERSION: usize = 7;
+const SCHEMA_VERSION: usize = 8;
 
 /// How many migrations the store has seen; 0 for an empty one.
 macro_rules! applied_migrations {
@@ -37,7 +37,8 @@ macro_rules! migrations {
             "0004_open_calls",
             "0005_workflow_triggers",
             "0006_gaps",
-            "0007_audit"
+            "0007_audit",
+            "0008_census"
         )
     };
     ($backend:literal, $($name:literal),*) => {

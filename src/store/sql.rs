@@ -5,6 +5,7 @@
 //! really differs stands beside its backend. Every function is one statement on one connection.
 
 mod call_list;
+mod census;
 mod follow_ups;
 mod gaps;
 mod held;
@@ -360,7 +361,7 @@ macro_rules! shared_statements {
             let done = sqlx::query(
                 "delete from events where position in (\
                    select e.position from events e \
-                   where e.position <= (select min(c.position) from cursors c) \
+                   where e.position <= (select min(c.position) from cursors c where c.reader <> 'census') \
                      and not exists (select 1 from dead_letters d where d.position = e.position) \
                      and not exists (select 1 from held_events w where w.position = e.position) \
                      and not exists (select 1 from follow_ups f where f.position = e.position \
@@ -400,7 +401,7 @@ macro_rules! shared_statements {
             let done = sqlx::query(
                 "delete from event_keys where (event_key, app_id) > ($1, $2) \
                  and ($3 is null or (event_key, app_id) <= ($3, $4)) \
-                 and received_at < $5 and position <= (select min(c.position) from cursors c)",
+                 and received_at < $5 and position <= (select min(c.position) from cursors c where c.reader <> 'census')",
             )
             .bind(after.0.as_str())
             .bind(after.1.as_str())
@@ -427,7 +428,8 @@ macro_rules! shared_statements {
 }
 
 pub(crate) use {
-    call_list::call_list_statements, event_columns, follow_ups::follow_up_statements,
-    gaps::gap_statements, held::held_statements, installations::installation_statements,
-    listing::listing_statements, shared_statements, subscriptions::subscription_statements,
+    call_list::call_list_statements, census::census_statements, event_columns,
+    follow_ups::follow_up_statements, gaps::gap_statements, held::held_statements,
+    installations::installation_statements, listing::listing_statements, shared_statements,
+    subscriptions::subscription_statements,
 };

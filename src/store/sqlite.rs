@@ -23,8 +23,9 @@ use tokio::time::sleep;
 
 use super::schema;
 use super::{
-    Appended, AuditEntry, Cutoff, DeadLetter, Error, EventFilter, EventPage, HeldTenant, Ledger,
-    Listings, Pruned, QuarantineBounds, Quarantined, Reader, Refused, Selection, Store, Sweep,
+    Appended, AuditEntry, Cutoff, DeadLetter, Disk, Error, EventFilter, EventPage, HeldTenant,
+    Ledger, Listings, Pruned, QuarantineBounds, Quarantined, Reader, Refused, Selection, Store,
+    Sweep,
 };
 use crate::event::{Event, Micros, Position, Recorded};
 use crate::failpoints;
@@ -43,8 +44,9 @@ mod writer;
 
 mod statements {
     use super::super::sql::{
-        call_list_statements, event_columns, follow_up_statements, gap_statements, held_statements,
-        installation_statements, listing_statements, shared_statements, subscription_statements,
+        call_list_statements, census_statements, event_columns, follow_up_statements,
+        gap_statements, held_statements, installation_statements, listing_statements,
+        shared_statements, subscription_statements,
     };
     shared_statements!(sqlx::SqliteConnection, sqlx::sqlite::SqliteRow);
     held_statements!(
@@ -55,6 +57,12 @@ mod statements {
     installation_statements!(sqlx::SqliteConnection, sqlx::sqlite::SqliteRow);
     subscription_statements!(sqlx::SqliteConnection, sqlx::sqlite::SqliteRow);
     call_list_statements!(sqlx::SqliteConnection, sqlx::sqlite::SqliteRow);
+    census_statements!(
+        sqlx::Sqlite,
+        sqlx::SqliteConnection,
+        sqlx::sqlite::SqliteRow,
+        "max"
+    );
     listing_statements!(
         sqlx::Sqlite,
         sqlx::SqliteConnection,
@@ -176,6 +184,15 @@ impl SqliteStore {
         let mut writer = self.writer.lock().await;
         on!(writer, Now, connection => async {
             schema::expect_schema(schema::applied_migrations!(&mut *connection))
+        })
+    }
+
+    /// Room in the file system that the database is on.
+    fn disk(&self) -> Option<Disk> {
+        let stats = rustix::fs::statvfs(&self.path).ok()?;
+        Some(Disk {
+            free: stats.f_bavail.saturating_mul(stats.f_frsize),
+            total: stats.f_blocks.saturating_mul(stats.f_frsize),
         })
     }
 

@@ -3,6 +3,7 @@
 use std::process::Output;
 
 mod configuration;
+mod doctor;
 mod inspection;
 mod rules;
 mod sending;

@@ -26,7 +26,10 @@ const HOMES: &[(&str, &[&str])] = &[
             "http/oauth.rs",
         ],
     ),
-    ("reqwest", &["cli/send.rs", "ghl.rs"]),
+    (
+        "reqwest",
+        &["cli/ask.rs", "cli/doctor.rs", "cli/send.rs", "ghl.rs"],
+    ),
     ("minijinja", &["follow_up/", "admin/"]),
     (
         "secrecy",
@@ -48,6 +51,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("anyhow", &["cli.rs", "cli/"]),
     ("fail", &["failpoints.rs"]),
     ("tikv_jemallocator", &["lib.rs"]),
+    ("rustix", &["store/sqlite.rs"]),
     ("getrandom", &["chance.rs", "cli/keys.rs"]),
     ("uuid", &["cli/send.rs", "dev/"]),
     ("toml", &["config/"]),

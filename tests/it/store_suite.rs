@@ -12,8 +12,13 @@ use hookwell::store::{
     Parked, Plan, PostgresStore, QuarantineBounds, Reader, Refused, Selection, SqliteStore, Store,
 };
 
-use crate::harness::{Backend, StoreUrl, done, eventually, store_url};
+use crate::harness::{Backend, StoreUrl, done, eventually, store, store_url};
+use census::{
+    a_part_of_the_log_is_counted_by_tenant, a_tenant_is_silent_after_twice_its_longest_gap,
+    answers_add_up_over_three_days,
+};
 
+mod census;
 mod durability;
 mod follow_ups;
 mod gaps;
@@ -1038,6 +1043,9 @@ store_suite! {
     events_are_filtered_newest_first
     a_page_looks_at_a_part_and_says_where_to_go_on
     the_audit_trail_is_newest_first
+    a_tenant_is_silent_after_twice_its_longest_gap
+    a_part_of_the_log_is_counted_by_tenant
+    answers_add_up_over_three_days
     an_event_is_found_by_key_and_by_position
     of_the_same_events_appended_at_once_each_is_new_once
     positions_become_visible_in_order

@@ -8,13 +8,15 @@ use crate::clock::rfc3339;
 use crate::event::Micros;
 use crate::metrics::Metrics;
 use crate::observe::{MINUTES, Sample};
-use crate::store::{FollowUpCounts, Gap, Ledger};
+use crate::store::{Disk, FollowUpCounts, Gap, Ledger};
 
 /// Sparklines are drawn in a box of this size.
 const WIDTH: f64 = 120.0;
 const HEIGHT: f64 = 28.0;
 /// An event that waits longer than this is worth a word, in seconds.
 const LONG: i64 = 60;
+/// GHL pauses a URL whose share of 2xx in three days is lower.
+const GHL_LEAST: f64 = 0.9;
 
 pub(super) async fn page(visit: Visit) -> Response {
     let found = look(&visit).await;
@@ -22,19 +24,21 @@ pub(super) async fn page(visit: Visit) -> Response {
 }
 
 async fn look(visit: &Visit) -> Result<Value, Trouble> {
-    let (ledger, held, calls, gaps) = visit
-        .ask(|store| async move {
+    let now = visit.console.now();
+    let (ledger, held, calls, gaps, silent) = visit
+        .ask(move |store| async move {
             let (ledger, held) = (store.ledger().await?, store.held_tenants().await?);
             Ok((
                 ledger,
                 held,
                 store.follow_up_counts().await?,
                 store.gaps(100).await?,
+                store.silent_tenants(now, 10).await?,
             ))
         })
         .await?;
     let console = &visit.console;
-    let (metrics, now) = (&console.parts.metrics, console.now());
+    let metrics = &console.parts.metrics;
     let samples = console.parts.history.samples();
     let age = |at: Option<Micros>| at.map(|at| (now.0 - at.0).max(0) / 1_000_000);
     let open = |gap: &&Gap| {
@@ -44,7 +48,7 @@ async fn look(visit: &Visit) -> Result<Value, Trouble> {
     let open_gaps = gaps.iter().filter(open).count();
     let waits = age(ledger.oldest_pending_at);
     Ok(json!({
-        "problems": problems(&ledger, waits, &calls, open_gaps, metrics),
+        "problems": problems(&ledger, waits, &calls, open_gaps, console.parts.store.disk(), metrics),
         "ledger": {
             "accepted": ledger.accepted, "published": ledger.published, "pending": ledger.pending, "held": ledger.held,
             "held_tenants": ledger.held_tenants, "parked": ledger.parked, "mismatch": ledger.mismatch(),
@@ -63,6 +67,11 @@ async fn look(visit: &Visit) -> Result<Value, Trouble> {
         "held": held.iter().take(10).map(|held| json!({
             "tenant": held.tenant, "reason": held.reason, "detail": held.detail, "since": rfc3339(held.since), "events": held.events,
         })).collect::<Vec<_>>(),
+        "answers": { "count": metrics.webhook_answers.get(), "success_percent": percent(metrics.webhook_success_ratio.get()) },
+        "tenants": { "known": metrics.tenants.get(), "silent": metrics.silent_tenants.get() },
+        "silent": silent.iter().map(|silent| json!({
+            "tenant": silent.tenant, "last_at": rfc3339(silent.last_at), "longest_gap_seconds": silent.longest_gap / 1_000_000,
+        })).collect::<Vec<_>>(),
         "gaps_open": open_gaps,
         "sparks": [
             spark("received a minute", &rates(&samples, |ledger| ledger.accepted)),
@@ -79,6 +88,7 @@ fn problems(
     waits: Option<i64>,
     calls: &FollowUpCounts,
     gaps: usize,
+    disk: Option<Disk>,
     metrics: &Metrics,
 ) -> Vec<Value> {
     let mut problems = Vec::new();
@@ -162,6 +172,46 @@ fn problems(
             "GHL's API does not answer: calls wait.".to_owned(),
         );
     }
+    let (answers, share) = (
+        metrics.webhook_answers.get(),
+        metrics.webhook_success_ratio.get(),
+    );
+    if share < GHL_LEAST && 100 < answers {
+        let share = percent(share);
+        say(
+            "bad",
+            "/quarantine",
+            format!(
+                "Only {share} % of {answers} webhooks in three days were answered 2xx: GHL pauses a URL under 90 %."
+            ),
+        );
+    }
+    let silent = metrics.silent_tenants.get();
+    if 0 < silent {
+        let tenants = counted(many(silent), "tenant is", "tenants are");
+        say(
+            "warn",
+            "#silent",
+            format!("{tenants} silent for longer than ever lately."),
+        );
+    }
+    let tokens = metrics.tokens_reauthorise.get();
+    if 0 < tokens {
+        let tokens = counted(many(tokens), "token wants", "tokens want");
+        say(
+            "warn",
+            "/installations",
+            format!("{tokens} a person: authorise the app again."),
+        );
+    }
+    if let Some(disk) = disk.filter(|disk| disk.free < disk.total / 10) {
+        let left = disk.free / 1024 / 1024;
+        say(
+            "bad",
+            "",
+            format!("The disk of the store has {left} MiB left."),
+        );
+    }
     if 0 < gaps {
         say(
             "warn",
@@ -187,6 +237,11 @@ fn problems(
         );
     }
     problems
+}
+
+/// With one digit, rounded down: 89.97 % is not 90.
+fn percent(share: f64) -> f64 {
+    (share * 1000.0).floor() / 10.0
 }
 
 /// What a counter gained in each minute.

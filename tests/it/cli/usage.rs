@@ -5,11 +5,14 @@ use crate::harness::daemon::run_plain;
 use crate::harness::{Backend, Daemon, DaemonConfig, run_cli, store_url};
 
 /// Every command that does something.
-const COMMANDS: [&[&str]; 28] = [
+const COMMANDS: [&[&str]; 31] = [
     &["serve"],
     &["check-config"],
     &["migrate"],
     &["status"],
+    &["doctor"],
+    &["healthcheck"],
+    &["audit"],
     &["send"],
     &["tail"],
     &["events", "list"],
@@ -46,6 +49,8 @@ Commands:
   check-config  Check the configuration and say what it means, without touching anything
   migrate       Bring the store's schema up to date (serve does so by itself)
   status        Show the ledger: accepted = published + pending + parked
+  doctor        Look for what goes wrong in practice, and say how to mend it
+  healthcheck   Ask the daemon of this machine whether it takes webhooks
   send          Post realistic webhooks, signed with a development key
   tail          Print what arrives in RabbitMQ
   events        Look into the log

@@ -48,9 +48,17 @@ hookwell_quarantine_entries gauge
 hookwell_refused_total counter
 hookwell_relay_active gauge
 hookwell_retention_removed_total counter
+hookwell_silent_tenants gauge
+hookwell_store_disk_bytes gauge
+hookwell_store_disk_free_bytes gauge
 hookwell_store_up gauge
+hookwell_tenants gauge
 hookwell_token_requests_total counter
-hookwell_trigger_requests_total counter";
+hookwell_tokens_reauthorise gauge
+hookwell_trigger_requests_total counter
+hookwell_webhook_answers gauge
+hookwell_webhook_outcomes_total counter
+hookwell_webhook_success_ratio gauge";
 
 /// Every label with what it may say.
 const LABELS: &[(&str, &[&str])] = &[
@@ -91,6 +99,7 @@ const LABELS: &[(&str, &[&str])] = &[
             "unknown",
             "done",
             "ok",
+            "failed",
             "refused",
             "later",
         ],

@@ -27,6 +27,8 @@ struct Size {
     tenants: u64,
     /// Of the hot tenant's budget. An answer takes its time, however short the interval is.
     used: f64,
+    /// How much longer the others may wait beside the hot one.
+    longer: Duration,
 }
 
 /// GHL's own limits, and ten thousand calls.
@@ -37,15 +39,18 @@ const WHOLE: Size = Size {
     quiet: 8900,
     tenants: 99,
     used: 0.95,
+    longer: Duration::from_millis(500),
 };
-/// Twice their rate in less than a third of the interval.
+/// Twice their rate in less than a third of the interval. It runs with every change, on machines that do other things
+/// too: of what takes time it notices a collapse; the bars are those of the whole row.
 const SLICE: Size = Size {
     burst: 60,
     interval: Duration::from_secs(3),
     hot: 240,
     quiet: 880,
     tenants: 20,
-    used: 0.9,
+    used: 0.4,
+    longer: Duration::from_secs(5),
 };
 
 /// O-load: a hundred tenants and ten thousand calls, more than a tenth of them of one tenant that has to wait for its
@@ -58,6 +63,7 @@ pub async fn within_budgets(lab: Lab) -> Outcome {
         quiet,
         tenants,
         used,
+        longer,
     } = if lab.whole { WHOLE } else { SLICE };
     let calls = Calls {
         rules: vec![COALESCED, TAG],
@@ -134,7 +140,7 @@ pub async fn within_budgets(lab: Lab) -> Outcome {
     ));
     run.expect(
         "the others wait no longer beside it",
-        busy < 2 * calm || busy < calm + Duration::from_millis(500),
+        busy < 2 * calm || busy < calm + longer,
     );
     run.judge().await
 }
