@@ -105,7 +105,7 @@ pub struct SqliteStore {
     /// Where the sweep over the keys stands.
     sweep: Sweep,
     /// Held by a daemon for as long as it lives.
-    _lock: Option<File>,
+    _lock: Option<FileLock>,
 }
 
 /// Who opens the file.
@@ -233,13 +233,24 @@ fn create(path: &Path) -> Result<PathBuf, Error> {
         .map_err(|source| file_error(path, source))
 }
 
-fn lock_file(database: &Path) -> Result<File, Error> {
+/// The lock that keeps a second daemon out. Given back by name: closing the file alone leaves it with a copy that a
+/// process has which was just started, until that runs its own program.
+struct FileLock(File);
+
+impl Drop for FileLock {
+    fn drop(&mut self) {
+        // What cannot be given back ends with the process.
+        let _ = self.0.unlock();
+    }
+}
+
+fn lock_file(database: &Path) -> Result<FileLock, Error> {
     let mut path = database.as_os_str().to_owned();
     path.push(".lock");
     let path = PathBuf::from(path);
     let file = File::create(&path).map_err(|source| file_error(&path, source))?;
     match file.try_lock() {
-        Ok(()) => Ok(file),
+        Ok(()) => Ok(FileLock(file)),
         Err(TryLockError::WouldBlock) => Err(Error::InUse(format!(
             "another hookwell has {} open; SQLite serves one daemon, use Postgres for several",
             database.display()

@@ -219,3 +219,35 @@ async fn write_to(table: &str, fixture: &Fixture, reader: &mut dyn Reader) -> Re
         }
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_that_was_closed_is_free_at_once_while_processes_are_started() {
+    let url = store_url(Backend::Sqlite).await;
+    let more = std::sync::atomic::AtomicBool::new(true);
+    std::thread::scope(|threads| {
+        // A process that starts has a copy of every open file, the lock too, until it runs its own program.
+        for _ in 0..4 {
+            threads.spawn(|| {
+                while more.load(std::sync::atomic::Ordering::Relaxed) {
+                    std::process::Command::new("true").status().unwrap();
+                }
+            });
+        }
+        tokio::task::block_in_place(|| {
+            tokio::runtime::Handle::current().block_on(async {
+                let mut refused = 0;
+                for _ in 0..200 {
+                    match SqliteStore::open(url.url(), Access::Exclusive).await {
+                        Ok(store) => drop(store),
+                        Err(error) => {
+                            refused += 1;
+                            assert!(matches!(error, Error::InUse(_)), "{error}");
+                        }
+                    }
+                }
+                more.store(false, std::sync::atomic::Ordering::Relaxed);
+                assert_eq!(refused, 0);
+            });
+        });
+    });
+}
