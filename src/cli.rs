@@ -16,6 +16,7 @@ mod ask;
 mod audit;
 mod backfill;
 mod check_config;
+mod completions;
 mod dead_letters;
 mod dev;
 mod doctor;
@@ -25,6 +26,7 @@ mod healthcheck;
 mod held;
 mod installs;
 mod keys;
+mod man;
 mod migrate;
 mod quarantine;
 mod send;
@@ -76,6 +78,8 @@ enum Command {
     Audit(audit::Args),
     Keys(keys::Args),
     Dev(dev::Args),
+    Completions(completions::Args),
+    Man(man::Args),
 }
 
 /// Where the configuration comes from.
@@ -210,6 +214,8 @@ pub fn main() -> ExitCode {
             Command::Audit(args) => audit::run(args).await,
             Command::Keys(args) => keys::run(args).await,
             Command::Dev(args) => dev::run(args).await,
+            Command::Completions(args) => completions::run(&args),
+            Command::Man(args) => man::run(&args),
         }
     });
     // A command never waits for what a task may still be doing.

@@ -47,6 +47,8 @@ const HOMES: &[(&str, &[&str])] = &[
     ),
     ("zeroize", &["seal.rs", "key_file.rs", "cli/keys.rs"]),
     ("clap", &["cli.rs", "cli/"]),
+    ("clap_complete", &["cli/completions.rs"]),
+    ("clap_mangen", &["cli/man.rs"]),
     ("indicatif", &["cli/send.rs"]),
     ("anyhow", &["cli.rs", "cli/"]),
     ("fail", &["failpoints.rs"]),

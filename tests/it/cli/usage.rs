@@ -5,7 +5,7 @@ use crate::harness::daemon::run_plain;
 use crate::harness::{Backend, Daemon, DaemonConfig, run_cli, store_url};
 
 /// Every command that does something.
-const COMMANDS: [&[&str]; 31] = [
+const COMMANDS: [&[&str]; 33] = [
     &["serve"],
     &["check-config"],
     &["migrate"],
@@ -13,6 +13,8 @@ const COMMANDS: [&[&str]; 31] = [
     &["doctor"],
     &["healthcheck"],
     &["audit"],
+    &["completions"],
+    &["man"],
     &["send"],
     &["tail"],
     &["events", "list"],
@@ -64,6 +66,8 @@ Commands:
   audit         Show what people did: retries, admissions, replays, erasures
   keys          Keys: for trying things out, and those that seal tokens
   dev           Servers for trying things out
+  completions   Print completions for a shell
+  man           Write the manual: a page for each command
   help          Print this message or the help of the given subcommand(s)
 
 Options:
@@ -145,7 +149,7 @@ fn a_bad_configuration_ends_every_command_with_78() {
     let config = DaemonConfig::new("mysql://somewhere");
     for command in COMMANDS {
         let more: &[&str] = match command {
-            ["events", "types"] | ["keys", ..] | ["dev", ..] => continue,
+            ["events", "types"] | ["keys" | "dev", ..] | ["completions" | "man"] => continue,
             [
                 "events" | "dead-letters" | "quarantine",
                 "show" | "retry" | "admit",
@@ -250,4 +254,26 @@ fn a_closed_pipe_is_no_failure() {
         .unwrap();
     assert!(output.status.success(), "{output:?}");
     assert!(!stderr(&output).contains("panicked"), "{output:?}");
+}
+
+#[test]
+fn completions_and_the_manual_know_every_command() {
+    let config = DaemonConfig::new("sqlite://unused.db");
+    for shell in ["bash", "zsh", "fish"] {
+        let output = run_plain(&["completions", shell], &config);
+        assert_eq!(code(&output), Some(0), "{}", stderr(&output));
+        assert!(stdout(&output).contains("dead-letters"), "{shell}");
+    }
+    let output = run_plain(&["man", "--dir", "man1"], &config);
+    assert_eq!(code(&output), Some(0), "{}", stderr(&output));
+    for page in [
+        "hookwell.1",
+        "hookwell-doctor.1",
+        "hookwell-dead-letters-retry.1",
+    ] {
+        let text = std::fs::read_to_string(config.dir().join("man1").join(page)).unwrap();
+        assert!(text.contains(".SH NAME"), "{page}");
+    }
+    let output = run_plain(&["man", "--dir", "/dev/null/man"], &config);
+    assert_eq!(code(&output), Some(73), "{}", stderr(&output));
 }
