@@ -163,3 +163,60 @@ fn every_source_file_is_in_the_map_of_the_architecture() {
         "ARCHITECTURE.md does not name {missing:?}"
     );
 }
+
+/// Words that look like a metric's name.
+fn metrics_named_in(text: &str) -> BTreeSet<&str> {
+    text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_')
+        .filter(|word| word.starts_with("hookwell_") && word.len() > "hookwell_".len())
+        .collect()
+}
+
+#[test]
+fn alerts_and_dashboard_ask_for_metrics_that_are_there() {
+    let metrics = Metrics::new();
+    let names: BTreeSet<&str> = metrics.names().iter().map(String::as_str).collect();
+    for file in ["alerts.yaml", "alerts_test.yaml", "dashboard.json"] {
+        let text = read(&format!("deploy/observe/{file}"));
+        let named = metrics_named_in(&text);
+        assert!(10 < named.len(), "{file} names {named:?}");
+        let known = |word: &str| {
+            let stems = ["_bucket", "_sum", "_count"].iter();
+            names.contains(word)
+                || stems
+                    .filter_map(|suffix| word.strip_suffix(suffix))
+                    .any(|stem| names.contains(stem))
+        };
+        let unknown: Vec<_> = named.into_iter().filter(|word| !known(word)).collect();
+        assert!(
+            unknown.is_empty(),
+            "deploy/observe/{file} asks for {unknown:?}"
+        );
+    }
+    let dashboard: serde_json::Value =
+        serde_json::from_str(&read("deploy/observe/dashboard.json")).unwrap();
+    assert!(dashboard["panels"].is_array());
+}
+
+#[test]
+fn every_alert_has_its_heading_in_the_runbook_and_every_heading_its_alert() {
+    let (alerts, runbook) = (
+        read("deploy/observe/alerts.yaml"),
+        read("deploy/RUNBOOK.md"),
+    );
+    let named: Vec<_> = alerts
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("- alert: "))
+        .collect();
+    let headings: Vec<_> = runbook
+        .lines()
+        .filter_map(|line| line.strip_prefix("## "))
+        // What several alerts point to has a heading of its own.
+        .filter(|heading| heading.starts_with("Hookwell"))
+        .collect();
+    assert!(15 < named.len(), "{named:?}");
+    assert_eq!(named, headings, "in the same order");
+    for name in named {
+        let link = format!("runbook_url: RUNBOOK.md#{}", name.to_lowercase());
+        assert!(alerts.contains(&link), "{name} is not linked: {link}");
+    }
+}
