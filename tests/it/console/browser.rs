@@ -61,9 +61,9 @@ async fn a_person_publishes_a_parked_event_again_and_follows_the_log() {
     browser.click("tbody td a").await;
     assert!(browser.text(".way").await.contains("parked"));
     browser.click(".way a.button").await;
-    assert_eq!(browser.text("h1").await, "Publish 1 event again?");
+    browser.reads("h1", "Publish 1 event again?").await;
     browser.click("button.danger").await;
-    assert_eq!(browser.text(".said").await, "1 event handed to the relay.");
+    browser.reads(".said", "1 event handed to the relay.").await;
     browser.scripts(true).await;
 
     // The overview shows by itself that all is well.
@@ -88,10 +88,9 @@ async fn a_person_publishes_a_parked_event_again_and_follows_the_log() {
         "{trail}"
     );
     browser.click("header form button").await;
-    assert_eq!(browser.text("h1").await, "Log in");
+    browser.reads("h1", "Log in").await;
     assert!(browser.url().await.ends_with("/login"));
     assert_eq!(browser.complaints().await, Vec::<String>::new());
-    browser.quit().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -143,6 +142,5 @@ async fn no_page_shuts_anybody_out_or_is_wider_than_a_phone() {
                 "{path} is {wide} wide"
             );
         }
-        browser.quit().await;
     }
 }

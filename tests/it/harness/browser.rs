@@ -180,6 +180,14 @@ impl Browser {
         .await
     }
 
+    /// Waits until a person reads this in it: a click may show the next page a moment later.
+    pub async fn reads(&self, css: &str, wanted: &str) {
+        eventually(&format!("{css} says {wanted}"), PATIENCE, async || {
+            (self.text(css).await == wanted).then_some(())
+        })
+        .await;
+    }
+
     /// Runs a function body and waits for what it returns, promises too.
     pub async fn run(&self, script: &str) -> Value {
         self.call(
@@ -211,17 +219,33 @@ impl Browser {
             .decode(text.as_str().unwrap())
             .unwrap()
     }
-
-    /// Ends it in good order: the browser is a child of the driver.
-    pub async fn quit(self) {
-        let _ = self.try_call("DELETE", "", Value::Null).await;
-    }
 }
 
 impl Drop for Browser {
     fn drop(&mut self) {
-        // Asked to end, the driver ends its browser.
+        // The driver ends its browser when its session is deleted, and not when it is told to end itself.
+        if let Err(error) = self.delete_session() {
+            eprintln!("the browser may be left over: {error}");
+        }
         super::services::send_signal("TERM", &[self.driver.id()]);
         let _ = self.driver.wait();
+    }
+}
+
+impl Browser {
+    /// Without the runtime, which may be gone with a test that failed.
+    fn delete_session(&self) -> std::io::Result<()> {
+        use std::io::{Read, Write};
+        let rest = self.session.trim_start_matches("http://");
+        let (address, path) = rest.split_once('/').unwrap_or((rest, ""));
+        let mut connection = std::net::TcpStream::connect(address)?;
+        connection.set_read_timeout(Some(Duration::from_secs(20)))?;
+        write!(
+            connection,
+            "DELETE /{path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n"
+        )?;
+        // The answer comes when the browser has ended; the driver leaves the connection open behind it.
+        connection.read_exact(&mut [0; 1])?;
+        Ok(())
     }
 }
