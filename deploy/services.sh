@@ -54,12 +54,12 @@ as_root() {
   fi
 }
 
-# The Python that can import pika: Debian's package serves Debian's interpreter,
-# which need not be the first one on the PATH.
-python_with_pika() {
+# python_with MODULES: one that can import them. Debian's packages serve Debian's
+# interpreter, which need not be the first one on the PATH.
+python_with() {
   local python
   for python in python3 /usr/bin/python3; do
-    if command -v "$python" >/dev/null && "$python" -c 'import pika' 2>/dev/null; then
+    if command -v "$python" >/dev/null && "$python" -c "import $1" 2>/dev/null; then
       printf '%s\n' "$python"
       return 0
     fi
@@ -98,7 +98,7 @@ tool_is_there() {
     rabbitmq) rabbitmq_bin >/dev/null ;;
     postgres) postgres_bin >/dev/null ;;
     openssl) command -v openssl >/dev/null ;;
-    pika) python_with_pika >/dev/null ;;
+    pika) python_with pika >/dev/null ;;
     cc) command -v cc >/dev/null && command -v pkg-config >/dev/null ;;
     xfs) has_command mkfs.xfs && has_command xfs_io ;;
     strace | faketime | iptables) has_command "$1" ;;

@@ -127,11 +127,8 @@ pub async fn serve(config: Config, shutdown: CancellationToken) -> Result<Exit, 
     if migrations > 0 {
         tracing::info!(migrations, "the store's schema was brought up to date");
     }
-    let calls = match config.calls.clone() {
-        Some(settings) => {
-            let keys = open_keys(&settings.key_file, store.as_ref()).await?;
-            Some((settings, keys))
-        }
+    let keys = match &config.calls {
+        Some(settings) => Some(open_keys(&settings.key_file, store.as_ref()).await?),
         None => None,
     };
     let public = listen(config.http.listen, "http.listen").await?;
@@ -164,7 +161,7 @@ pub async fn serve(config: Config, shutdown: CancellationToken) -> Result<Exit, 
         Arc::clone(&feed),
         metrics.clone(),
     );
-    let calls = match calls {
+    let calls = match config.calls.zip(keys) {
         Some((settings, keys)) => {
             let (store, writer) = (Arc::clone(&store), writer_handle.clone());
             let (clock, metrics) = (Arc::clone(&clock), metrics.clone());

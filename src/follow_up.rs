@@ -86,13 +86,16 @@ pub struct Repair {
 }
 
 impl Repair {
+    /// Whether a gap is long enough to be repaired, and was not yet.
+    pub fn is_due(&self, gap: &Gap) -> bool {
+        gap.repaired_at.is_none() && self.gap_after <= gap.length()
+    }
+
     /// What becomes of a gap; `has_calls` says whether any app has credentials.
     pub fn of(&self, gap: &Gap, has_calls: bool) -> &'static str {
         match gap.repaired_at {
             Some(_) => "what changed meanwhile was asked for",
-            None if gap.seconds() < self.gap_after.as_secs() => {
-                "shorter than repair.gap_after: GHL delivers again"
-            }
+            None if !self.is_due(gap) => "shorter than repair.gap_after: GHL delivers again",
             None if !has_calls => "no app has credentials to read what changed",
             None if !self.automatic => "repair.automatic is off; see `hookwell backfill`",
             None => "what changed meanwhile will be asked for",

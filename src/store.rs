@@ -24,8 +24,8 @@ mod sqlite;
 mod subscriptions;
 
 pub use census::{
-    ANSWERS_KEPT, Answers, Census, Counted, Disk, Heard, SILENCE_FACTOR, SILENCE_LEAST, Silent,
-    Tenants,
+    ANSWERS_KEPT, Answers, Census, Counted, Disk, GHL_LEAST, Heard, SILENCE_FACTOR, SILENCE_LEAST,
+    Silent, Tenants,
 };
 use follow_ups::ClaimedRow;
 pub use follow_ups::{

@@ -12,7 +12,7 @@ root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 : "${AMQP_URL:?set AMQP_URL to the broker to use}"
 export AMQP_URL
 
-python=$(python_with_pika) || { complain 'no Python with pika here (Debian package python3-pika)'; exit 1; }
+python=$(python_with pika) || { complain 'no Python with pika here (Debian package python3-pika)'; exit 1; }
 limit=(timeout --kill-after=5 30)
 
 # fill: three messages, one of them a copy. drain: the number left over.

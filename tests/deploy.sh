@@ -73,17 +73,7 @@ check() {
 
 # --- tools ------------------------------------------------------------------------
 
-# Debian's Python has Debian's packages; the first one on the PATH may be another.
-yaml_python() {
-  local candidate
-  for candidate in python3 /usr/bin/python3; do
-    if command -v "$candidate" >/dev/null && "$candidate" -c 'import tomllib, yaml' 2>/dev/null; then
-      printf '%s\n' "$candidate"
-      return 0
-    fi
-  done
-  return 1
-}
+yaml_python() { python_with 'tomllib, yaml'; }
 
 # A tool and its Debian package, one pair a line.
 TOOLS='nginx nginx

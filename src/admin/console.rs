@@ -23,6 +23,7 @@ use super::session::{self, Sessions};
 use crate::chance::Chance;
 use crate::clock::{Clock, rfc3339};
 use crate::config::Config;
+use crate::escape;
 use crate::event::Micros;
 use crate::follow_up::Repair;
 use crate::ingest::App;
@@ -262,8 +263,7 @@ impl FromRequestParts<Arc<Console>> for Visit {
 /// The answer to somebody who is not known.
 fn unknown(program: bool, path: &str) -> Response {
     if !program {
-        let next: String = path.bytes().map(escaped).collect();
-        return Redirect::to(&format!("/login?next={next}")).into_response();
+        return Redirect::to(&format!("/login?next={}", escape::path(path))).into_response();
     }
     let said = "show a token of admin.token_file: Authorization: Bearer <token>\n";
     let mut response = (StatusCode::UNAUTHORIZED, said).into_response();
@@ -271,15 +271,6 @@ fn unknown(program: bool, path: &str) -> Response {
         .headers_mut()
         .insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
     response
-}
-
-fn escaped(byte: u8) -> String {
-    match byte {
-        b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' | b'/' => {
-            char::from(byte).to_string()
-        }
-        other => format!("%{other:02X}"),
-    }
 }
 
 impl Visit {

@@ -102,7 +102,7 @@ pub(super) async fn run(args: Args) -> Outcome {
             let since = since.map(|text| when(&text, now)).transpose()?;
             let until = until.map(|text| when(&text, now)).transpose()?;
             let store = app::open_store_beside(&config.store).await?;
-            let mut filter = EventFilter {
+            let filter = EventFilter {
                 event_type,
                 tenant,
                 state: state.as_deref().and_then(EventState::parse),
@@ -111,13 +111,7 @@ pub(super) async fn run(args: Args) -> Outcome {
                 limit,
                 ..EventFilter::default()
             };
-            if let Some(since) = since {
-                filter.after = store.place_at(since).await?;
-            }
-            if let Some(until) = until {
-                let until = Position(store.place_at(until).await?.0 + 1);
-                filter.before = Some(filter.before.map_or(until, |before| before.min(until)));
-            }
+            let filter = filter.received(store.as_ref(), since, until).await?;
             let rows: Vec<_> = all_pages(store.as_ref(), filter)
                 .await?
                 .iter()

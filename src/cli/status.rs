@@ -8,6 +8,7 @@ use serde_json::json;
 use super::{ConfigArgs, Failure, Outcome};
 use crate::app;
 use crate::clock::{self, rfc3339};
+use crate::store::GHL_LEAST;
 
 /// Show the ledger: accepted = published + pending + parked
 #[derive(Debug, clap::Args)]
@@ -51,7 +52,7 @@ pub(super) async fn run(args: Args) -> Outcome {
                 "tenant": silent.tenant, "last_at": rfc3339(silent.last_at), "longest_gap_seconds": silent.longest_gap / 1_000_000,
             })).collect::<Vec<_>>(),
             "gaps": gaps.iter().map(|gap| json!({
-                "since": rfc3339(gap.since), "until": rfc3339(gap.until), "seconds": gap.seconds(),
+                "since": rfc3339(gap.since), "until": rfc3339(gap.until), "seconds": gap.length().as_secs(),
                 "repaired_at": gap.repaired_at.map(rfc3339), "repair": config.repair.of(gap, config.calls.is_some()),
             })).collect::<Vec<_>>(),
         });
@@ -91,16 +92,15 @@ pub(super) async fn run(args: Args) -> Outcome {
         };
         writeln!(out, "quarantined  {:>10}{advice}", ledger.quarantined)?;
         if 0 < answers.all() {
-            let percent = (answers.success_ratio() * 1000.0).floor() / 10.0;
-            let advice = if percent < 90.0 {
-                "; GHL pauses a URL under 90 %"
-            } else {
-                ""
+            let advice = match answers.success_ratio() < GHL_LEAST {
+                true => "; GHL pauses a URL under 90 %",
+                false => "",
             };
             writeln!(
                 out,
-                "\nof {} webhooks in three days {percent} % were answered 2xx{advice}",
-                answers.all()
+                "\nof {} webhooks in three days {} % were answered 2xx{advice}",
+                answers.all(),
+                answers.success_percent()
             )?;
         }
         for silent in &silent {
@@ -118,7 +118,7 @@ pub(super) async fn run(args: Args) -> Outcome {
             writeln!(out, "\nno webhook could be taken")?;
         }
         for gap in &gaps {
-            let length = humantime::format_duration(Duration::from_secs(gap.seconds()));
+            let length = humantime::format_duration(Duration::from_secs(gap.length().as_secs()));
             writeln!(
                 out,
                 "  from {} for {length}: {}",

@@ -25,15 +25,9 @@ pub(super) fn when(text: &str, now: Micros) -> Result<Micros, Failure> {
 
 /// The time of an HTTP `Date` header (RFC 9110, 5.6.7), in seconds since 1970.
 pub(super) fn http_date(text: &str) -> Option<i64> {
-    let [_, day, month, year, time, "GMT"] = text.split(' ').collect::<Vec<_>>()[..] else {
-        return None;
-    };
-    let months = [
-        "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
-    ];
-    let month = 1 + months.iter().position(|name| *name == month)?;
-    let moment = moment(&format!("{year}-{month:02}-{day}T{time}Z"))?;
-    Some(moment.0 / 1_000_000)
+    let at = httpdate::parse_http_date(text).ok()?;
+    let since = at.duration_since(std::time::UNIX_EPOCH).ok()?;
+    i64::try_from(since.as_secs()).ok()
 }
 
 #[cfg(test)]

@@ -11,6 +11,8 @@ use std::sync::LazyLock;
 use minijinja::{Environment, ErrorKind, Expression as Compiled, UndefinedBehavior, Value};
 use serde_json::{Map, Value as Json};
 
+use crate::escape;
+
 /// Where a name that is not there is an error: in what is sent.
 static STRICT: LazyLock<Environment<'static>> =
     LazyLock::new(|| environment(UndefinedBehavior::Strict));
@@ -275,21 +277,11 @@ impl Template {
                             source_text: expression.text.clone(),
                         });
                     }
-                    push_escaped(&mut text, &value);
+                    text.push_str(&escape::value(&value));
                 }
             }
         }
         Ok(text)
-    }
-}
-
-fn push_escaped(text: &mut String, value: &str) {
-    for byte in value.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte) {
-            text.push(char::from(byte));
-        } else {
-            text.push_str(&format!("%{byte:02X}"));
-        }
     }
 }
 

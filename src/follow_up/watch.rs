@@ -81,11 +81,7 @@ impl Watch {
     ) -> Result<(), store::Error> {
         let now = (self.clock)();
         let gaps = self.store.gaps(GAPS).await?;
-        let long = |gap: &&Gap| self.repair.gap_after <= length(gap);
-        let open = gaps
-            .iter()
-            .filter(|gap| gap.repaired_at.is_none())
-            .filter(long);
+        let open = gaps.iter().filter(|gap| self.repair.is_due(gap));
         self.metrics
             .gaps_open
             .set(i64::try_from(open.clone().count()).unwrap_or(i64::MAX));
@@ -145,7 +141,7 @@ impl Watch {
         }
         self.store.gap_repaired(gap.since, now).await?;
         tracing::warn!(
-            seconds = length(gap).as_secs(),
+            seconds = gap.length().as_secs(),
             locations = asked,
             "no webhooks could be taken for a while; what changed meanwhile is read from the API"
         );
@@ -215,10 +211,6 @@ impl Watch {
 struct Asked {
     period: i64,
     companies: BTreeSet<(String, String)>,
-}
-
-fn length(gap: &Gap) -> Duration {
-    Duration::from_micros(u64::try_from(gap.until.0 - gap.since.0).unwrap_or(0))
 }
 
 fn micros(time: Duration) -> i64 {

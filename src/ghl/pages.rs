@@ -7,6 +7,7 @@
 use serde_json::{Value, json};
 
 use super::Method;
+use crate::escape;
 
 /// How the list of an endpoint goes on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -192,16 +193,7 @@ fn set(target: &mut String, name: &str, value: &str) {
         .split('&')
         .filter(|pair| !pair.is_empty() && pair.split('=').next() != Some(name));
     let mut all: Vec<String> = others.map(str::to_owned).collect();
-    let mut escaped = String::new();
-    for byte in value.bytes() {
-        match byte {
-            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => {
-                escaped.push(char::from(byte));
-            }
-            _ => escaped.push_str(&format!("%{byte:02X}")),
-        }
-    }
-    all.push(format!("{name}={escaped}"));
+    all.push(format!("{name}={}", escape::value(value)));
     *target = format!("{path}?{}", all.join("&"));
 }
 

@@ -19,6 +19,9 @@ pub const SILENCE_LEAST: Duration = Duration::from_secs(3600);
 /// For so long a tenant must be known: its usual gap is a guess before.
 pub const SILENCE_KNOWN: Duration = Duration::from_secs(24 * 3600);
 
+/// GHL pauses a URL whose share of 2xx is lower.
+pub const GHL_LEAST: f64 = 0.9;
+
 /// Answers to webhooks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Answers {
@@ -40,6 +43,11 @@ impl Answers {
             0 => 1.0,
             all => self.ok as f64 / all as f64,
         }
+    }
+
+    /// The same in percent, with one digit, rounded down: 89.97 % is not 90.
+    pub fn success_percent(&self) -> f64 {
+        (self.success_ratio() * 1000.0).floor() / 10.0
     }
 }
 

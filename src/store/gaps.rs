@@ -20,9 +20,9 @@ pub struct Gap {
 }
 
 impl Gap {
-    /// How long it was, in seconds.
-    pub fn seconds(&self) -> u64 {
-        u64::try_from((self.until.0 - self.since.0) / 1_000_000).unwrap_or(0)
+    /// How long it was.
+    pub fn length(&self) -> Duration {
+        super::until(self.since, self.until)
     }
 }
 

@@ -5,7 +5,9 @@
 
 use async_trait::async_trait;
 
-use super::Error;
+#[cfg(doc)]
+use super::Gaps;
+use super::{Error, Store};
 use crate::event::{EventKey, Micros, Origin, Position, Tenant};
 
 /// Where an event stands.
@@ -75,6 +77,25 @@ impl Default for EventFilter {
             limit: 20,
             look: 20_000,
         }
+    }
+}
+
+impl EventFilter {
+    /// The same, of events that were received in a time alone, as far as times follow places (see [`Gaps::place_at`]).
+    pub async fn received(
+        mut self,
+        store: &dyn Store,
+        since: Option<Micros>,
+        until: Option<Micros>,
+    ) -> Result<Self, Error> {
+        if let Some(since) = since {
+            self.after = self.after.max(store.place_at(since).await?);
+        }
+        if let Some(until) = until {
+            let until = Position(store.place_at(until).await?.0 + 1);
+            self.before = Some(self.before.map_or(until, |before| before.min(until)));
+        }
+        Ok(self)
     }
 }
 

@@ -15,16 +15,16 @@ use tokio::time::timeout;
 
 use super::schema;
 use super::{
-    Appended, AuditEntry, Cutoff, DeadLetter, Error, EventFilter, EventPage, HeldTenant, Ledger,
-    Listings, Pruned, QuarantineBounds, Quarantined, RELAY, Reader, Refused, Selection, Store,
-    Sweep,
+    Appended, Cutoff, DeadLetter, Error, HeldTenant, Ledger, Pruned, QuarantineBounds, Quarantined,
+    RELAY, Reader, Refused, Selection, Store, Sweep,
 };
-use crate::event::{Event, Micros, Position, Recorded};
+use crate::event::{Event, Position, Recorded};
 use crate::failpoints;
 
 use reader::{Locked, PostgresReader, RELAY_LOCK};
 
 mod append;
+mod census;
 mod follow_ups;
 mod reader;
 
@@ -310,28 +310,6 @@ impl Store for PostgresStore {
         drop(self.appender.lock().await.take());
         // A server that hangs is not waited for.
         let _ = timeout(self.deadline, self.pool.close()).await;
-    }
-}
-
-#[async_trait]
-impl Listings for PostgresStore {
-    async fn events(&self, filter: &EventFilter) -> Result<EventPage, Error> {
-        pooled!(self, connection => statements::events(connection, filter))
-    }
-
-    async fn note_audit(
-        &self,
-        who: &str,
-        action: &str,
-        subject: &str,
-        count: i64,
-        now: Micros,
-    ) -> Result<i64, Error> {
-        pooled!(self, connection => statements::note_audit(connection, who, action, subject, count, now))
-    }
-
-    async fn audit_trail(&self, before: Option<i64>, limit: i64) -> Result<Vec<AuditEntry>, Error> {
-        pooled!(self, connection => statements::audit_trail(connection, before, limit))
     }
 }
 

@@ -23,11 +23,10 @@ use tokio::time::sleep;
 
 use super::schema;
 use super::{
-    Appended, AuditEntry, Cutoff, DeadLetter, Disk, Error, EventFilter, EventPage, HeldTenant,
-    Ledger, Listings, Pruned, QuarantineBounds, Quarantined, Reader, Refused, Selection, Store,
-    Sweep,
+    Appended, Cutoff, DeadLetter, Error, HeldTenant, Ledger, Pruned, QuarantineBounds, Quarantined,
+    Reader, Refused, Selection, Store, Sweep,
 };
-use crate::event::{Event, Micros, Position, Recorded};
+use crate::event::{Event, Position, Recorded};
 use crate::failpoints;
 use crate::telemetry::Chain;
 
@@ -36,6 +35,7 @@ use reader::SqliteReader;
 use writer::{Writer, on};
 
 mod append;
+mod census;
 mod checkpoint;
 mod follow_ups;
 mod keys;
@@ -184,15 +184,6 @@ impl SqliteStore {
         let mut writer = self.writer.lock().await;
         on!(writer, Now, connection => async {
             schema::expect_schema(schema::applied_migrations!(&mut *connection))
-        })
-    }
-
-    /// Room in the file system that the database is on.
-    fn disk(&self) -> Option<Disk> {
-        let stats = rustix::fs::statvfs(&self.path).ok()?;
-        Some(Disk {
-            free: stats.f_bavail.saturating_mul(stats.f_frsize),
-            total: stats.f_blocks.saturating_mul(stats.f_frsize),
         })
     }
 
@@ -416,29 +407,6 @@ impl Store for SqliteStore {
         if let Err(error) = done {
             tracing::debug!(%error, "the write-ahead log stays beside the database");
         }
-    }
-}
-
-#[async_trait]
-impl Listings for SqliteStore {
-    async fn events(&self, filter: &EventFilter) -> Result<EventPage, Error> {
-        statements::events(&mut *self.reader().await?, filter).await
-    }
-
-    async fn note_audit(
-        &self,
-        who: &str,
-        action: &str,
-        subject: &str,
-        count: i64,
-        now: Micros,
-    ) -> Result<i64, Error> {
-        let mut writer = self.writer.lock().await;
-        on!(writer, Now, connection => statements::note_audit(connection, who, action, subject, count, now))
-    }
-
-    async fn audit_trail(&self, before: Option<i64>, limit: i64) -> Result<Vec<AuditEntry>, Error> {
-        statements::audit_trail(&mut *self.reader().await?, before, limit).await
     }
 }
 

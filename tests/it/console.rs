@@ -6,21 +6,9 @@ use reqwest::header::HeaderMap;
 use serde_json::{Value, json};
 
 use crate::harness::{
-    Backend, Daemon, DaemonConfig, Ghl, Sink, StoreUrl, eventually, fresh_vhost, run_cli, store_url,
+    Backend, Daemon, DaemonConfig, Ghl, Sink, StoreUrl, eventually, fresh_vhost, on_both, run_cli,
+    store_url,
 };
-
-macro_rules! on_both {
-    ($($case:ident)*) => {
-        mod sqlite {
-            $(#[tokio::test(flavor = "multi_thread")]
-            async fn $case() { super::$case(crate::harness::Backend::Sqlite).await; })*
-        }
-        mod postgres {
-            $(#[tokio::test(flavor = "multi_thread")]
-            async fn $case() { super::$case(crate::harness::Backend::Postgres).await; })*
-        }
-    };
-}
 
 mod browser;
 mod deeds;

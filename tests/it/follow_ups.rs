@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::harness::ghl::APP_ID;
 use crate::harness::{
-    Api, Backend, Daemon, DaemonConfig, Ghl, StoreUrl, eventually, run_cli, store_url,
+    Api, Backend, Daemon, DaemonConfig, Ghl, StoreUrl, eventually, on_both, run_cli, store_url,
 };
 
 mod budgets;
@@ -268,17 +268,3 @@ impl Browser {
         self.get(&callback).await
     }
 }
-
-macro_rules! on_both {
-    ($($case:ident)*) => {
-        mod sqlite {
-            $(#[tokio::test(flavor = "multi_thread")]
-            async fn $case() { super::$case(crate::harness::Backend::Sqlite).await; })*
-        }
-        mod postgres {
-            $(#[tokio::test(flavor = "multi_thread")]
-            async fn $case() { super::$case(crate::harness::Backend::Postgres).await; })*
-        }
-    };
-}
-use on_both;

@@ -35,3 +35,18 @@ pub use store::{Backend, SqliteFile, StoreUrl, done, fresh_postgres_url, own_pos
 fn required(name: &str) -> String {
     std::env::var(name).unwrap_or_else(|_| panic!("set {name}, or run `bash tests/run.sh`"))
 }
+
+/// Cases that run on both stores: each is an `async fn(Backend)` of the room.
+macro_rules! on_both {
+    ($($case:ident)*) => {
+        mod sqlite {
+            $(#[tokio::test(flavor = "multi_thread")]
+            async fn $case() { super::$case(crate::harness::Backend::Sqlite).await; })*
+        }
+        mod postgres {
+            $(#[tokio::test(flavor = "multi_thread")]
+            async fn $case() { super::$case(crate::harness::Backend::Postgres).await; })*
+        }
+    };
+}
+pub(crate) use on_both;

@@ -13,6 +13,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("tower", &[]),
     ("prometheus", &["metrics.rs", "metrics/"]),
     ("backoff", &["retry.rs"]),
+    ("percent_encoding", &["escape.rs"]),
     ("ring", &["signature/rsa.rs", "seal.rs"]),
     ("ed25519_dalek", &["signature.rs", "signature/"]),
     (
@@ -28,7 +29,12 @@ const HOMES: &[(&str, &[&str])] = &[
     ),
     (
         "reqwest",
-        &["cli/ask.rs", "cli/doctor.rs", "cli/send.rs", "ghl.rs"],
+        &[
+            "cli/ask.rs",
+            "cli/doctor/reached.rs",
+            "cli/send.rs",
+            "ghl.rs",
+        ],
     ),
     ("minijinja", &["follow_up/", "admin/"]),
     (
@@ -51,9 +57,10 @@ const HOMES: &[(&str, &[&str])] = &[
     ("clap_mangen", &["cli/man.rs"]),
     ("indicatif", &["cli/send.rs"]),
     ("anyhow", &["cli.rs", "cli/"]),
+    ("httpdate", &["cli/when.rs"]),
     ("fail", &["failpoints.rs"]),
     ("tikv_jemallocator", &["lib.rs"]),
-    ("rustix", &["store/sqlite.rs"]),
+    ("rustix", &["store/sqlite/census.rs"]),
     ("getrandom", &["chance.rs", "cli/keys.rs"]),
     ("uuid", &["cli/send.rs", "dev/"]),
     ("toml", &["config/"]),
@@ -89,6 +96,7 @@ const PURE: &[&str] = &[
     "routing.rs",
     "retry.rs",
     "budget.rs",
+    "escape.rs",
     "seal.rs",
 ];
 const IMPURE: &[&str] = &[

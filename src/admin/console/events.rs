@@ -86,7 +86,7 @@ async fn find(visit: &Visit, query: Query) -> Result<EventPage, Trouble> {
     };
     let text = given(query.text);
     let (since, until) = (time(query.since, "since")?, time(query.until, "until")?);
-    let mut filter = EventFilter {
+    let filter = EventFilter {
         event_type: given(query.event_type),
         tenant: given(query.tenant),
         state,
@@ -98,13 +98,7 @@ async fn find(visit: &Visit, query: Query) -> Result<EventPage, Trouble> {
     };
     visit
         .ask(move |store| async move {
-            if let Some(since) = since {
-                filter.after = filter.after.max(store.place_at(since).await?);
-            }
-            if let Some(until) = until {
-                let until = Position(store.place_at(until).await?.0 + 1);
-                filter.before = Some(filter.before.map_or(until, |before| before.min(until)));
-            }
+            let filter = filter.received(store.as_ref(), since, until).await?;
             store.events(&filter).await
         })
         .await

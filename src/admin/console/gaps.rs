@@ -34,7 +34,7 @@ async fn look(visit: &Visit) -> Result<Value, Trouble> {
     let repair = |gap: &Gap| visit.console.repair.of(gap, visit.console.has_calls);
     Ok(json!({
         "gaps": gaps.iter().map(|gap| json!({
-            "since": rfc3339(gap.since), "until": rfc3339(gap.until), "seconds": gap.seconds(),
+            "since": rfc3339(gap.since), "until": rfc3339(gap.until), "seconds": gap.length().as_secs(),
             "repaired_at": gap.repaired_at.map(rfc3339), "repair": repair(gap),
         })).collect::<Vec<_>>(),
         "backfills": backfills.iter().map(backfill).collect::<Vec<_>>(),

@@ -8,16 +8,13 @@ use crate::clock::rfc3339;
 use crate::event::Micros;
 use crate::metrics::Metrics;
 use crate::observe::{MINUTES, Sample};
-use crate::store::{Disk, FollowUpCounts, Gap, Ledger};
+use crate::store::{Answers, Disk, FollowUpCounts, GHL_LEAST, Ledger};
 
 /// Sparklines are drawn in a box of this size.
 const WIDTH: f64 = 120.0;
 const HEIGHT: f64 = 28.0;
 /// An event that waits longer than this is worth a word, in seconds.
 const LONG: i64 = 60;
-/// GHL pauses a URL whose share of 2xx in three days is lower.
-const GHL_LEAST: f64 = 0.9;
-
 pub(super) async fn page(visit: Visit) -> Response {
     let found = look(&visit).await;
     visit.show("overview.html", found)
@@ -25,7 +22,7 @@ pub(super) async fn page(visit: Visit) -> Response {
 
 async fn look(visit: &Visit) -> Result<Value, Trouble> {
     let now = visit.console.now();
-    let (ledger, held, calls, gaps, silent) = visit
+    let (ledger, held, calls, gaps, answers, silent) = visit
         .ask(move |store| async move {
             let (ledger, held) = (store.ledger().await?, store.held_tenants().await?);
             Ok((
@@ -33,6 +30,7 @@ async fn look(visit: &Visit) -> Result<Value, Trouble> {
                 held,
                 store.follow_up_counts().await?,
                 store.gaps(100).await?,
+                store.answers(now).await?,
                 store.silent_tenants(now, 10).await?,
             ))
         })
@@ -41,14 +39,10 @@ async fn look(visit: &Visit) -> Result<Value, Trouble> {
     let metrics = &console.parts.metrics;
     let samples = console.parts.history.samples();
     let age = |at: Option<Micros>| at.map(|at| (now.0 - at.0).max(0) / 1_000_000);
-    let open = |gap: &&Gap| {
-        gap.repaired_at.is_none()
-            && console.repair.gap_after.as_micros() as i64 <= gap.until.0 - gap.since.0
-    };
-    let open_gaps = gaps.iter().filter(open).count();
+    let open_gaps = gaps.iter().filter(|gap| console.repair.is_due(gap)).count();
     let waits = age(ledger.oldest_pending_at);
     Ok(json!({
-        "problems": problems(&ledger, waits, &calls, open_gaps, console.parts.store.disk(), metrics),
+        "problems": problems(&ledger, waits, &calls, open_gaps, &answers, console.parts.store.disk(), metrics),
         "ledger": {
             "accepted": ledger.accepted, "published": ledger.published, "pending": ledger.pending, "held": ledger.held,
             "held_tenants": ledger.held_tenants, "parked": ledger.parked, "mismatch": ledger.mismatch(),
@@ -67,7 +61,7 @@ async fn look(visit: &Visit) -> Result<Value, Trouble> {
         "held": held.iter().take(10).map(|held| json!({
             "tenant": held.tenant, "reason": held.reason, "detail": held.detail, "since": rfc3339(held.since), "events": held.events,
         })).collect::<Vec<_>>(),
-        "answers": { "count": metrics.webhook_answers.get(), "success_percent": percent(metrics.webhook_success_ratio.get()) },
+        "answers": { "count": answers.all(), "success_percent": answers.success_percent() },
         "tenants": { "known": metrics.tenants.get(), "silent": metrics.silent_tenants.get() },
         "silent": silent.iter().map(|silent| json!({
             "tenant": silent.tenant, "last_at": rfc3339(silent.last_at), "longest_gap_seconds": silent.longest_gap / 1_000_000,
@@ -88,6 +82,7 @@ fn problems(
     waits: Option<i64>,
     calls: &FollowUpCounts,
     gaps: usize,
+    answers: &Answers,
     disk: Option<Disk>,
     metrics: &Metrics,
 ) -> Vec<Value> {
@@ -172,17 +167,13 @@ fn problems(
             "GHL's API does not answer: calls wait.".to_owned(),
         );
     }
-    let (answers, share) = (
-        metrics.webhook_answers.get(),
-        metrics.webhook_success_ratio.get(),
-    );
-    if share < GHL_LEAST && 100 < answers {
-        let share = percent(share);
+    if answers.success_ratio() < GHL_LEAST && 100 < answers.all() {
+        let (share, all) = (answers.success_percent(), answers.all());
         say(
             "bad",
             "/quarantine",
             format!(
-                "Only {share} % of {answers} webhooks in three days were answered 2xx: GHL pauses a URL under 90 %."
+                "Only {share} % of {all} webhooks in three days were answered 2xx: GHL pauses a URL under 90 %."
             ),
         );
     }
@@ -237,11 +228,6 @@ fn problems(
         );
     }
     problems
-}
-
-/// With one digit, rounded down: 89.97 % is not 90.
-fn percent(share: f64) -> f64 {
-    (share * 1000.0).floor() / 10.0
 }
 
 /// What a counter gained in each minute.

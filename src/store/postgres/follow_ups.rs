@@ -8,10 +8,9 @@ use sqlx::postgres::PgConnection;
 use tokio::time::timeout;
 
 use super::super::{
-    Answers, Census, Claims, Counted, Disk, Ended, Error, FollowUp, FollowUpCounts, FollowUpFilter,
-    FollowUps, Gap, Gaps, Installation, InstallationFilter, Installations, Known, NewToken,
-    OauthState, ParkedCalls, PlanReader, RefreshEnd, SealedToken, Silent, Subscribed,
-    SubscriptionFilter, Subscriptions, Tenants,
+    Claims, Ended, Error, FollowUp, FollowUpCounts, FollowUpFilter, FollowUps, Gap, Gaps,
+    Installation, InstallationFilter, Installations, Known, NewToken, OauthState, ParkedCalls,
+    PlanReader, RefreshEnd, SealedToken, Subscribed, SubscriptionFilter, Subscriptions,
 };
 use super::reader::{Locked, PLANNER_LOCK};
 use super::{PostgresStore, pooled, statements};
@@ -21,7 +20,7 @@ use crate::event::{Micros, Position, Recorded};
 use crate::store::Plan;
 
 /// The server's time.
-async fn server_time(connection: &mut PgConnection) -> Result<Micros, Error> {
+pub(super) async fn server_time(connection: &mut PgConnection) -> Result<Micros, Error> {
     let now =
         sqlx::query_scalar("select (extract(epoch from clock_timestamp()) * 1000000)::bigint")
             .fetch_one(connection)
@@ -42,6 +41,7 @@ macro_rules! deed {
         })
     };
 }
+pub(super) use deed;
 
 /// The planner's reader; the connection holds the advisory lock.
 struct PostgresPlanReader(Locked);
@@ -295,40 +295,5 @@ impl Gaps for PostgresStore {
         upto: Position,
     ) -> Result<Vec<Known>, Error> {
         pooled!(self, connection => statements::known(connection, app_id, location_id, records, after, upto))
-    }
-}
-
-#[async_trait]
-impl Census for PostgresStore {
-    async fn note_answers(&self, answers: Answers, _now: Micros) -> Result<(), Error> {
-        deed!(self, transaction, now => statements::note_answers(transaction, answers, now))
-    }
-
-    async fn answers(&self, _now: Micros) -> Result<Answers, Error> {
-        deed!(self, transaction, now => statements::answers(transaction, now))
-    }
-
-    async fn count_on(&self, limit: i64) -> Result<Counted, Error> {
-        pooled!(self, connection => statements::count_on(connection, limit))
-    }
-
-    async fn keep_count(&self, counted: &Counted, _now: Micros) -> Result<bool, Error> {
-        deed!(self, transaction, now => statements::keep_count(transaction, counted, now))
-    }
-
-    async fn tenants(&self, _now: Micros) -> Result<Tenants, Error> {
-        deed!(self, transaction, now => statements::tenants(transaction, now))
-    }
-
-    async fn silent_tenants(&self, _now: Micros, limit: i64) -> Result<Vec<Silent>, Error> {
-        deed!(self, transaction, now => statements::silent_tenants(transaction, now, limit))
-    }
-
-    async fn tokens_to_reauthorise(&self) -> Result<i64, Error> {
-        pooled!(self, connection => statements::tokens_to_reauthorise(connection))
-    }
-
-    fn disk(&self) -> Option<Disk> {
-        None
     }
 }

@@ -9,10 +9,9 @@ use sqlx::sqlite::SqlitePool;
 use tokio::sync::Mutex;
 
 use super::super::{
-    Answers, Census, Claims, Counted, Disk, Ended, Error, FollowUp, FollowUpCounts, FollowUpFilter,
-    FollowUps, Gap, Gaps, Installation, InstallationFilter, Installations, Known, NewToken,
-    OauthState, ParkedCalls, PlanReader, RefreshEnd, SealedToken, Silent, Subscribed,
-    SubscriptionFilter, Subscriptions, Tenants,
+    Claims, Ended, Error, FollowUp, FollowUpCounts, FollowUpFilter, FollowUps, Gap, Gaps,
+    Installation, InstallationFilter, Installations, Known, NewToken, OauthState, ParkedCalls,
+    PlanReader, RefreshEnd, SealedToken, Subscribed, SubscriptionFilter, Subscriptions,
 };
 use super::checkpoint::Written;
 use super::writer::{Writer, on};
@@ -35,6 +34,7 @@ macro_rules! deed {
         })
     }};
 }
+pub(super) use deed;
 
 /// The planner's reader.
 struct SqlitePlanReader {
@@ -292,40 +292,5 @@ impl Gaps for SqliteStore {
             upto,
         )
         .await
-    }
-}
-
-#[async_trait]
-impl Census for SqliteStore {
-    async fn note_answers(&self, answers: Answers, now: Micros) -> Result<(), Error> {
-        deed!(self, Later, transaction => statements::note_answers(transaction, answers, now))
-    }
-
-    async fn answers(&self, now: Micros) -> Result<Answers, Error> {
-        statements::answers(&mut *self.reader().await?, now).await
-    }
-
-    async fn count_on(&self, limit: i64) -> Result<Counted, Error> {
-        statements::count_on(&mut *self.reader().await?, limit).await
-    }
-
-    async fn keep_count(&self, counted: &Counted, now: Micros) -> Result<bool, Error> {
-        deed!(self, Later, transaction => statements::keep_count(transaction, counted, now))
-    }
-
-    async fn tenants(&self, now: Micros) -> Result<Tenants, Error> {
-        statements::tenants(&mut *self.reader().await?, now).await
-    }
-
-    async fn silent_tenants(&self, now: Micros, limit: i64) -> Result<Vec<Silent>, Error> {
-        statements::silent_tenants(&mut *self.reader().await?, now, limit).await
-    }
-
-    async fn tokens_to_reauthorise(&self) -> Result<i64, Error> {
-        statements::tokens_to_reauthorise(&mut *self.reader().await?).await
-    }
-
-    fn disk(&self) -> Option<Disk> {
-        self.disk()
     }
 }

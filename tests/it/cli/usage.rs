@@ -63,7 +63,7 @@ Commands:
   backfill      Read from the API what changed in a time, and append what the log lacks
   dead-letters  Events that could not be published
   quarantine    Requests that were refused
-  audit         Show what people did: retries, admissions, replays, erasures
+  audit         Show what people did: retries, and admissions from the quarantine
   keys          Keys: for trying things out, and those that seal tokens
   dev           Servers for trying things out
   completions   Print completions for a shell

@@ -1,0 +1,172 @@
+//! What the store has to say: room, the ledger, answers, silence, tokens, gaps.
+
+use super::Findings;
+use crate::clock;
+use crate::config::{Calls, Config};
+use crate::event::Micros;
+use crate::follow_up::tokens::missing_key;
+use crate::key_file::KeyFile;
+use crate::store::{self, GHL_LEAST, SILENCE_FACTOR, Store};
+use crate::telemetry::Chain;
+
+/// What the store has to say.
+pub(super) async fn look(
+    config: &Config,
+    store: &dyn Store,
+    findings: &mut Findings,
+) -> Result<(), store::Error> {
+    let now = clock::system()();
+    let kind = config.store.url.split(':').next().unwrap_or_default();
+    findings.good(
+        "store",
+        format!("{kind}: it answers, keeps what it acknowledges, and its schema is this version's"),
+    );
+    if let Some(disk) = store.disk() {
+        let (free, percent) = (disk.free / 1024 / 1024, disk.free * 100 / disk.total.max(1));
+        match percent {
+            0..=9 => findings.broken(
+                "disk",
+                format!("{free} MiB are free, {percent} %"),
+                "make room: with a full disk every webhook is answered 429",
+            ),
+            _ => findings.good("disk", format!("{free} MiB are free, {percent} %")),
+        }
+    }
+    let ledger = store.ledger().await?;
+    match ledger.mismatch() {
+        0 => findings.good(
+            "ledger",
+            format!(
+                "{} accepted = {} published + {} pending + {} parked",
+                ledger.accepted, ledger.published, ledger.pending, ledger.parked
+            ),
+        ),
+        n => findings.broken(
+            "ledger",
+            format!("{n} events are unaccounted for"),
+            "this is a defect: keep the store as it is and report it",
+        ),
+    }
+    if let Some(oldest) = ledger.oldest_pending_at
+        && seconds(now, oldest) > 60
+    {
+        findings.warning(
+            "backlog",
+            format!(
+                "{} events wait, the oldest for {} s",
+                ledger.pending,
+                seconds(now, oldest)
+            ),
+            "is RabbitMQ there, and does a daemon relay? See the lines on both",
+        );
+    }
+    if 0 < ledger.held {
+        findings.warning(
+            "held",
+            format!(
+                "{} events of {} tenants are refused by RabbitMQ",
+                ledger.held, ledger.held_tenants
+            ),
+            "`hookwell held` says which queue is full",
+        );
+    }
+    if 0 < ledger.parked {
+        findings.warning(
+            "dead letters",
+            format!("{} events could not be published", ledger.parked),
+            "`hookwell dead-letters list` says why; then `hookwell dead-letters retry --all`",
+        );
+    }
+    if 0 < ledger.quarantined {
+        findings.warning("quarantine", format!("{} requests were refused", ledger.quarantined), "`hookwell quarantine list` says why; after mending a key or an app, `hookwell quarantine admit --all`");
+    }
+    let answers = store.answers(now).await?;
+    let percent = answers.success_percent();
+    match answers.all() {
+        0 => findings.warning("GHL's rule", "no webhook came in three days", "see that the app's webhook URL is this one and its events are switched on"),
+        all if answers.success_ratio() < GHL_LEAST => findings.broken("GHL's rule", format!("{percent} % of {all} webhooks in three days were answered 2xx"), "GHL pauses a URL under 90 %: `hookwell quarantine list` and the log say what was refused"),
+        all => findings.good("GHL's rule", format!("{percent} % of {all} webhooks in three days were answered 2xx")),
+    }
+    for silent in store.silent_tenants(now, 5).await? {
+        let found = format!(
+            "{} for {} min, and never before for more than {} min",
+            silent.tenant,
+            seconds(now, silent.last_at) / 60,
+            silent.longest_gap / 60_000_000
+        );
+        findings.warning("silent", found, format!("more than {SILENCE_FACTOR} times its longest silence lately: is the app still installed, and its webhooks on?"));
+    }
+    if let Some(calls) = &config.calls {
+        keys(calls, store, findings).await?;
+        match store.tokens_to_reauthorise().await? {
+            0 => findings.good("tokens", "none waits for a person"),
+            n => findings.broken(
+                "tokens",
+                format!("{n} can only be renewed by a person"),
+                "`hookwell installs list` shows whose; open /oauth/install in a browser",
+            ),
+        }
+        let counts = store.follow_up_counts().await?;
+        if 0 < counts.dead {
+            findings.warning(
+                "follow-ups",
+                format!("{} calls are parked", counts.dead),
+                "`hookwell follow-ups list --state dead` says why",
+            );
+        }
+    }
+    let gaps = store.gaps(5).await?;
+    for gap in gaps.iter().filter(|gap| config.repair.is_due(gap)) {
+        let found = format!(
+            "no webhook could be taken for {} s from {}",
+            gap.length().as_secs(),
+            clock::rfc3339(gap.since)
+        );
+        let fix = config.repair.of(gap, config.calls.is_some());
+        findings.warning("gaps", found, fix);
+    }
+    Ok(())
+}
+
+fn seconds(now: Micros, then: Micros) -> i64 {
+    (now.0 - then.0).max(0) / 1_000_000
+}
+
+/// Whether stored tokens can be opened, and nobody else can open them.
+async fn keys(
+    calls: &Calls,
+    store: &dyn Store,
+    findings: &mut Findings,
+) -> Result<(), store::Error> {
+    let path = calls.key_file.display().to_string();
+    let keys = match KeyFile::open(calls.key_file.clone()) {
+        Ok(keys) => keys,
+        Err(error) => {
+            findings.broken(
+                "token keys",
+                Chain(&error).to_string(),
+                "`hookwell keys rotate --file …` makes the file of ghl.token_keys_file",
+            );
+            return Ok(());
+        }
+    };
+    match missing_key(store, &keys).await? {
+        None => findings.good("token keys", format!("{path} opens every stored token")),
+        Some(key) => findings.broken(
+            "token keys",
+            format!("tokens are sealed with {key}, which is not in {path}"),
+            "put its line back; without it every app has to be authorised again",
+        ),
+    }
+    use std::os::unix::fs::PermissionsExt;
+    if let Ok(about) = std::fs::metadata(&calls.key_file)
+        && about.permissions().mode() & 0o077 != 0
+    {
+        findings.warning(
+            "token keys",
+            format!("{path} can be read by others"),
+            format!("chmod 600 {path}"),
+        );
+    }
+    Ok(())
+}

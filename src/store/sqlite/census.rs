@@ -1,0 +1,75 @@
+//! What is counted and what people look at, on SQLite: written on the one write connection, read beside it.
+
+use async_trait::async_trait;
+use sqlx::Connection;
+
+use super::super::{
+    Answers, AuditEntry, Census, Counted, Disk, Error, EventFilter, EventPage, Listings, Silent,
+    Tenants,
+};
+use super::follow_ups::deed;
+use super::writer::on;
+use super::{SqliteStore, statements};
+use crate::event::Micros;
+
+#[async_trait]
+impl Listings for SqliteStore {
+    async fn events(&self, filter: &EventFilter) -> Result<EventPage, Error> {
+        statements::events(&mut *self.reader().await?, filter).await
+    }
+
+    async fn note_audit(
+        &self,
+        who: &str,
+        action: &str,
+        subject: &str,
+        count: i64,
+        now: Micros,
+    ) -> Result<i64, Error> {
+        let mut writer = self.writer.lock().await;
+        on!(writer, Now, connection => statements::note_audit(connection, who, action, subject, count, now))
+    }
+
+    async fn audit_trail(&self, before: Option<i64>, limit: i64) -> Result<Vec<AuditEntry>, Error> {
+        statements::audit_trail(&mut *self.reader().await?, before, limit).await
+    }
+}
+
+#[async_trait]
+impl Census for SqliteStore {
+    async fn note_answers(&self, answers: Answers, now: Micros) -> Result<(), Error> {
+        deed!(self, Later, transaction => statements::note_answers(transaction, answers, now))
+    }
+
+    async fn answers(&self, now: Micros) -> Result<Answers, Error> {
+        statements::answers(&mut *self.reader().await?, now).await
+    }
+
+    async fn count_on(&self, limit: i64) -> Result<Counted, Error> {
+        statements::count_on(&mut *self.reader().await?, limit).await
+    }
+
+    async fn keep_count(&self, counted: &Counted, now: Micros) -> Result<bool, Error> {
+        deed!(self, Later, transaction => statements::keep_count(transaction, counted, now))
+    }
+
+    async fn tenants(&self, now: Micros) -> Result<Tenants, Error> {
+        statements::tenants(&mut *self.reader().await?, now).await
+    }
+
+    async fn silent_tenants(&self, now: Micros, limit: i64) -> Result<Vec<Silent>, Error> {
+        statements::silent_tenants(&mut *self.reader().await?, now, limit).await
+    }
+
+    async fn tokens_to_reauthorise(&self) -> Result<i64, Error> {
+        statements::tokens_to_reauthorise(&mut *self.reader().await?).await
+    }
+
+    fn disk(&self) -> Option<Disk> {
+        let stats = rustix::fs::statvfs(&self.path).ok()?;
+        Some(Disk {
+            free: stats.f_bavail.saturating_mul(stats.f_frsize),
+            total: stats.f_blocks.saturating_mul(stats.f_frsize),
+        })
+    }
+}
