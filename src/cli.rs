@@ -17,6 +17,7 @@ mod audit;
 mod backfill;
 mod check_config;
 mod completions;
+mod consent;
 mod dead_letters;
 mod dev;
 mod doctor;
@@ -28,7 +29,9 @@ mod installs;
 mod keys;
 mod man;
 mod migrate;
+mod progress;
 mod quarantine;
+mod replay;
 mod send;
 mod serve;
 mod status;
@@ -73,6 +76,7 @@ enum Command {
     Triggers(triggers::Args),
     FollowUps(follow_ups::Args),
     Backfill(backfill::Args),
+    Replay(replay::Args),
     DeadLetters(dead_letters::Args),
     Quarantine(quarantine::Args),
     Audit(audit::Args),
@@ -209,6 +213,7 @@ pub fn main() -> ExitCode {
             Command::Triggers(args) => triggers::run(args).await,
             Command::Backfill(args) => backfill::run(args).await,
             Command::FollowUps(args) => follow_ups::run(args).await,
+            Command::Replay(args) => replay::run(args).await,
             Command::DeadLetters(args) => dead_letters::run(args).await,
             Command::Quarantine(args) => quarantine::run(args).await,
             Command::Audit(args) => audit::run(args).await,

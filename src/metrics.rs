@@ -11,11 +11,24 @@ use prometheus::{
     IntGaugeVec, Opts, Registry, TextEncoder,
 };
 
+/// What a metric is, for the reference.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Family {
+    /// Its whole name.
+    pub name: String,
+    /// `counter`, `gauge` or `histogram`.
+    pub kind: String,
+    /// Its labels.
+    pub labels: Vec<String>,
+    /// What it means.
+    pub help: String,
+}
+
 /// The metrics of one daemon.
 #[derive(Debug, Clone)]
 pub struct Metrics {
     registry: Registry,
-    names: Arc<[String]>,
+    families: Arc<[Family]>,
     /// `hookwell_http_responses_total{code}`: answers of the public listener.
     pub http_responses: IntCounterVec,
     /// `hookwell_http_connections`: open connections of the public listener.
@@ -66,6 +79,8 @@ pub struct Metrics {
     pub end_to_end_seconds: HistogramVec,
     /// `hookwell_parked_total{reason}`: events that became dead letters.
     pub parked: IntCounterVec,
+    /// `hookwell_replay_events_total{outcome}`: events that a person had published again: `published`, `failed`.
+    pub replay_events: IntCounterVec,
     /// `hookwell_broker_connects_total{result}`: attempts to open a session: `ok`, `error`.
     pub broker_connects: IntCounterVec,
     /// `hookwell_broker_connected`: 1 while a session stands.
@@ -142,7 +157,7 @@ const BATCH: [f64; 10] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 51
 /// Registers while building, so that no metric can be forgotten.
 struct Builder {
     registry: Registry,
-    names: RefCell<Vec<String>>,
+    families: RefCell<Vec<Family>>,
 }
 
 impl Builder {
@@ -151,10 +166,15 @@ impl Builder {
         self.registry
             .register(Box::new(metric.clone()))
             .expect("every metric is registered once");
-        let described = metric.desc().into_iter();
-        self.names
-            .borrow_mut()
-            .extend(described.map(|desc| desc.fq_name.clone()));
+        let kinds = metric.collect();
+        let kind = kinds.first().map(|family| family.get_field_type());
+        let described = metric.desc().into_iter().map(|desc| Family {
+            name: desc.fq_name.clone(),
+            kind: format!("{:?}", kind.unwrap_or_default()).to_lowercase(),
+            labels: desc.variable_labels.clone(),
+            help: desc.help.clone(),
+        });
+        self.families.borrow_mut().extend(described);
         metric
     }
 
@@ -201,11 +221,11 @@ impl Metrics {
     pub fn new() -> Self {
         let b = Builder {
             registry: Registry::new(),
-            names: RefCell::default(),
+            families: RefCell::default(),
         };
         let info = b.gauges(
             "build_info",
-            "Version of this binary.",
+            "The version of this binary; always 1.",
             "version",
             &[env!("CARGO_PKG_VERSION")],
         );
@@ -213,7 +233,7 @@ impl Metrics {
         let token_requests = b.register(IntCounterVec::new(
             opts(
                 "token_requests_total",
-                "Exchanges, refreshes and mints of tokens.",
+                "Requests for tokens: `exchange`, `refresh` and `mint`, each `ok`, `refused`, `later` or `unknown`.",
             ),
             &["what", "outcome"],
         ));
@@ -225,7 +245,7 @@ impl Metrics {
         let backfill_records = b.register(IntCounterVec::new(
             opts(
                 "backfill_records_total",
-                "Records that were read as they changed in a time: known to the log, or lacking there.",
+                "Records read because they changed in a time: `known` to the log, or `lacking` there.",
             ),
             &["kind", "outcome"],
         ));
@@ -237,7 +257,7 @@ impl Metrics {
         let trigger_requests = b.register(IntCounterVec::new(
             opts(
                 "trigger_requests_total",
-                "Messages about workflow triggers: kept, deleted, or refused.",
+                "Messages about workflow triggers: `kept`, `deleted`, and refused as `secret`, `malformed`, `elsewhere`, `unavailable`.",
             ),
             &["outcome"],
         ));
@@ -263,11 +283,11 @@ impl Metrics {
             ),
             http_connections_refused: b.counter(
                 "http_connections_refused_total",
-                "Connections over the cap.",
+                "Connections over `http.max_connections`.",
             ),
             http_accept_errors: b.counter(
                 "http_accept_errors_total",
-                "Failures of accept, such as no descriptors.",
+                "Connections that could not be accepted (no file descriptors).",
             ),
             accept_seconds: b.histogram(
                 "accept_seconds",
@@ -276,7 +296,7 @@ impl Metrics {
             ),
             webhook_outcomes: b.counters(
                 "webhook_outcomes_total",
-                "Answers to webhooks with a signature.",
+                "Answers to webhooks with a signature: `ok` (2xx), `failed`.",
                 "outcome",
                 &["ok", "failed"],
             ),
@@ -286,12 +306,12 @@ impl Metrics {
             ),
             webhook_success_ratio: b.register(Gauge::with_opts(opts(
                 "webhook_success_ratio",
-                "The share of 2xx in these; GHL pauses a URL under 0.9.",
+                "The share of 2xx in the answers of three days; GHL pauses a URL under 0.9.",
             ))),
             tenants: b.gauge("tenants", "Tenants heard of in the last 30 days."),
             silent_tenants: b.gauge(
                 "silent_tenants",
-                "Tenants that were never silent for so long before.",
+                "Tenants that are silent for more than twice their longest silence lately, and an hour.",
             ),
             tokens_reauthorise: b
                 .gauge("tokens_reauthorise", "Tokens that only a person can renew."),
@@ -305,20 +325,20 @@ impl Metrics {
             disk_total: b.register(IntGaugeVec::new(
                 opts(
                     "store_disk_bytes",
-                    "The size of that file system; not there on Postgres.",
+                    "The size of the file system of the SQLite file; not there on Postgres.",
                 ),
                 &[],
             )),
             refused: b.counters("refused_total", "Requests not accepted.", "reason", &[]),
             events: b.counters(
                 "events_accepted_total",
-                "Events answered 200.",
+                "Answered 200: `new`, `duplicate`, or `altered` (a known id with other bytes).",
                 "outcome",
                 &["new", "duplicate", "altered"],
             ),
             unreadable: b.counters(
                 "events_unreadable_total",
-                "Signed bodies stored as unknown.",
+                "Signed bodies stored as `unknown`.",
                 "reason",
                 &[],
             ),
@@ -326,14 +346,14 @@ impl Metrics {
                 "events_without_id_total",
                 "Events whose key is the hash of the body.",
             ),
-            too_large: b.counter("events_too_large_total", "Bodies that GHL flagged as cut."),
+            too_large: b.counter("events_too_large_total", "Bodies that GHL says it cut (`payloadTooLarge`)."),
             commit_seconds: b.histogram("commit_seconds", "One append transaction.", &SECONDS),
             commit_batch: b.histogram(
                 "commit_batch_events",
                 "Events of one append transaction.",
                 &BATCH,
             ),
-            commit_errors: b.counter("commit_errors_total", "Appends whose outcome is unknown."),
+            commit_errors: b.counter("commit_errors_total", "Appends whose outcome is not known."),
             publish_seconds: b.histogram(
                 "publish_seconds",
                 "One batch, first publish to last confirm.",
@@ -341,7 +361,7 @@ impl Metrics {
             ),
             publish_outcomes: b.counters(
                 "publish_outcomes_total",
-                "What became of published messages.",
+                "What became of messages: `confirmed`, `returned`, `nacked`, `unknown`.",
                 "outcome",
                 &["confirmed", "returned", "nacked", "unknown"],
             ),
@@ -355,42 +375,48 @@ impl Metrics {
             )),
             parked: b.counters(
                 "parked_total",
-                "Events that became dead letters.",
+                "Events that became dead letters: `refused_by_broker`, `unroutable`.",
                 "reason",
                 &["refused_by_broker", "unroutable"],
             ),
+            replay_events: b.counters(
+                "replay_events_total",
+                "Events that a person had published again: `published`, and `failed` where RabbitMQ did not take it.",
+                "outcome",
+                &["published", "failed"],
+            ),
             broker_connects: b.counters(
                 "broker_connects_total",
-                "Attempts to open a session.",
+                "Attempts to open a session with RabbitMQ: `ok`, `error`.",
                 "result",
                 &["ok", "error"],
             ),
             broker_connected: b.gauge("broker_connected", "1 while a session stands."),
-            broker_blocked: b.gauge("broker_blocked", "1 while RabbitMQ takes nothing."),
+            broker_blocked: b.gauge("broker_blocked", "1 while RabbitMQ takes nothing (memory or disk alarm)."),
             relay_active: b.gauge("relay_active", "1 where this daemon runs the relay."),
             store_up: b.gauge("store_up", "1 while an append could be made."),
             ledger: b.gauges(
                 "ledger_events",
-                "Accepted = published + pending + parked.",
+                "The ledger: `accepted` = `published` + `pending` + `parked`.",
                 "state",
                 &["accepted", "published", "pending", "parked"],
             ),
             ledger_mismatch: b.gauge(
                 "ledger_mismatch_events",
-                "Events unaccounted for; must be 0.",
+                "Events that the ledger cannot account for; must be 0.",
             ),
             backlog: b.gauge("backlog_events", "Events waiting for the relay."),
             backlog_oldest: b.gauge(
                 "backlog_oldest_seconds",
-                "Age of the oldest event waiting for the relay.",
+                "Age of the oldest event that waits for the relay.",
             ),
             held_events: b.gauge(
                 "held_events",
-                "Events waiting because RabbitMQ refuses those of their tenant.",
+                "Events that wait because RabbitMQ refuses those of their tenant; a part of the backlog.",
             ),
             held_tenants: b.gauge(
                 "held_tenants",
-                "Tenants whose events wait while others go on.",
+                "Tenants whose events wait because RabbitMQ refuses them, while others go on.",
             ),
             quarantine_entries: b.gauge("quarantine_entries", "Refused requests kept."),
             quarantine_dropped: b.counter(
@@ -399,35 +425,35 @@ impl Metrics {
             ),
             retention_removed: b.counters(
                 "retention_removed_total",
-                "Rows removed.",
+                "Rows that retention removed: `events`, `keys`, `follow_ups`.",
                 "what",
                 &["events", "keys", "follow_ups"],
             ),
             follow_ups_planned: b.counters(
                 "follow_ups_planned_total",
-                "Calls that events called for.",
+                "API calls that events called for.",
                 "rule",
                 &[],
             ),
             follow_ups_ended: b.counters(
                 "follow_ups_ended_total",
-                "Ends of claimed calls.",
+                "Ends of claims: `done`, `again`, `parked`, `cancelled`, and `lost` where another daemon had taken over.",
                 "end",
                 &["done", "again", "parked", "cancelled", "lost"],
             ),
             follow_ups: b.gauges(
                 "follow_ups",
-                "Calls that are open.",
+                "API calls that are open: `pending`, and `parked` for a person.",
                 "state",
                 &["pending", "parked"],
             ),
             follow_ups_oldest: b.gauge(
                 "follow_ups_oldest_seconds",
-                "Age of the oldest pending call.",
+                "Age of the oldest pending API call.",
             ),
             api_calls: b.counters(
                 "api_calls_total",
-                "Calls of GHL's API, by what came of them.",
+                "Calls of GHL's API, by what came of them: `done`, `rate_limited`, `unavailable`, `unanswered`, ….",
                 "outcome",
                 &["done"],
             ),
@@ -440,16 +466,16 @@ impl Metrics {
             backfill_records,
             gaps_open: b.gauge(
                 "gaps",
-                "Times in which no daemon could take webhooks, and which are not repaired yet.",
+                "Gaps of `repair.gap_after` or longer that are not repaired yet.",
             ),
             registry: b.registry,
-            names: b.names.take().into(),
+            families: b.families.take().into(),
         }
     }
 
-    /// Names of every metric of the family, whether or not it has been counted yet.
-    pub fn names(&self) -> &[String] {
-        &self.names
+    /// What each metric is, in the order in which they were made.
+    pub fn families(&self) -> &[Family] {
+        &self.families
     }
 
     /// The text exposition of everything. Touches nothing but memory and `/proc`.

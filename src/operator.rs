@@ -3,15 +3,16 @@
 //!
 //! A deed is done first and then noted: where the note fails, the log line that says the same is what is left.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
 
 use crate::clock::Clock;
-use crate::event::Micros;
+use crate::event::{Micros, Position};
 use crate::ingest::{self, App, Judged, Refusal, Webhook};
 use crate::signature::{SignatureHeaders, Verifier};
-use crate::store::{Appended, Error, ParkedCalls, Quarantined, Selection, Store};
+use crate::store::{Appended, Error, ParkedCalls, Quarantined, ReplayFilter, Selection, Store};
 use crate::telemetry::Chain;
 
 /// The words of the audit trail for what is done here.
@@ -22,6 +23,10 @@ pub mod action {
     pub const RETRY_FOLLOW_UPS: &str = "retry_follow_ups";
     /// Refused requests are judged again.
     pub const ADMIT: &str = "admit";
+    /// Events are published again.
+    pub const REPLAY: &str = "replay";
+    /// No more of them are.
+    pub const CANCEL_REPLAY: &str = "cancel_replay";
 }
 
 /// A person with a store.
@@ -32,6 +37,22 @@ pub struct Operator {
     pub who: String,
     /// The clock.
     pub clock: Clock,
+}
+
+/// What a replay would take.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Matched {
+    /// How many of which type, by type.
+    pub types: BTreeMap<String, i64>,
+    /// Where counting ended before the end, as [`ReplayFilter::after`].
+    pub next: Option<Position>,
+}
+
+impl Matched {
+    /// How many.
+    pub fn events(&self) -> i64 {
+        self.types.values().sum()
+    }
 }
 
 /// What became of a refused request that was judged again.
@@ -112,6 +133,52 @@ impl Operator {
         };
         self.note(action::RETRY_FOLLOW_UPS, &subject, count).await;
         Ok(count)
+    }
+
+    /// Counts what a replay would take, in at most so many looks at a part of the log.
+    pub async fn count_replay(
+        &self,
+        filter: &ReplayFilter,
+        looks: usize,
+    ) -> Result<Matched, Error> {
+        let (mut matched, mut rest) = (Matched::default(), filter.clone());
+        for _ in 0..looks {
+            let count = self.store.count_replay(&rest).await?;
+            for (event_type, events) in count.types {
+                *matched.types.entry(event_type).or_default() += events;
+            }
+            matched.next = count.next;
+            match count.next {
+                Some(next) => rest.after = next,
+                None => break,
+            }
+        }
+        Ok(matched)
+    }
+
+    /// Asks the relay to publish events again, so many a second; returns the replay's number.
+    pub async fn replay(
+        &self,
+        filter: &ReplayFilter,
+        rate: i64,
+        matched: i64,
+    ) -> Result<i64, Error> {
+        let now = (self.clock)();
+        let asked = self.store.ask_replay(filter, &self.who, rate, matched, now);
+        let id = asked.await?;
+        let count = u64::try_from(matched).unwrap_or(0);
+        self.note(action::REPLAY, &format!("replay {id}"), count)
+            .await;
+        Ok(id)
+    }
+
+    /// Ends a replay; false where it was not running.
+    pub async fn cancel_replay(&self, id: i64) -> Result<bool, Error> {
+        let is_done = self.store.cancel_replay(id, (self.clock)()).await?;
+        let subject = format!("replay {id}");
+        self.note(action::CANCEL_REPLAY, &subject, u64::from(is_done))
+            .await;
+        Ok(is_done)
     }
 
     /// Judges a refused request as the door would now, appends it to the log if it is good, and takes it out of

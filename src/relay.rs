@@ -27,11 +27,13 @@ mod lanes;
 mod message;
 mod publish;
 mod replace;
+mod replay;
 mod retries;
 mod window;
 
 use courtesy::Courtesy;
 use replace::Successor;
+use replay::Replaying;
 use window::Window;
 
 pub use message::{CLOUD_EVENTS, HEADERS, message};
@@ -195,6 +197,7 @@ impl Relay {
         tracing::info!(position = cursor.0, broker = session.address(), "relaying");
         let mut lanes = self.held_lanes().await?;
         let mut retries_at = Instant::now();
+        let mut replaying = Replaying::new(self.settings.retry_delays);
         let mut successor = Successor::default();
         // What is left of a window that RabbitMQ did not take whole, and what was read behind it.
         let mut unsettled: Option<Window> = None;
@@ -220,6 +223,8 @@ impl Relay {
                 retries_at = Instant::now() + RETRY_POLL;
                 self.take_retries(reader, &mut session, shutdown).await?;
             }
+            self.turn_to_replays(reader, &mut session, &mut replaying, shutdown)
+                .await?;
             let released = self
                 .try_held(reader, &mut session, &mut lanes, shutdown)
                 .await?;
@@ -239,7 +244,8 @@ impl Relay {
                             return Err(Ended::Broker(broker::Error::Closed));
                         }
                         let poll = Instant::now() + POLL;
-                        let due = lanes.next_due().map_or(poll, |due| due.min(poll));
+                        let dues = [lanes.next_due(), replaying.next_due()];
+                        let due = dues.into_iter().flatten().fold(poll, Instant::min);
                         tokio::select! {
                             () = shutdown.cancelled() => (),
                             () = woken => (),

@@ -18,6 +18,7 @@ mod gaps;
 mod installations;
 mod listing;
 mod postgres;
+mod replays;
 mod schema;
 mod sql;
 mod sqlite;
@@ -39,6 +40,7 @@ pub use installations::{
 };
 pub use listing::{AuditEntry, EventFilter, EventPage, EventState, Listed, Listings};
 pub use postgres::PostgresStore;
+pub use replays::{Replay, ReplayCount, ReplayFilter, ReplayStep, Replays};
 pub use sqlite::{Access, SqliteStore};
 pub use subscriptions::{Subscribed, SubscriptionFilter, Subscriptions};
 
@@ -301,7 +303,9 @@ pub enum Selection {
 
 /// The log and what is kept beside it. Each method is one whole deed.
 #[async_trait]
-pub trait Store: FollowUps + Installations + Subscriptions + Gaps + Listings + Census {
+pub trait Store:
+    FollowUps + Installations + Subscriptions + Gaps + Listings + Census + Replays
+{
     /// Appends a batch in one transaction and says what became of each event, in order. On return the
     /// new ones are durable. No two events of a batch may share app and key.
     ///
@@ -406,6 +410,20 @@ pub trait Reader: Send {
         parked: Option<&Parked>,
         now: Micros,
     ) -> Result<(), Error>;
+
+    /// Replays that are not over, oldest first.
+    async fn running_replays(&mut self, limit: i64) -> Result<Vec<Replay>, Error>;
+
+    /// The next events of a replay, bounded as [`Self::read`] is, and up to where there is no other.
+    async fn read_replay(
+        &mut self,
+        replay: &Replay,
+        limit: i64,
+        max_bytes: i64,
+    ) -> Result<(Vec<Recorded>, Position), Error>;
+
+    /// Moves a replay's cursor; at its end it is done. One that was cancelled meanwhile only counts.
+    async fn settle_replay(&mut self, step: &ReplayStep, now: Micros) -> Result<(), Error>;
 }
 
 /// How long it is from now to then.

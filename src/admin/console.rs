@@ -42,6 +42,7 @@ mod gaps;
 mod installations;
 mod overview;
 mod quarantine;
+mod replays;
 mod templates;
 mod trail;
 
@@ -152,6 +153,12 @@ pub(super) fn router(console: Arc<Console>) -> Router {
         .route(
             "/dead-letters/retry",
             get(dead_letters::confirm).post(dead_letters::retry),
+        )
+        .route("/replays", get(replays::list).post(replays::start))
+        .route("/replays/ask", get(replays::confirm))
+        .route(
+            "/replays/cancel",
+            get(replays::confirm_cancel).post(replays::cancel),
         )
         .route("/quarantine", get(quarantine::list))
         .route(

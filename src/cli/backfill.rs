@@ -1,11 +1,13 @@
 //! `hookwell backfill`
 
-use std::io::{IsTerminal, Write};
+use std::collections::BTreeMap;
+use std::io::Write;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
+use super::progress::{Bars, ProgressBar};
 use super::when::when;
 use super::{ConfigArgs, Failure, Outcome};
 use crate::app;
@@ -145,7 +147,7 @@ async fn follow(
     dry_run: bool,
     json: bool,
 ) -> Outcome {
-    let live = !json && std::io::stderr().is_terminal();
+    let (bars, mut shown) = (Bars::new(json), BTreeMap::new());
     let (began, mut told) = (Instant::now(), false);
     let filter = FollowUpFilter {
         rule: Some(BACKFILL.to_owned()),
@@ -157,14 +159,14 @@ async fn follow(
         let mut rows = store.follow_ups(&filter).await?;
         rows.retain(|row| row.position == position);
         rows.sort_by(|a, b| a.rule.cmp(&b.rule));
-        if live && !rows.is_empty() {
-            let bars: Vec<_> = rows.iter().map(bar).collect();
-            eprint!("\r\x1b[2K{}", bars.join("   "));
+        for row in &rows {
+            let bar = shown.entry(row.id).or_insert_with(|| bars.add(kind(row)));
+            show(row, bar);
         }
         let ended = rows.len() == kinds && rows.iter().all(|row| row.state != "pending");
         if ended {
-            if live {
-                eprintln!();
+            for bar in shown.values() {
+                bar.finish();
             }
             return conclude(&rows, dry_run, json);
         }
@@ -176,7 +178,7 @@ async fn follow(
                 || "is a daemon running with this store?".to_owned(),
                 |reason| format!("it waits: {reason}"),
             );
-            eprintln!("{}nothing yet; {why}", if live { "\n" } else { "" });
+            eprintln!("nothing yet; {why}");
         }
         sleep(LOOK).await;
     }
@@ -192,23 +194,12 @@ fn kind(row: &FollowUp) -> &str {
 }
 
 /// Pages of the kind, as far as it is known how many there are.
-fn bar(row: &FollowUp) -> String {
-    const WIDTH: u64 = 20;
+fn show(row: &FollowUp, bar: &ProgressBar) {
     let (all, page) = (number(row, "all"), number(row, "page"));
-    let pages = all.div_ceil(100).max(page);
-    let done = match row.state.as_str() {
-        "pending" => (page * WIDTH).checked_div(pages).unwrap_or(0),
-        _ => WIDTH,
-    };
-    let bar: String = (0..WIDTH)
-        .map(|n| if n < done { '#' } else { '.' })
-        .collect();
-    format!(
-        "{} [{bar}] {} found, {} lacking",
-        kind(row),
-        number(row, "found"),
-        number(row, "lacking")
-    )
+    bar.set_length(all.div_ceil(100).max(page));
+    bar.set_position(page);
+    let (found, lacking) = (number(row, "found"), number(row, "lacking"));
+    bar.set_message(format!("{found} found, {lacking} lacking"));
 }
 
 fn conclude(rows: &[FollowUp], dry_run: bool, json: bool) -> Outcome {

@@ -200,6 +200,15 @@ pub(super) async fn find(store: &dyn Store, event: &str) -> Result<Recorded, Fai
     }
 }
 
+/// Where an event stands; none where it is not there.
+pub(super) async fn state_at(
+    store: &dyn Store,
+    position: Position,
+) -> Result<Option<EventState>, Failure> {
+    let page = store.events(&EventFilter::alone(position)).await?;
+    Ok(page.rows.first().map(|row| row.state))
+}
+
 fn show(recorded: &Recorded, body_alone: bool, as_json: bool) -> Outcome {
     let event = &recorded.event;
     let mut out = std::io::stdout().lock();

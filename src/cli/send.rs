@@ -1,14 +1,14 @@
 //! `hookwell send`
 
 use std::collections::BTreeMap;
-use std::io::{IsTerminal, Write};
+use std::io::Write;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use indicatif::{ProgressBar, ProgressStyle};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
+use super::progress::{self, ProgressBar};
 use super::{ConfigArgs, Failure, Outcome};
 use crate::clock;
 use crate::event::catalogue;
@@ -115,7 +115,7 @@ pub(super) async fn run(args: Args) -> Outcome {
     let key = read_key(args.key.as_ref())?;
     let client = super::ask::client(Duration::from_secs(30))?;
 
-    let bar = progress(args.count);
+    let bar = progress::bar(args.count);
     let mut pace = args.rate.map(|rate| {
         let mut pace = interval(Duration::from_secs(1) / rate);
         pace.set_missed_tick_behavior(MissedTickBehavior::Burst);
@@ -184,14 +184,6 @@ fn read_key(path: Option<&PathBuf>) -> Result<SigningKey, Failure> {
 fn millis(time: &str) -> String {
     time.get(..23)
         .map_or_else(|| time.to_owned(), |time| format!("{time}Z"))
-}
-
-fn progress(count: u64) -> ProgressBar {
-    if count < 2 || !std::io::stderr().is_terminal() {
-        return ProgressBar::hidden();
-    }
-    let style = ProgressStyle::with_template("{bar:40} {pos}/{len}  {per_sec}  {eta} left  {msg}");
-    ProgressBar::new(count).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
 }
 
 #[derive(Default)]

@@ -81,6 +81,16 @@ impl Default for EventFilter {
 }
 
 impl EventFilter {
+    /// The event at a place.
+    pub fn alone(position: Position) -> Self {
+        Self {
+            after: Position(position.0.saturating_sub(1)),
+            before: Some(Position(position.0.saturating_add(1))),
+            limit: 1,
+            ..Self::default()
+        }
+    }
+
     /// The same, of events that were received in a time alone, as far as times follow places (see [`Gaps::place_at`]).
     pub async fn received(
         mut self,

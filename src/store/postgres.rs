@@ -27,15 +27,17 @@ mod append;
 mod census;
 mod follow_ups;
 mod reader;
+mod replays;
 
 mod statements {
     use super::super::sql::{
         call_list_statements, census_statements, event_columns, follow_up_statements,
         gap_statements, held_statements, installation_statements, listing_statements,
-        shared_statements, subscription_statements,
+        replay_statements, shared_statements, subscription_statements,
     };
     shared_statements!(sqlx::PgConnection, sqlx::postgres::PgRow);
     held_statements!(sqlx::Postgres, sqlx::PgConnection, sqlx::postgres::PgRow);
+    replay_statements!(sqlx::Postgres, sqlx::PgConnection, sqlx::postgres::PgRow);
     installation_statements!(sqlx::PgConnection, sqlx::postgres::PgRow);
     subscription_statements!(sqlx::PgConnection, sqlx::postgres::PgRow);
     call_list_statements!(sqlx::PgConnection, sqlx::postgres::PgRow);

@@ -11,6 +11,7 @@ mod gaps;
 mod held;
 mod installations;
 mod listing;
+mod replays;
 mod subscriptions;
 
 /// Columns of an event, in the order `recorded` reads them.
@@ -430,6 +431,6 @@ macro_rules! shared_statements {
 pub(crate) use {
     call_list::call_list_statements, census::census_statements, event_columns,
     follow_ups::follow_up_statements, gaps::gap_statements, held::held_statements,
-    installations::installation_statements, listing::listing_statements, shared_statements,
-    subscriptions::subscription_statements,
+    installations::installation_statements, listing::listing_statements,
+    replays::replay_statements, shared_statements, subscriptions::subscription_statements,
 };

@@ -40,16 +40,22 @@ mod checkpoint;
 mod follow_ups;
 mod keys;
 mod reader;
+mod replays;
 mod writer;
 
 mod statements {
     use super::super::sql::{
         call_list_statements, census_statements, event_columns, follow_up_statements,
         gap_statements, held_statements, installation_statements, listing_statements,
-        shared_statements, subscription_statements,
+        replay_statements, shared_statements, subscription_statements,
     };
     shared_statements!(sqlx::SqliteConnection, sqlx::sqlite::SqliteRow);
     held_statements!(
+        sqlx::Sqlite,
+        sqlx::SqliteConnection,
+        sqlx::sqlite::SqliteRow
+    );
+    replay_statements!(
         sqlx::Sqlite,
         sqlx::SqliteConnection,
         sqlx::sqlite::SqliteRow

@@ -7,7 +7,7 @@ mod doctor;
 mod inspection;
 mod rules;
 mod sending;
-mod usage;
+pub(crate) mod usage;
 
 fn stdout(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()

@@ -19,11 +19,12 @@ const WITHIN: Duration = Duration::from_secs(30);
 const TOKEN: &str = "canary-console-token-0123456789abcdef";
 const TENANT: &str = "consoleTenant0000001";
 /// Every page that needs nothing but a session.
-const PAGES: [(&str, &str); 8] = [
+const PAGES: [(&str, &str); 9] = [
     ("/", "Overview"),
     ("/events", "Events"),
     ("/follow-ups", "Follow-ups"),
     ("/dead-letters", "Dead letters"),
+    ("/replays", "Replays"),
     ("/quarantine", "Quarantine"),
     ("/installations", "Installations"),
     ("/gaps", "Gaps and backfills"),
@@ -32,7 +33,7 @@ const PAGES: [(&str, &str); 8] = [
 
 /// A daemon with a console.
 struct World {
-    _store: StoreUrl,
+    store: StoreUrl,
     config: DaemonConfig,
     ghl: Ghl,
 }
@@ -49,7 +50,7 @@ impl World {
         .unwrap();
         let config = config.set("admin", &format!("token_file = {file:?}"));
         Self {
-            _store: store,
+            store,
             config,
             ghl: Ghl::new(),
         }

@@ -1,13 +1,12 @@
-//! README, ARCHITECTURE and `config/` say what is true: what they repeat of the code is compared.
+//! README, ARCHITECTURE, the guides and `config/` say what is true: what they repeat of the code is compared. The reference is
+//! made from the code, see `reference`.
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use hookwell::config::{Config, DEFAULTS};
-use hookwell::event::catalogue;
+use hookwell::config::Config;
 use hookwell::metrics::Metrics;
-use hookwell::relay::{CLOUD_EVENTS, HEADERS};
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -17,101 +16,35 @@ fn read(path: &str) -> String {
     fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
 }
 
-/// The text between `<!-- name:begin -->` and `<!-- name:end -->`.
-fn marked<'a>(text: &'a str, name: &str) -> &'a str {
-    let begin = format!("<!-- {name}:begin -->");
-    let end = format!("<!-- {name}:end -->");
-    let after = text
-        .split_once(&begin)
-        .unwrap_or_else(|| panic!("README lacks {begin}"))
-        .1;
-    after
-        .split_once(&end)
-        .unwrap_or_else(|| panic!("README lacks {end}"))
-        .0
-        .trim()
-}
-
 #[test]
-fn the_table_of_types_in_the_readme_is_the_catalogue() {
-    assert_eq!(
-        marked(&read("README.md"), "types"),
-        catalogue::markdown_table().trim(),
-        "paste the output of `hookwell events types`"
-    );
-}
-
-#[test]
-fn the_table_of_headers_in_the_readme_is_the_message_contract() {
-    let mut table = String::from("| Header | What |\n|---|---|\n");
-    for (name, what) in HEADERS.iter().chain(&CLOUD_EVENTS) {
-        table.push_str(&format!("| `{name}` | {what} |\n"));
-    }
-    assert_eq!(
-        marked(&read("README.md"), "headers"),
-        table.trim(),
-        "the table should be:\n{table}"
-    );
-}
-
-#[test]
-fn the_consumers_in_the_readme_are_the_files_that_are_run() {
-    let readme = read("README.md");
+fn the_consumers_in_the_guide_are_the_files_that_are_run() {
+    let guide = read("README.md");
     for file in [
         "deploy/consumers/consumer.py",
         "deploy/consumers/consumer.mjs",
     ] {
         let code = read(file);
         assert!(
-            readme.contains(code.trim()),
+            guide.contains(code.trim()),
             "README does not show {file} as it is"
         );
     }
 }
 
 #[test]
-fn every_key_with_a_default_is_in_the_readme() {
-    let readme = read("README.md");
-    let defaults: toml::Table = DEFAULTS.parse().expect("default.toml is TOML");
-    let missing: Vec<String> = defaults
-        .iter()
-        .flat_map(|(section, keys)| {
-            let keys = keys.as_table().expect("sections are tables");
-            keys.keys().map(move |key| format!("{section}.{key}"))
-        })
-        .filter(|key| !readme.contains(&format!("`{key}`")))
-        .collect();
-    assert!(missing.is_empty(), "README does not explain {missing:?}");
-}
-
-#[test]
-fn every_metric_is_in_the_readme_and_the_readme_names_no_other() {
-    let readme = read("README.md");
-    let metrics = Metrics::new();
-    let names: BTreeSet<&str> = metrics.names().iter().map(String::as_str).collect();
-    let missing: Vec<_> = names
-        .iter()
-        .filter(|name| !readme.contains(**name))
-        .collect();
-    assert!(missing.is_empty(), "README does not name {missing:?}");
-    let of_readme: BTreeSet<&str> = readme
-        .split(|c: char| !c.is_ascii_alphanumeric() && c != '_')
-        .filter(|word| word.starts_with("hookwell_") && word.len() > "hookwell_".len())
-        .collect();
-    let suffixed = |word: &str| {
-        ["_bucket", "_sum", "_count"]
-            .iter()
-            .filter_map(|suffix| word.strip_suffix(suffix))
-            .any(|stem| names.contains(stem))
-    };
-    let unknown: Vec<_> = of_readme
-        .iter()
-        .filter(|word| !names.contains(**word) && !suffixed(word))
-        .collect();
-    assert!(
-        unknown.is_empty(),
-        "README names metrics that are not there: {unknown:?}"
-    );
+fn the_documents_name_no_metric_that_is_not_there() {
+    let names = names_of_metrics();
+    for file in [
+        "README.md",
+        "deploy/RUNBOOK.md",
+        "deploy/observe/alerts.yaml",
+        "deploy/observe/alerts_test.yaml",
+        "deploy/observe/dashboard.json",
+    ] {
+        let text = read(file);
+        let unknown = unknown_metrics(&text, &names);
+        assert!(unknown.is_empty(), "{file} names {unknown:?}");
+    }
 }
 
 #[test]
@@ -171,26 +104,30 @@ fn metrics_named_in(text: &str) -> BTreeSet<&str> {
         .collect()
 }
 
-#[test]
-fn alerts_and_dashboard_ask_for_metrics_that_are_there() {
+fn names_of_metrics() -> BTreeSet<String> {
     let metrics = Metrics::new();
-    let names: BTreeSet<&str> = metrics.names().iter().map(String::as_str).collect();
+    let names = metrics.families().iter().map(|family| family.name.clone());
+    names.collect()
+}
+
+fn unknown_metrics<'a>(text: &'a str, names: &BTreeSet<String>) -> Vec<&'a str> {
+    let known = |word: &str| {
+        let stems = ["_bucket", "_sum", "_count"].iter();
+        names.contains(word)
+            || stems
+                .filter_map(|suffix| word.strip_suffix(suffix))
+                .any(|stem| names.contains(stem))
+    };
+    let named = metrics_named_in(text).into_iter();
+    named.filter(|word| !known(word)).collect()
+}
+
+#[test]
+fn alerts_and_dashboard_ask_for_many_metrics() {
     for file in ["alerts.yaml", "alerts_test.yaml", "dashboard.json"] {
         let text = read(&format!("deploy/observe/{file}"));
         let named = metrics_named_in(&text);
         assert!(10 < named.len(), "{file} names {named:?}");
-        let known = |word: &str| {
-            let stems = ["_bucket", "_sum", "_count"].iter();
-            names.contains(word)
-                || stems
-                    .filter_map(|suffix| word.strip_suffix(suffix))
-                    .any(|stem| names.contains(stem))
-        };
-        let unknown: Vec<_> = named.into_iter().filter(|word| !known(word)).collect();
-        assert!(
-            unknown.is_empty(),
-            "deploy/observe/{file} asks for {unknown:?}"
-        );
     }
     let dashboard: serde_json::Value =
         serde_json::from_str(&read("deploy/observe/dashboard.json")).unwrap();

@@ -37,6 +37,10 @@ fn required(name: &str) -> String {
 }
 
 /// Cases that run on both stores: each is an `async fn(Backend)` of the room.
+#[allow(
+    unused_macros,
+    reason = "the fault bench shares these rooms and has rows of its own"
+)]
 macro_rules! on_both {
     ($($case:ident)*) => {
         mod sqlite {

@@ -55,7 +55,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("clap", &["cli.rs", "cli/"]),
     ("clap_complete", &["cli/completions.rs"]),
     ("clap_mangen", &["cli/man.rs"]),
-    ("indicatif", &["cli/send.rs"]),
+    ("indicatif", &["cli/progress.rs"]),
     ("anyhow", &["cli.rs", "cli/"]),
     ("httpdate", &["cli/when.rs"]),
     ("fail", &["failpoints.rs"]),

@@ -30,6 +30,7 @@ mod http;
 mod layers;
 mod properties;
 mod proxy;
+mod reference;
 mod relay;
 mod store_suite;
 mod supply_chain;

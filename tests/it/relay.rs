@@ -32,6 +32,7 @@ mod connecting;
 mod holding;
 mod order_and_verdicts;
 mod parking;
+mod replaying;
 mod tailing;
 mod topology;
 

@@ -26,6 +26,7 @@ mod held;
 mod installations;
 mod lost_answers;
 mod order;
+mod replays;
 mod schema;
 mod young_keys;
 
@@ -1024,6 +1025,13 @@ use installations::{
     of_many_who_want_to_refresh_one_does, tokens_are_found_by_the_key_that_sealed_them,
 };
 
+use replays::{
+    a_replay_goes_on_where_it_was_and_is_done_at_its_end,
+    a_replay_passes_holes_that_retention_left,
+    a_replay_takes_what_was_published_and_the_filter_lets_through,
+    a_replay_that_is_cancelled_counts_what_was_in_hand_and_stays_where_it_is,
+};
+
 store_suite! {
     a_repeated_event_is_a_duplicate
     the_same_id_with_other_bytes_is_kept_under_a_key_of_its_own
@@ -1047,6 +1055,10 @@ store_suite! {
     a_part_of_the_log_is_counted_by_tenant
     answers_add_up_over_three_days
     an_event_is_found_by_key_and_by_position
+    a_replay_takes_what_was_published_and_the_filter_lets_through
+    a_replay_goes_on_where_it_was_and_is_done_at_its_end
+    a_replay_that_is_cancelled_counts_what_was_in_hand_and_stays_where_it_is
+    a_replay_passes_holes_that_retention_left
     of_the_same_events_appended_at_once_each_is_new_once
     positions_become_visible_in_order
     the_planner_reads_the_types_it_asks_for_and_plans_each_event_once

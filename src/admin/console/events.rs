@@ -55,7 +55,10 @@ fn place(text: Option<String>, name: &str) -> Result<Option<Position>, Trouble> 
 }
 
 /// `datetime-local` fields come without seconds and zone: they are UTC here.
-fn time(text: Option<String>, name: &str) -> Result<Option<crate::event::Micros>, Trouble> {
+pub(super) fn time(
+    text: Option<String>,
+    name: &str,
+) -> Result<Option<crate::event::Micros>, Trouble> {
     let Some(text) = given(text) else {
         return Ok(None);
     };
@@ -156,18 +159,16 @@ async fn look(visit: &Visit, text: &str) -> Result<Value, Trouble> {
     let position = text.parse().map(Position).map_err(|_| absent(text))?;
     let found = visit
         .ask(move |store| async move {
-            let alone = EventFilter {
-                after: Position(position.0.saturating_sub(1)),
-                before: Some(Position(position.0.saturating_add(1))),
-                limit: 1,
-                ..EventFilter::default()
-            };
             let calls = FollowUpFilter {
                 position: Some(position),
                 limit: 100,
                 ..FollowUpFilter::default()
             };
-            let listed = store.events(&alone).await?.rows.pop();
+            let listed = store
+                .events(&EventFilter::alone(position))
+                .await?
+                .rows
+                .pop();
             let recorded = store.event_at(position).await?;
             let letter = store.dead_letter(position).await?;
             Ok((listed, recorded, letter, store.follow_ups(&calls).await?))

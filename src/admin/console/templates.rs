@@ -15,7 +15,7 @@ macro_rules! files {
     };
 }
 
-const PAGES: [(&str, &str); 15] = files![
+const PAGES: [(&str, &str); 16] = files![
     "base.html",
     "login.html",
     "trouble.html",
@@ -27,6 +27,7 @@ const PAGES: [(&str, &str); 15] = files![
     "follow_ups.html",
     "calls.html",
     "dead_letters.html",
+    "replays.html",
     "quarantine.html",
     "refused.html",
     "installations.html",

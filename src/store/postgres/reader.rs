@@ -7,7 +7,7 @@ use sqlx::Connection;
 use sqlx::postgres::PgConnection;
 use tokio::time::timeout;
 
-use super::super::{Error, Parked, Reader, Settled, SettledHeld};
+use super::super::{Error, Parked, Reader, Replay, ReplayStep, Settled, SettledHeld};
 use super::statements;
 use crate::event::{Micros, Position, Recorded};
 
@@ -142,6 +142,26 @@ impl Reader for PostgresReader {
             }
             Ok(transaction.commit().await?)
         };
+        Locked::bounded(self.0.deadline, work).await
+    }
+
+    async fn running_replays(&mut self, limit: i64) -> Result<Vec<Replay>, Error> {
+        let work = statements::running_replays(&mut self.0.connection, limit);
+        Locked::bounded(self.0.deadline, work).await
+    }
+
+    async fn read_replay(
+        &mut self,
+        replay: &Replay,
+        limit: i64,
+        max_bytes: i64,
+    ) -> Result<(Vec<Recorded>, Position), Error> {
+        let work = statements::read_replay(&mut self.0.connection, replay, limit, max_bytes);
+        Locked::bounded(self.0.deadline, work).await
+    }
+
+    async fn settle_replay(&mut self, step: &ReplayStep, now: Micros) -> Result<(), Error> {
+        let work = statements::settle_replay(&mut self.0.connection, step, now);
         Locked::bounded(self.0.deadline, work).await
     }
 }

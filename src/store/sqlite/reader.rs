@@ -7,7 +7,7 @@ use sqlx::Connection;
 use sqlx::sqlite::SqlitePool;
 use tokio::sync::Mutex;
 
-use super::super::{Error, Parked, Reader, Settled, SettledHeld};
+use super::super::{Error, Parked, Reader, Replay, ReplayStep, Settled, SettledHeld};
 use super::checkpoint::Written;
 use super::statements;
 use super::writer::{Writer, on};
@@ -93,5 +93,24 @@ impl Reader for SqliteReader {
             }
             Ok(transaction.commit().await?)
         })
+    }
+
+    async fn running_replays(&mut self, limit: i64) -> Result<Vec<Replay>, Error> {
+        statements::running_replays(&mut *self.readers.acquire().await?, limit).await
+    }
+
+    async fn read_replay(
+        &mut self,
+        replay: &Replay,
+        limit: i64,
+        max_bytes: i64,
+    ) -> Result<(Vec<Recorded>, Position), Error> {
+        let mut connection = self.readers.acquire().await?;
+        statements::read_replay(&mut connection, replay, limit, max_bytes).await
+    }
+
+    async fn settle_replay(&mut self, step: &ReplayStep, now: Micros) -> Result<(), Error> {
+        let mut writer = self.writer.lock().await;
+        on!(writer, Later, connection => statements::settle_replay(connection, step, now))
     }
 }

@@ -5,7 +5,7 @@ use crate::harness::daemon::run_plain;
 use crate::harness::{Backend, Daemon, DaemonConfig, run_cli, store_url};
 
 /// Every command that does something.
-const COMMANDS: [&[&str]; 33] = [
+pub(crate) const COMMANDS: [&[&str]; 37] = [
     &["serve"],
     &["check-config"],
     &["migrate"],
@@ -38,6 +38,10 @@ const COMMANDS: [&[&str]; 33] = [
     &["follow-ups", "retry"],
     &["follow-ups", "try"],
     &["backfill"],
+    &["replay"],
+    &["replay", "list"],
+    &["replay", "show"],
+    &["replay", "cancel"],
     &["dev", "ghl"],
 ];
 
@@ -61,6 +65,7 @@ Commands:
   triggers      Which workflows use triggers of the apps
   follow-ups    The API calls that events call for
   backfill      Read from the API what changed in a time, and append what the log lacks
+  replay        Publish events again that were published before
   dead-letters  Events that could not be published
   quarantine    Requests that were refused
   audit         Show what people did: retries, and admissions from the quarantine
@@ -159,6 +164,7 @@ fn a_bad_configuration_ends_every_command_with_78() {
             ["follow-ups", "try"] => &["rule", "--event", "1"],
             ["send"] => &["ContactCreate", "--key", "k.pem"],
             ["backfill"] => &["--tenant", "l", "--since", "1h"],
+            ["replay"] | ["replay", "show" | "cancel"] => &["1"],
             _ => &[],
         };
         let output = run_cli(&[command, more].concat(), &config);
@@ -172,7 +178,9 @@ async fn what_is_not_there_ends_with_66_and_says_where_to_look() {
     let url = store_url(Backend::Sqlite).await;
     let config = DaemonConfig::new(url.url());
     assert!(run_cli(&["migrate"], &config).status.success());
-    let rows: [(&[&str], &str); 7] = [
+    let rows: [(&[&str], &str); 9] = [
+        (&["replay", "17"], "position 17"),
+        (&["replay", "show", "17"], "hookwell replay list"),
         (&["events", "show", "17"], "position 17"),
         (&["events", "show", "no-such-key"], "hookwell events list"),
         (

@@ -3,6 +3,7 @@
 use super::*;
 use crate::harness::daemon::ALL;
 use crate::harness::operator::Operator;
+use crate::harness::store::execute_on;
 
 async fn trail(daemon: &Daemon) -> Vec<(String, String, String, i64)> {
     let said = Visitor::program(daemon).get("/audit").await.json();
@@ -111,6 +112,103 @@ async fn dead_letters_are_published_again(backend: Backend) {
     assert_eq!(trail(&daemon).await.len(), 2);
 }
 
+async fn published_events_are_published_again(backend: Backend) {
+    let broker = fresh_vhost().await;
+    let mut world = World::new(backend).await;
+    world.config = world.config.broker(&broker.url);
+    let daemon = world.start().await;
+    let sink = Sink::open(&broker.url, &[ALL]).await;
+    for n in 1..=3 {
+        world.post(&daemon, &contact(n)).await;
+    }
+    sink.wait_for(3, WITHIN).await;
+    eventually("they are published", WITHIN, async || {
+        let ledger = daemon.metric("hookwell_ledger_events{state=\"published\"}");
+        (ledger.await == Some(3.0)).then_some(())
+    })
+    .await;
+    let ada = Visitor::ada(&daemon).await;
+    let page = ada.get("/events/2").await.text();
+    assert!(page.contains("/replays/ask?position=2"), "{page}");
+    let question = ada.get("/replays/ask?position=2").await.text();
+    assert!(
+        question.contains("Publish 1 event again?")
+            && question.contains("name=\"after\" value=\"1\"")
+            && question.contains("name=\"upto\" value=\"2\""),
+        "{question}"
+    );
+    let page = ada.get("/events?tenant=consoleTenant0000001").await.text();
+    assert!(page.contains("Publish all of these again"), "{page}");
+    let page = ada.send("/replays", &[("after", "1"), ("upto", "2")]).await;
+    assert_eq!((page.status, page.header("location")), (303, "/replays"));
+    eventually("it is out again", WITHIN, async || {
+        let again = |one: &&crate::harness::Delivery| one.headers["hookwell-origin"] == "replay";
+        let all = sink.all();
+        let again: Vec<_> = all
+            .iter()
+            .filter(again)
+            .map(|one| one.message_id.as_str())
+            .collect();
+        (again == ["key-2"]).then_some(())
+    })
+    .await;
+    let page = ada.get("/replays").await.text();
+    assert!(
+        page.contains("Replay 1: 1 event.") && page.contains("position 2"),
+        "{page}"
+    );
+
+    // As a program: all of a tenant's, and the end of what runs.
+    let program = Visitor::program(&daemon);
+    let done = program.send("/replays", &[("tenant", TENANT)]).await;
+    assert_eq!(done.json(), json!({"affected": 3}));
+    let none = program.send("/replays", &[("type", "NoSuchType")]).await;
+    assert_eq!(none.status, 404);
+    eventually("it is over", WITHIN, async || {
+        let view = program.get("/replays").await.json();
+        (view["replays"][0]["state"] == "done" && view["replays"][0]["published"] == 3)
+            .then_some(())
+    })
+    .await;
+    assert_eq!(ada.get("/replays/cancel?id=2").await.status, 404);
+    let over = program.send("/replays/cancel", &[("id", "2")]).await;
+    assert_eq!(over.json(), json!({"affected": 0}));
+    let line = |subject: &str, count| {
+        (
+            "ada".to_owned(),
+            "replay".to_owned(),
+            subject.to_owned(),
+            count,
+        )
+    };
+    assert_eq!(
+        trail(&daemon).await,
+        [line("replay 2", 3), line("replay 1", 1)]
+    );
+}
+
+async fn a_running_replay_is_ended(backend: Backend) {
+    // Without a broker nothing of it goes out.
+    let world = World::new(backend).await;
+    let daemon = world.start().await;
+    execute_on(
+        &world.store,
+        "insert into replays (asked_at, who, after, upto, rate, matched, state, position) \
+         values (1, 'bob', 0, 5, 50, 5, 'running', 0)",
+    )
+    .await;
+    let ada = Visitor::ada(&daemon).await;
+    let page = ada.get("/replays").await.text();
+    assert!(page.contains("/replays/cancel?id=1"), "{page}");
+    let question = ada.get("/replays/cancel?id=1").await.text();
+    assert!(question.contains("5 events will not go out."), "{question}");
+    let page = ada.send("/replays/cancel", &[("id", "1")]).await;
+    assert_eq!((page.status, page.header("location")), (303, "/replays"));
+    let view = Visitor::program(&daemon).get("/replays").await.json();
+    assert_eq!(view["replays"][0]["state"], "cancelled");
+    assert_eq!(trail(&daemon).await[0].1, "cancel_replay");
+}
+
 async fn refused_requests_are_let_in_after_a_key_was_mended(backend: Backend) {
     let mut world = World::new(backend).await;
     let good = std::mem::replace(
@@ -192,5 +290,7 @@ async fn refused_requests_are_let_in_after_a_key_was_mended(backend: Backend) {
 
 on_both! {
     dead_letters_are_published_again
+    published_events_are_published_again
+    a_running_replay_is_ended
     refused_requests_are_let_in_after_a_key_was_mended
 }

@@ -47,6 +47,7 @@ hookwell_quarantine_dropped_total counter
 hookwell_quarantine_entries gauge
 hookwell_refused_total counter
 hookwell_relay_active gauge
+hookwell_replay_events_total counter
 hookwell_retention_removed_total counter
 hookwell_silent_tenants gauge
 hookwell_store_disk_bytes gauge
@@ -93,6 +94,7 @@ const LABELS: &[(&str, &[&str])] = &[
             "new",
             "duplicate",
             "altered",
+            "published",
             "confirmed",
             "returned",
             "nacked",
