@@ -499,7 +499,7 @@ package_contents() {
   dpkg-deb -x "$deb" "$tree"
   for file in usr/bin/hookwell lib/systemd/system/hookwell.service etc/hookwell/hookwell.toml usr/share/man/man1/hookwell.1.gz \
     usr/share/man/man1/hookwell-serve.1.gz usr/share/bash-completion/completions/hookwell usr/share/zsh/vendor-completions/_hookwell \
-    usr/share/fish/vendor_completions.d/hookwell.fish usr/share/doc/hookwell/copyright usr/share/doc/hookwell/README.md.gz \
+    usr/share/fish/vendor_completions.d/hookwell.fish usr/share/doc/hookwell/copyright usr/share/doc/hookwell/README.md.gz usr/share/doc/hookwell/deploy/RUNBOOK.md \
     usr/share/doc/hookwell/changelog.gz usr/share/doc/hookwell/changelog.Debian.gz; do
     [[ -s $tree/$file ]] || { echo "$file is missing"; return 1; }
   done

@@ -99,6 +99,9 @@ install -m 640 "$here/hookwell.toml" "$tree/etc/hookwell/hookwell.toml"
 
 install -m 644 "$here/copyright" "$doc/copyright"
 install -m 644 "$root/README.md" "$doc/README.md"
+# Under the names by which README links to them.
+install -d -m 755 "$doc/deploy"
+install -m 644 "$root"/deploy/*.md "$doc/deploy/"
 install -m 644 "$root/CHANGELOG.md" "$doc/changelog"
 install -m 644 "$root/config/default.toml" "$root/config/follow_ups.toml" "$root/deploy/proxy/Caddyfile" \
   "$root/deploy/proxy/nginx.conf" "$doc/examples/"

@@ -9,16 +9,16 @@ use crate::event::Recorded;
 use crate::failpoints;
 use crate::routing::key_of_event;
 
+/// The header that says how the event came.
+pub(super) const ORIGIN: &str = "hookwell-origin";
+
 /// The headers, with what each holds, in the order of the documentation.
 pub const HEADERS: [(&str, &str); 8] = [
     (
         "hookwell-position",
         "place in the log; rises with time, without gaps",
     ),
-    (
-        "hookwell-origin",
-        "`webhook`, `follow_up`, `backfill` or `replay`",
-    ),
+    (ORIGIN, "`webhook`, `follow_up`, `backfill` or `replay`"),
     ("ghl-app-id", "the app it was sent to"),
     ("ghl-company-id", "the agency, where known"),
     ("ghl-location-id", "the sub-account, where known"),
@@ -54,7 +54,7 @@ pub fn message(recorded: &Recorded) -> Message {
             headers.push((name, Header::Text(value.to_owned())));
         }
     };
-    text("hookwell-origin", Some(event.origin.as_str()));
+    text(ORIGIN, Some(event.origin.as_str()));
     text("ghl-app-id", Some(&event.app_id));
     text("ghl-company-id", event.tenant.company_id.as_deref());
     text("ghl-location-id", event.tenant.location_id.as_deref());

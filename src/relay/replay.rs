@@ -11,8 +11,9 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::message::ORIGIN;
 use super::{Ended, RETRY_POLL, Relay, message};
-use crate::broker::{self, Message, Outcome, Session};
+use crate::broker::{self, Header, Message, Outcome, Session};
 use crate::event::{Origin, Position, Recorded};
 use crate::retry::Delays;
 use crate::store::{Reader, Replay, ReplayStep};
@@ -217,9 +218,13 @@ impl Relay {
 
 /// The same message, which says that it was asked for again.
 fn again(recorded: &Recorded) -> Message {
-    let mut recorded = recorded.clone();
-    recorded.event.origin = Origin::Replay;
-    message(&recorded)
+    let mut message = message(recorded);
+    for (name, value) in &mut message.headers {
+        if *name == ORIGIN {
+            *value = Header::Text(Origin::Replay.as_str().to_owned());
+        }
+    }
+    message
 }
 
 /// Counts up to the first event that was rejected; whether there was one.
@@ -313,7 +318,11 @@ mod tests {
 
     #[test]
     fn a_message_that_is_published_again_differs_in_its_origin_alone() {
-        let (first, second) = (message(&recorded(4)), again(&recorded(4)));
+        let mut recorded = recorded(4);
+        // A type of GHL's that looks like one of our own: its key must not change with the origin.
+        recorded.event.event_type = "contact.merged".to_owned();
+        let (first, second) = (message(&recorded), again(&recorded));
+        assert!(first.routing_key.starts_with("other."));
         assert_eq!(
             (&first.id, &first.routing_key, &first.body, first.timestamp),
             (

@@ -18,7 +18,7 @@ fn read(path: &str) -> String {
 
 #[test]
 fn the_consumers_in_the_guide_are_the_files_that_are_run() {
-    let guide = read("README.md");
+    let guide = read("deploy/CONSUMERS.md");
     for file in [
         "deploy/consumers/consumer.py",
         "deploy/consumers/consumer.mjs",
@@ -26,7 +26,7 @@ fn the_consumers_in_the_guide_are_the_files_that_are_run() {
         let code = read(file);
         assert!(
             guide.contains(code.trim()),
-            "README does not show {file} as it is"
+            "deploy/CONSUMERS.md does not show {file} as it is"
         );
     }
 }
@@ -37,6 +37,8 @@ fn the_documents_name_no_metric_that_is_not_there() {
     for file in [
         "README.md",
         "deploy/RUNBOOK.md",
+        "deploy/INSTALL.md",
+        "deploy/CONSUMERS.md",
         "deploy/observe/alerts.yaml",
         "deploy/observe/alerts_test.yaml",
         "deploy/observe/dashboard.json",
