@@ -286,7 +286,7 @@ pub async fn serve(config: Config, shutdown: CancellationToken) -> Result<Exit, 
         "retention",
         retention::run(
             Arc::clone(&store),
-            config.retention,
+            config.retention.clone(),
             Arc::clone(&clock),
             metrics.clone(),
             shutdown.clone(),

@@ -21,6 +21,7 @@ mod consent;
 mod dead_letters;
 mod dev;
 mod doctor;
+mod erase;
 mod events;
 mod follow_ups;
 mod healthcheck;
@@ -79,6 +80,7 @@ enum Command {
     Replay(replay::Args),
     DeadLetters(dead_letters::Args),
     Quarantine(quarantine::Args),
+    Erase(erase::Args),
     Audit(audit::Args),
     Keys(keys::Args),
     Dev(dev::Args),
@@ -216,6 +218,7 @@ pub fn main() -> ExitCode {
             Command::Replay(args) => replay::run(args).await,
             Command::DeadLetters(args) => dead_letters::run(args).await,
             Command::Quarantine(args) => quarantine::run(args).await,
+            Command::Erase(args) => erase::run(args).await,
             Command::Audit(args) => audit::run(args).await,
             Command::Keys(args) => keys::run(args).await,
             Command::Dev(args) => dev::run(args).await,

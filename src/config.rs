@@ -225,7 +225,7 @@ impl Config {
         let http = sections::http_of(&mut root, grace);
         let admin = sections::admin(&mut root, &mut warnings);
         let store = sections::store(&mut root, &mut warnings);
-        let retention = store.as_ref().and_then(|(_, retention)| *retention);
+        let retention = store.as_ref().and_then(|(_, retention)| retention.clone());
         let relay = sections::broker_of(&mut root, &mut warnings);
         let verifier = sections::signature(&mut root, &mut warnings);
         let quarantine = sections::quarantine_of(&mut root);

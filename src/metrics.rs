@@ -91,9 +91,9 @@ pub struct Metrics {
     pub relay_active: IntGauge,
     /// `hookwell_store_up`: 1 while an append could be made.
     pub store_up: IntGauge,
-    /// `hookwell_ledger_events{state}`: `accepted`, `published`, `pending`, `parked`.
+    /// `hookwell_ledger_events{state}`: `accepted`, `published`, `pending`, `parked`, `discarded`.
     pub ledger: IntGaugeVec,
-    /// `hookwell_ledger_mismatch_events`: accepted − published − pending − parked; must be 0.
+    /// `hookwell_ledger_mismatch_events`: accepted − published − pending − parked − discarded; must be 0.
     pub ledger_mismatch: IntGauge,
     /// `hookwell_backlog_events`: events waiting for the relay.
     pub backlog: IntGauge,
@@ -397,9 +397,9 @@ impl Metrics {
             store_up: b.gauge("store_up", "1 while an append could be made."),
             ledger: b.gauges(
                 "ledger_events",
-                "The ledger: `accepted` = `published` + `pending` + `parked`.",
+                "The ledger: `accepted` = `published` + `pending` + `parked` + `discarded`.",
                 "state",
-                &["accepted", "published", "pending", "parked"],
+                &["accepted", "published", "pending", "parked", "discarded"],
             ),
             ledger_mismatch: b.gauge(
                 "ledger_mismatch_events",

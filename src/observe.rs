@@ -99,6 +99,7 @@ fn show(metrics: &Metrics, ledger: &Ledger, clock: &Clock) {
         ("published", ledger.published),
         ("pending", ledger.pending),
         ("parked", ledger.parked),
+        ("discarded", ledger.discarded),
     ];
     for (state, count) in states {
         metrics.ledger.with_label_values(&[state]).set(count);

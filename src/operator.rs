@@ -12,7 +12,10 @@ use crate::clock::Clock;
 use crate::event::{Micros, Position};
 use crate::ingest::{self, App, Judged, Refusal, Webhook};
 use crate::signature::{SignatureHeaders, Verifier};
-use crate::store::{Appended, Error, ParkedCalls, Quarantined, ReplayFilter, Selection, Store};
+use crate::store::{
+    Appended, Beside, Erased, Error, EventRange, Found, ParkedCalls, Quarantined, Selection, Store,
+    Subject,
+};
 use crate::telemetry::Chain;
 
 /// The words of the audit trail for what is done here.
@@ -23,6 +26,10 @@ pub mod action {
     pub const RETRY_FOLLOW_UPS: &str = "retry_follow_ups";
     /// Refused requests are judged again.
     pub const ADMIT: &str = "admit";
+    /// Dead letters are given up on.
+    pub const DISCARD_DEAD_LETTERS: &str = "discard_dead_letters";
+    /// Everything about a contact or of a tenant is removed.
+    pub const ERASE: &str = "erase";
     /// Events are published again.
     pub const REPLAY: &str = "replay";
     /// No more of them are.
@@ -44,7 +51,7 @@ pub struct Operator {
 pub struct Matched {
     /// How many of which type, by type.
     pub types: BTreeMap<String, i64>,
-    /// Where counting ended before the end, as [`ReplayFilter::after`].
+    /// Where counting ended before the end, as [`EventRange::after`].
     pub next: Option<Position>,
 }
 
@@ -110,16 +117,71 @@ pub fn judge_again(
     ingest::judge(verifier, apps, &webhook, entry.first_seen_at.min(now)).map_err(Stays::Refused)
 }
 
+fn subject_of(which: Selection) -> String {
+    match which {
+        Selection::One(position) => format!("position {position}"),
+        Selection::All => "all".to_owned(),
+    }
+}
+
 impl Operator {
     /// Asks the relay to publish dead letters again; returns how many.
     pub async fn retry_dead_letters(&self, which: Selection) -> Result<u64, Error> {
         let count = self.store.retry_dead_letters(which).await?;
-        let subject = match which {
-            Selection::One(position) => format!("position {position}"),
-            Selection::All => "all".to_owned(),
-        };
+        let subject = subject_of(which);
         self.note(action::RETRY_DEAD_LETTERS, &subject, count).await;
         Ok(count)
+    }
+
+    /// Gives up on dead letters: they go, with their events.
+    pub async fn discard_dead_letters(&self, which: Selection) -> Result<Erased, Error> {
+        let erased = self.store.discard_dead_letters(which).await?;
+        let subject = subject_of(which);
+        self.note(action::DISCARD_DEAD_LETTERS, &subject, erased.events)
+            .await;
+        Ok(erased)
+    }
+
+    /// Counts what there is of a contact or a tenant, with what is beside the log. `seen` is told up to where.
+    pub async fn find_subject(
+        &self,
+        subject: &Subject,
+        mut seen: impl FnMut(Position),
+    ) -> Result<(Found, Beside), Error> {
+        let (mut found, mut after) = (Found::default(), Some(Position(0)));
+        while let Some(from) = after {
+            let part = self.store.find_subject(subject, from).await?;
+            found.events += part.events;
+            found.waiting += part.waiting;
+            after = part.next;
+            seen(after.unwrap_or(from));
+        }
+        Ok((found, self.store.find_beside(subject).await?))
+    }
+
+    /// Removes what there is of a contact or a tenant.
+    pub async fn erase(
+        &self,
+        subject: &Subject,
+        mut seen: impl FnMut(Position),
+    ) -> Result<(Erased, Beside), Error> {
+        let (mut erased, mut after) = (Erased::default(), Some(Position(0)));
+        while let Some(from) = after {
+            let part = self.store.erase_events(subject, from).await?;
+            erased.events += part.events;
+            erased.discarded += part.discarded;
+            erased.calls += part.calls;
+            erased.left += part.left;
+            after = part.next;
+            seen(after.unwrap_or(from));
+        }
+        let beside = self.store.erase_beside(subject).await?;
+        let count = |count: i64| u64::try_from(count).unwrap_or(0);
+        let log = erased.events + erased.calls;
+        let affected = log + count(beside.quarantined + beside.calls + beside.installations);
+        self.note(action::ERASE, &subject.to_string(), affected)
+            .await;
+        Ok((erased, beside))
     }
 
     /// Makes parked calls pending again; returns how many.
@@ -136,11 +198,7 @@ impl Operator {
     }
 
     /// Counts what a replay would take, in at most so many looks at a part of the log.
-    pub async fn count_replay(
-        &self,
-        filter: &ReplayFilter,
-        looks: usize,
-    ) -> Result<Matched, Error> {
+    pub async fn count_replay(&self, filter: &EventRange, looks: usize) -> Result<Matched, Error> {
         let (mut matched, mut rest) = (Matched::default(), filter.clone());
         for _ in 0..looks {
             let count = self.store.count_replay(&rest).await?;
@@ -157,12 +215,7 @@ impl Operator {
     }
 
     /// Asks the relay to publish events again, so many a second; returns the replay's number.
-    pub async fn replay(
-        &self,
-        filter: &ReplayFilter,
-        rate: i64,
-        matched: i64,
-    ) -> Result<i64, Error> {
+    pub async fn replay(&self, filter: &EventRange, rate: i64, matched: i64) -> Result<i64, Error> {
         let now = (self.clock)();
         let asked = self.store.ask_replay(filter, &self.who, rate, matched, now);
         let id = asked.await?;

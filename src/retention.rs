@@ -17,10 +17,12 @@ use crate::store::{Cutoff, Store};
 use crate::telemetry::Chain;
 
 /// How long things are kept.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Settings {
     /// Events with their bodies.
     pub bodies: Duration,
+    /// The same for types that are kept shorter or longer.
+    pub bodies_of: Vec<(String, Duration)>,
     /// Dedupe keys.
     pub keys: Duration,
 }
@@ -50,10 +52,15 @@ pub async fn run(
         failpoints::panic("retention.panic");
         let cutoff = Cutoff {
             bodies_before: before(settings.bodies),
+            bodies_before_of: settings
+                .bodies_of
+                .iter()
+                .map(|(event_type, age)| (event_type.clone(), before(*age)))
+                .collect(),
             keys_before: before(settings.keys),
             batch: BATCH,
         };
-        let pause = match store.prune(cutoff).await {
+        let pause = match store.prune(&cutoff).await {
             Ok(pruned) => {
                 metrics
                     .retention_removed
@@ -67,7 +74,7 @@ pub async fn run(
                     .retention_removed
                     .with_label_values(&["follow_ups"])
                     .inc_by(pruned.follow_ups);
-                if pruned.events + pruned.keys + pruned.follow_ups == 0 {
+                if pruned.events + pruned.keys + pruned.follow_ups == 0 && !pruned.is_more {
                     IDLE
                 } else {
                     BUSY

@@ -13,6 +13,7 @@ use async_trait::async_trait;
 use crate::event::{Event, EventKey, Micros, Position, Recorded};
 
 mod census;
+mod erasure;
 mod follow_ups;
 mod gaps;
 mod installations;
@@ -28,6 +29,7 @@ pub use census::{
     ANSWERS_KEPT, Answers, Census, Counted, Disk, GHL_LEAST, Heard, SILENCE_FACTOR, SILENCE_LEAST,
     Silent, Tenants,
 };
+pub use erasure::{Beside, Erased, Erasure, Found, Subject};
 use follow_ups::ClaimedRow;
 pub use follow_ups::{
     CLAIM_LOST, Claimed, Claims, Ended, FollowUp, FollowUpCounts, FollowUpFilter, FollowUps,
@@ -38,9 +40,9 @@ pub use installations::{
     Installation, InstallationFilter, Installations, NewToken, OauthState, RefreshEnd, SealedToken,
     TokenState,
 };
-pub use listing::{AuditEntry, EventFilter, EventPage, EventState, Listed, Listings};
+pub use listing::{AuditEntry, EventFilter, EventPage, EventRange, EventState, Listed, Listings};
 pub use postgres::PostgresStore;
-pub use replays::{Replay, ReplayCount, ReplayFilter, ReplayStep, Replays};
+pub use replays::{Replay, ReplayCount, ReplayStep, Replays};
 pub use sqlite::{Access, SqliteStore};
 pub use subscriptions::{Subscribed, SubscriptionFilter, Subscriptions};
 
@@ -233,7 +235,7 @@ pub struct Quarantined {
     pub body: Vec<u8>,
 }
 
-/// Accepted = published + pending + parked, at any moment.
+/// Accepted = published + pending + parked + discarded, at any moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Ledger {
     /// Events in the log since its beginning.
@@ -248,6 +250,8 @@ pub struct Ledger {
     pub held_tenants: i64,
     /// Open dead letters.
     pub parked: i64,
+    /// Dead letters and held events that a person gave up on.
+    pub discarded: i64,
     /// Entries in quarantine.
     pub quarantined: i64,
     /// When the oldest pending event was received.
@@ -257,15 +261,17 @@ pub struct Ledger {
 impl Ledger {
     /// Events unaccounted for. Anything but 0 is a defect.
     pub fn mismatch(&self) -> i64 {
-        self.accepted - self.published - self.pending - self.parked
+        self.accepted - self.published - self.pending - self.parked - self.discarded
     }
 }
 
 /// What retention may remove.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Cutoff {
     /// Bodies received before this moment, if every reader has passed them.
     pub bodies_before: Micros,
+    /// The same for types that are kept shorter or longer.
+    pub bodies_before_of: Vec<(String, Micros)>,
     /// Keys received before this moment, under the same condition.
     pub keys_before: Micros,
     /// At most so many rows of each in one call.
@@ -281,6 +287,8 @@ pub struct Pruned {
     pub keys: u64,
     /// Calls that ended.
     pub follow_ups: u64,
+    /// Whether there is more to look at, for types that are kept shorter or longer.
+    pub is_more: bool,
 }
 
 /// How much the quarantine may hold.
@@ -304,7 +312,7 @@ pub enum Selection {
 /// The log and what is kept beside it. Each method is one whole deed.
 #[async_trait]
 pub trait Store:
-    FollowUps + Installations + Subscriptions + Gaps + Listings + Census + Replays
+    FollowUps + Installations + Subscriptions + Gaps + Listings + Census + Replays + Erasure
 {
     /// Appends a batch in one transaction and says what became of each event, in order. On return the
     /// new ones are durable. No two events of a batch may share app and key.
@@ -349,7 +357,7 @@ pub trait Store:
     async fn release_quarantined(&self, id: i64) -> Result<(), Error>;
 
     /// Removes what is older than the cutoff and behind every reader.
-    async fn prune(&self, cutoff: Cutoff) -> Result<Pruned, Error>;
+    async fn prune(&self, cutoff: &Cutoff) -> Result<Pruned, Error>;
 
     /// Whether an append could be made now.
     async fn check(&self) -> Result<(), Error>;
@@ -431,21 +439,30 @@ fn until(now: Micros, then: Micros) -> std::time::Duration {
     std::time::Duration::from_micros(u64::try_from(then.0 - now.0).unwrap_or(0))
 }
 
-/// Where a sweep over the keys stands: the last key looked at, as (event key, app).
+/// Where the sweeps of retention stand; at its end each starts again from the beginning.
+#[derive(Debug, Default, Clone)]
+struct Swept {
+    /// The last key looked at, as (event key, app).
+    key: (String, String),
+    /// The last event looked at, where types are kept for times of their own.
+    event: Position,
+}
+
+/// The sweeps of a store.
 #[derive(Debug, Default)]
-struct Sweep(std::sync::Mutex<(String, String)>);
+struct Sweep(std::sync::Mutex<Swept>);
 
 impl Sweep {
-    fn after(&self) -> (String, String) {
+    fn after(&self) -> Swept {
         self.lock().clone()
     }
 
-    /// Remembers where it stopped; at the end it starts again from the beginning.
-    fn stop(&self, at: Option<(String, String)>) {
-        *self.lock() = at.unwrap_or_default();
+    /// Remembers where they stopped.
+    fn stop(&self, at: Swept) {
+        *self.lock() = at;
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, (String, String)> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Swept> {
         self.0
             .lock()
             .unwrap_or_else(std::sync::PoisonError::into_inner)

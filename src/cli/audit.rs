@@ -6,7 +6,7 @@ use super::{ConfigArgs, Outcome, table};
 use crate::app;
 use crate::clock::rfc3339;
 
-/// Show what people did: retries, and admissions from the quarantine
+/// Show what people did, at the console and on the command line
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:
   hookwell audit --config hookwell.toml --limit 20

@@ -1,15 +1,17 @@
 //! `hookwell dead-letters`
 
 use std::io::Write;
+use std::sync::Arc;
 
 use clap::Subcommand;
 use serde_json::{Value, json};
 
+use super::consent::consent;
 use super::{ConfigArgs, Failure, Outcome, table};
 use crate::app;
 use crate::clock::rfc3339;
 use crate::event::Position;
-use crate::store::{DeadLetter, Selection};
+use crate::store::{DeadLetter, Selection, Store};
 
 /// Events that could not be published
 #[derive(Debug, clap::Args)]
@@ -62,6 +64,25 @@ The running daemon takes them within seconds, with the same message_id, after ev
         #[command(flatten)]
         config: ConfigArgs,
     },
+    /// Give up on dead letters: they go, with their events
+    #[command(after_help = "Examples:
+  hookwell dead-letters discard 17 --config hookwell.toml
+  hookwell dead-letters discard --all --yes --config hookwell.toml
+
+For what nobody wants any more. The ledger counts them as discarded. `hookwell events show 17 --body` keeps a copy first.")]
+    Discard {
+        /// Its position
+        #[arg(required_unless_present = "all", conflicts_with = "all")]
+        position: Option<i64>,
+        /// Every parked one
+        #[arg(long)]
+        all: bool,
+        /// Do not ask
+        #[arg(long)]
+        yes: bool,
+        #[command(flatten)]
+        config: ConfigArgs,
+    },
 }
 
 pub(super) async fn run(args: Args) -> Outcome {
@@ -99,9 +120,7 @@ pub(super) async fn run(args: Args) -> Outcome {
         } => {
             let config = config.load()?;
             let store = app::open_store_beside(&config.store).await?;
-            let selection = position.map_or(Selection::All, |position| {
-                Selection::One(Position(position))
-            });
+            let selection = selected(position);
             let count = super::operator(store).retry_dead_letters(selection).await?;
             match (count, position) {
                 (0, Some(position)) => Err(absent(position)),
@@ -115,6 +134,51 @@ pub(super) async fn run(args: Args) -> Outcome {
                 )?),
             }
         }
+        Command::Discard {
+            position,
+            all: _,
+            yes,
+            config,
+        } => {
+            let config = config.load()?;
+            let store = app::open_store_beside(&config.store).await?;
+            discard(store, position, yes).await
+        }
+    }
+}
+
+fn selected(position: Option<i64>) -> Selection {
+    position.map_or(Selection::All, |position| {
+        Selection::One(Position(position))
+    })
+}
+
+async fn discard(store: Arc<dyn Store>, position: Option<i64>, yes: bool) -> Outcome {
+    let count = match position {
+        Some(position) => i64::from(store.dead_letter(Position(position)).await?.is_some()),
+        None => store.ledger().await?.parked,
+    };
+    if let (0, Some(position)) = (count, position) {
+        return Err(absent(position));
+    }
+    let mut out = std::io::stdout();
+    if count == 0 {
+        return Ok(writeln!(out, "There is no parked dead letter.")?);
+    }
+    consent(
+        yes,
+        &format!("Remove {count} dead letters with their events for ever?"),
+    )?;
+    let erased = super::operator(store)
+        .discard_dead_letters(selected(position))
+        .await?;
+    writeln!(out, "{} discarded", erased.events)?;
+    match erased.left {
+        0 => Ok(()),
+        left => Err(Failure::saying(
+            Failure::PARTLY,
+            format!("{left} stay: an API call for them is being made; run this again"),
+        )),
     }
 }
 

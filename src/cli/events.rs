@@ -1,17 +1,19 @@
 //! `hookwell events`
 
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 
+use base64::prelude::{BASE64_STANDARD, Engine};
 use clap::Subcommand;
 use serde_json::{Value, json};
 
+use super::progress::{self, ProgressBar};
 use super::when::when;
 use super::{ConfigArgs, Failure, Outcome, table};
 use crate::app;
 use crate::clock::{self, rfc3339};
 use crate::event::{Position, Recorded, catalogue};
 use crate::routing::key_of_event;
-use crate::store::{EventFilter, EventState, Listed, Store};
+use crate::store::{EventFilter, EventRange, EventState, Listed, Store};
 
 /// Look into the log
 #[derive(Debug, clap::Args)]
@@ -78,6 +80,28 @@ There is no index for this, so a rare thing in a long log takes a while; --since
         #[arg(long)]
         json: bool,
     },
+    /// Print events with their bodies, oldest first, a JSON object a line
+    #[command(after_help = "Examples:
+  hookwell events export --config hookwell.toml --since 7days --until 1day > events.jsonl
+  hookwell events export --config hookwell.toml --tenant ve9EPM428h8vShlRW1KT --type ContactCreate
+
+The field body is the body as text, byte for byte; where it is not UTF-8, body_base64 is there instead.")]
+    Export {
+        #[command(flatten)]
+        config: ConfigArgs,
+        /// Only this type
+        #[arg(long = "type", value_name = "TYPE")]
+        event_type: Option<String>,
+        /// Only this location or company
+        #[arg(long, value_name = "ID")]
+        tenant: Option<String>,
+        /// Only received since: a moment such as 2026-11-24T08:00:00Z, or a time before now such as 2h
+        #[arg(long, value_name = "WHEN")]
+        since: Option<String>,
+        /// Only received until then
+        #[arg(long, value_name = "WHEN")]
+        until: Option<String>,
+    },
     /// Print the table of known types with their routing keys
     #[command(after_help = "Example:\n  hookwell events types")]
     Types,
@@ -141,6 +165,27 @@ pub(super) async fn run(args: Args) -> Outcome {
             let found = find(store.as_ref(), &event).await?;
             show(&found, body, json)
         }
+        Command::Export {
+            config,
+            event_type,
+            tenant,
+            since,
+            until,
+        } => {
+            let config = config.load()?;
+            let now = clock::system()();
+            let since = since.map(|text| when(&text, now)).transpose()?;
+            let until = until.map(|text| when(&text, now)).transpose()?;
+            let store = app::open_store_beside(&config.store).await?;
+            let whole = EventRange {
+                event_type,
+                tenant,
+                upto: Position(store.ledger().await?.accepted),
+                ..EventRange::default()
+            };
+            let range = whole.received(store.as_ref(), since, until).await?;
+            export(store.as_ref(), range).await
+        }
         Command::Types => Ok(std::io::stdout().write_all(catalogue::markdown_table().as_bytes())?),
     }
 }
@@ -171,6 +216,40 @@ fn row(event: &Listed) -> Vec<Value> {
         json!(event.key.as_str()),
         json!(event.body_bytes),
     ]
+}
+
+/// Prints a range; in memory is one part of it at a time.
+async fn export(store: &dyn Store, mut range: EventRange) -> Outcome {
+    const AT_ONCE: (i64, i64) = (500, 8 << 20);
+    let mut out = std::io::BufWriter::new(std::io::stdout().lock());
+    let bar = match std::io::stdout().is_terminal() {
+        true => ProgressBar::hidden(),
+        false => progress::bar(u64::try_from(range.upto.0 - range.after.0).unwrap_or(0)),
+    };
+    while range.after < range.upto {
+        let (events, upto) = store.read_range(&range, AT_ONCE.0, AT_ONCE.1).await?;
+        for recorded in &events {
+            writeln!(out, "{}", exported(recorded))?;
+        }
+        bar.inc(u64::try_from(upto.0 - range.after.0).unwrap_or(0));
+        range.after = upto;
+    }
+    bar.finish_and_clear();
+    Ok(out.flush()?)
+}
+
+fn exported(recorded: &Recorded) -> Value {
+    let event = &recorded.event;
+    let mut object = json!({
+        "position": recorded.position.0, "event_key": event.key.as_str(), "type": event.event_type, "app_id": event.app_id,
+        "company_id": event.tenant.company_id, "location_id": event.tenant.location_id, "entity_id": event.entity_id,
+        "origin": event.origin.as_str(), "received_at": rfc3339(event.received_at), "signature": event.signature,
+    });
+    match std::str::from_utf8(&event.body) {
+        Ok(body) => object["body"] = json!(body),
+        Err(_) => object["body_base64"] = json!(BASE64_STANDARD.encode(&event.body)),
+    }
+    object
 }
 
 /// One event by its position or its key.

@@ -17,7 +17,7 @@ use crate::clock::{self, rfc3339};
 use crate::config::Config;
 use crate::event::Position;
 use crate::operator::Matched;
-use crate::store::{EventState, Replay, ReplayFilter, Store};
+use crate::store::{EventRange, EventState, Replay, Store};
 
 /// How often it is looked how far the relay is.
 const LOOK: Duration = Duration::from_millis(250);
@@ -209,7 +209,7 @@ async fn ask(ask: Ask) -> Outcome {
 }
 
 /// The range of one event, which must have been published.
-async fn alone(store: &dyn Store, event: &str) -> Result<ReplayFilter, Failure> {
+async fn alone(store: &dyn Store, event: &str) -> Result<EventRange, Failure> {
     let recorded = events::find(store, event).await?;
     let position = recorded.position;
     let state = events::state_at(store, position).await?;
@@ -227,15 +227,15 @@ async fn alone(store: &dyn Store, event: &str) -> Result<ReplayFilter, Failure> 
             format!("the event at position {position} is {state}; {way}"),
         ));
     }
-    Ok(ReplayFilter {
+    Ok(EventRange {
         after: Position(position.0 - 1),
         upto: position,
-        ..ReplayFilter::default()
+        ..EventRange::default()
     })
 }
 
 /// What was received in a time, of what is published.
-async fn range(store: &dyn Store, ask: &Ask) -> Result<ReplayFilter, Failure> {
+async fn range(store: &dyn Store, ask: &Ask) -> Result<EventRange, Failure> {
     let now = clock::system()();
     let moment = |text: &Option<String>| text.as_ref().map(|text| when(text, now)).transpose();
     let (since, until) = (moment(&ask.since)?, moment(&ask.until)?);
@@ -247,20 +247,13 @@ async fn range(store: &dyn Store, ask: &Ask) -> Result<ReplayFilter, Failure> {
             "--until is not after --since".to_owned(),
         ));
     }
-    let mut filter = ReplayFilter {
+    let whole = EventRange {
         event_type: ask.event_type.clone(),
         tenant: ask.tenant.clone(),
         upto: store.replayable_upto().await?,
-        ..ReplayFilter::default()
+        ..EventRange::default()
     };
-    if let Some(since) = since {
-        filter.after = store.place_at(since).await?;
-    }
-    if let Some(until) = until {
-        filter.upto = filter.upto.min(store.place_at(until).await?);
-    }
-    filter.after = filter.after.min(filter.upto);
-    Ok(filter)
+    Ok(whole.received(store, since, until).await?)
 }
 
 fn tell_counts(matched: &Matched, as_json: bool) -> std::io::Result<()> {

@@ -10,7 +10,7 @@ use crate::app;
 use crate::clock::{self, rfc3339};
 use crate::store::GHL_LEAST;
 
-/// Show the ledger: accepted = published + pending + parked
+/// Show the ledger: accepted = published + pending + parked + discarded
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   hookwell status --config hookwell.toml
@@ -45,7 +45,7 @@ pub(super) async fn run(args: Args) -> Outcome {
     if args.json {
         let status = json!({
             "accepted": ledger.accepted, "published": ledger.published, "pending": ledger.pending,
-            "held": ledger.held, "held_tenants": ledger.held_tenants, "parked": ledger.parked, "mismatch": ledger.mismatch(), "quarantined": ledger.quarantined,
+            "held": ledger.held, "held_tenants": ledger.held_tenants, "parked": ledger.parked, "discarded": ledger.discarded, "mismatch": ledger.mismatch(), "quarantined": ledger.quarantined,
             "oldest_pending_seconds": waiting.map(|age| age.as_secs()),
             "webhook_answers": answers.all(), "webhook_success_ratio": answers.success_ratio(),
             "silent_tenants": silent.iter().map(|silent| json!({
@@ -85,6 +85,9 @@ pub(super) async fn run(args: Args) -> Outcome {
             ""
         };
         writeln!(out, "  parked     {:>10}{advice}", ledger.parked)?;
+        if ledger.discarded > 0 {
+            writeln!(out, "  discarded  {:>10}", ledger.discarded)?;
+        }
         let advice = if ledger.quarantined > 0 {
             "  see `hookwell quarantine list`"
         } else {

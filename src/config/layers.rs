@@ -386,11 +386,7 @@ impl Section {
             return Vec::new();
         };
         let Value::Table(entries) = node.value else {
-            self.problem(
-                key,
-                &node.place,
-                "must be a table, such as { x-delivery-limit = 20 }",
-            );
+            self.problem(key, &node.place, "must be a table, such as { name = 20 }");
             return Vec::new();
         };
         let mut taken = Vec::new();

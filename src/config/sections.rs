@@ -5,9 +5,10 @@ use std::net::SocketAddr;
 use std::str::FromStr;
 use std::time::Duration;
 
-use super::layers::Section;
+use super::layers::{Free, Section, nearest};
 use super::{Admin, Http, Log, OauthApps, Store};
 use crate::admin;
+use crate::event::{UNKNOWN_TYPE, catalogue};
 use crate::http;
 use crate::ingest::App;
 use crate::quarantine;
@@ -179,9 +180,14 @@ pub(super) fn store(
             "must be at least store.keep_bodies: an event needs its key",
         );
     }
+    let bodies_of = keep_bodies_of(&mut s, keys);
     root.finish(s);
     let retention = match (bodies, keys) {
-        (Some(bodies), Some(keys)) => Some(retention::Settings { bodies, keys }),
+        (Some(bodies), Some(keys)) => Some(retention::Settings {
+            bodies,
+            bodies_of,
+            keys,
+        }),
         _ => None,
     };
     let store = Store {
@@ -191,6 +197,45 @@ pub(super) fn store(
         batch: usize_of(batch?),
     };
     Some((store, retention))
+}
+
+/// Types that are kept for times of their own. A name with a dot is that of an event of ours.
+fn keep_bodies_of(s: &mut Section, keys: Option<Duration>) -> Vec<(String, Duration)> {
+    const KEY: &str = "keep_bodies_of";
+    let place = s.place().to_owned();
+    let mut kept = Vec::new();
+    let given = s.free_table(KEY, |value| match value {
+        Free::Text(text) => humantime::parse_duration(text).ok(),
+        Free::Number(_) | Free::Flag(_) => None,
+    });
+    for (name, time) in given {
+        let path = format!("{KEY}.{name}");
+        let known: Vec<_> = catalogue::all()
+            .iter()
+            .map(|kind| kind.event_type)
+            .collect();
+        if !known.contains(&name.as_str()) && name != UNKNOWN_TYPE && !name.contains('.') {
+            let message = match nearest(&name, &known) {
+                Some(near) => format!("is no type of event; did you mean {near}?"),
+                None => "is no type of event, see `hookwell events types`".to_owned(),
+            };
+            s.problem(&path, &place, message);
+            continue;
+        }
+        let most = keys.unwrap_or(3650 * DAY);
+        match time.filter(|time| (SECOND..=most).contains(time)) {
+            Some(time) => kept.push((name, time)),
+            None => s.problem(
+                &path,
+                &place,
+                format!(
+                    "must be a duration from 1s to {}, which is store.keep_keys, such as \"2days\"",
+                    humantime::format_duration(most)
+                ),
+            ),
+        }
+    }
+    kept
 }
 
 pub(super) fn signature(root: &mut Section, warnings: &mut Vec<String>) -> Option<Verifier> {

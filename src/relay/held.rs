@@ -97,7 +97,8 @@ impl Relay {
             let take = i64::try_from(take).unwrap_or(i64::MAX).min(room);
             let events = reader.held(&tenant, take, bytes).await?;
             if events.is_empty() {
-                tracing::error!(tenant, "the events of a held tenant are gone");
+                // A person erased them.
+                tracing::warn!(tenant, "the events of a held tenant are gone");
                 lanes.release(&tenant);
                 continue;
             }

@@ -8,7 +8,7 @@ use async_trait::async_trait;
 #[cfg(doc)]
 use super::Gaps;
 use super::{Error, Store};
-use crate::event::{EventKey, Micros, Origin, Position, Tenant};
+use crate::event::{EventKey, Micros, Origin, Position, Recorded, Tenant};
 
 /// Where an event stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -109,6 +109,41 @@ impl EventFilter {
     }
 }
 
+/// Places of the log that one look at a range covers.
+pub(crate) const RANGE_LOOK: i64 = 20_000;
+
+/// A part of the log, oldest first.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct EventRange {
+    /// Only this type.
+    pub event_type: Option<String>,
+    /// Only this location or company.
+    pub tenant: Option<String>,
+    /// Only behind this place.
+    pub after: Position,
+    /// Only up to this place.
+    pub upto: Position,
+}
+
+impl EventRange {
+    /// The same, of events that were received in a time alone, as far as times follow places (see [`Gaps::place_at`]).
+    pub async fn received(
+        mut self,
+        store: &dyn Store,
+        since: Option<Micros>,
+        until: Option<Micros>,
+    ) -> Result<Self, Error> {
+        if let Some(since) = since {
+            self.after = self.after.max(store.place_at(since).await?);
+        }
+        if let Some(until) = until {
+            self.upto = self.upto.min(store.place_at(until).await?);
+        }
+        self.after = self.after.min(self.upto);
+        Ok(self)
+    }
+}
+
 /// An event without its body.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Listed {
@@ -165,6 +200,15 @@ pub struct AuditEntry {
 pub trait Listings: Send + Sync {
     /// Events, newest first.
     async fn events(&self, filter: &EventFilter) -> Result<EventPage, Error>;
+
+    /// The next events of a range with their bodies, oldest first: at most `limit`, the last one being that which
+    /// reaches `max_bytes` of bodies; and up to where there is no other.
+    async fn read_range(
+        &self,
+        range: &EventRange,
+        limit: i64,
+        max_bytes: i64,
+    ) -> Result<(Vec<Recorded>, Position), Error>;
 
     /// Notes what a person did, and returns its number.
     async fn note_audit(

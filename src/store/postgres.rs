@@ -25,18 +25,27 @@ use reader::{Locked, PostgresReader, RELAY_LOCK};
 
 mod append;
 mod census;
+mod erasure;
 mod follow_ups;
 mod reader;
 mod replays;
 
 mod statements {
     use super::super::sql::{
-        call_list_statements, census_statements, event_columns, follow_up_statements,
-        gap_statements, held_statements, installation_statements, listing_statements,
-        replay_statements, shared_statements, subscription_statements,
+        call_list_statements, census_statements, erasure_statements, event_columns,
+        follow_up_statements, gap_statements, held_statements, installation_statements,
+        listing_statements, replay_statements, retention_statements, shared_statements,
+        subscription_statements,
     };
     shared_statements!(sqlx::PgConnection, sqlx::postgres::PgRow);
     held_statements!(sqlx::Postgres, sqlx::PgConnection, sqlx::postgres::PgRow);
+    retention_statements!(sqlx::Postgres, sqlx::PgConnection, sqlx::postgres::PgRow);
+    erasure_statements!(
+        sqlx::Postgres,
+        sqlx::PgConnection,
+        sqlx::postgres::PgRow,
+        ("position(", " in e.body) > 0")
+    );
     replay_statements!(sqlx::Postgres, sqlx::PgConnection, sqlx::postgres::PgRow);
     installation_statements!(sqlx::PgConnection, sqlx::postgres::PgRow);
     subscription_statements!(sqlx::PgConnection, sqlx::postgres::PgRow);
@@ -282,7 +291,7 @@ impl Store for PostgresStore {
         pooled!(self, connection => statements::release_quarantined(connection, id))
     }
 
-    async fn prune(&self, cutoff: Cutoff) -> Result<Pruned, Error> {
+    async fn prune(&self, cutoff: &Cutoff) -> Result<Pruned, Error> {
         let after = self.sweep.after();
         let (pruned, stopped) =
             pooled!(self, connection => statements::prune(connection, cutoff, &after))?;

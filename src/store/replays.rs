@@ -5,24 +5,8 @@
 
 use async_trait::async_trait;
 
-use super::Error;
+use super::{Error, EventRange};
 use crate::event::{Micros, Position};
-
-/// Places of the log that one look at a replay covers.
-pub(crate) const REPLAY_LOOK: i64 = 20_000;
-
-/// Which events, out of those that were published.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct ReplayFilter {
-    /// Only this type.
-    pub event_type: Option<String>,
-    /// Only this location or company.
-    pub tenant: Option<String>,
-    /// Only behind this place.
-    pub after: Position,
-    /// Only up to this place.
-    pub upto: Position,
-}
 
 /// A replay as stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,8 +17,8 @@ pub struct Replay {
     pub asked_at: Micros,
     /// By whom.
     pub who: String,
-    /// Which events.
-    pub filter: ReplayFilter,
+    /// Which events, out of those that were published.
+    pub filter: EventRange,
     /// Events a second at most.
     pub rate: i64,
     /// How many there were when it was asked for.
@@ -73,7 +57,7 @@ impl Replay {
 pub struct ReplayCount {
     /// How many of which type, by type.
     pub types: Vec<(String, i64)>,
-    /// Where to count on, as [`ReplayFilter::after`]; none at its end.
+    /// Where to count on, as [`EventRange::after`]; none at its end.
     pub next: Option<Position>,
 }
 
@@ -99,12 +83,12 @@ pub trait Replays: Send + Sync {
     async fn replayable_upto(&self) -> Result<Position, Error>;
 
     /// Counts what a replay would take, in one bounded part of the log.
-    async fn count_replay(&self, filter: &ReplayFilter) -> Result<ReplayCount, Error>;
+    async fn count_replay(&self, filter: &EventRange) -> Result<ReplayCount, Error>;
 
     /// Asks the relay for it; returns its number.
     async fn ask_replay(
         &self,
-        filter: &ReplayFilter,
+        filter: &EventRange,
         who: &str,
         rate: i64,
         matched: i64,

@@ -6,12 +6,14 @@
 
 mod call_list;
 mod census;
+mod erasure;
 mod follow_ups;
 mod gaps;
 mod held;
 mod installations;
 mod listing;
 mod replays;
+mod retention;
 mod subscriptions;
 
 /// Columns of an event, in the order `recorded` reads them.
@@ -26,7 +28,7 @@ macro_rules! shared_statements {
     ($connection:ty, $row:ty) => {
         use crate::event::{BodyHash, Event, EventKey, Micros, Origin, Position, Recorded, Tenant};
         use crate::store::{
-            Cutoff, DeadLetter, Error, Ledger, Parked, Pruned, Quarantined, QuarantineBounds, RELAY,
+            DeadLetter, Error, Ledger, Parked, Quarantined, QuarantineBounds, RELAY,
             Refused, Selection, Settled,
         };
         use sqlx::Row;
@@ -81,7 +83,7 @@ macro_rules! shared_statements {
 
         pub(crate) async fn ledger(conn: &mut $connection) -> Result<Ledger, Error> {
             let row = sqlx::query(
-                "select h.position as accepted, c.position as done, c.published, \
+                "select h.position as accepted, c.position as done, c.published, c.discarded, \
                         (select count(*) from dead_letters) as parked, \
                         (select count(*) from quarantine) as quarantined, \
                         (select cast(coalesce(sum(t.events), 0) as bigint) from held_tenants t) as held, \
@@ -110,6 +112,7 @@ macro_rules! shared_statements {
                 held,
                 held_tenants: row.try_get("held_tenants")?,
                 parked: row.try_get("parked")?,
+                discarded: row.try_get("discarded")?,
                 quarantined: row.try_get("quarantined")?,
                 oldest_pending_at: oldest.map(Micros),
             })
@@ -215,9 +218,21 @@ macro_rules! shared_statements {
             now: Micros,
         ) -> Result<(), Error> {
             sqlx::query(
-                "insert into dead_letters (position, reason, detail, parked_at, state) values ($1, $2, $3, $4, 'parked') \
-                 on conflict (position) do update set reason = excluded.reason, detail = excluded.detail, \
-                 parked_at = excluded.parked_at, state = 'parked'",
+                "insert into dead_letters (position, reason, detail, parked_at, state) values ($1, $2, $3, $4, 'parked')",
+            )
+            .bind(parked.position.0)
+            .bind(parked.reason)
+            .bind(parked.detail.as_str())
+            .bind(now.0)
+            .execute(conn)
+            .await?;
+            Ok(())
+        }
+
+        /// Parks a dead letter that was tried again, unless a person discarded it meanwhile.
+        pub(crate) async fn park_again(conn: &mut $connection, parked: &Parked, now: Micros) -> Result<(), Error> {
+            sqlx::query(
+                "update dead_letters set reason = $2, detail = $3, parked_at = $4, state = 'parked' where position = $1",
             )
             .bind(parked.position.0)
             .bind(parked.reason)
@@ -240,9 +255,11 @@ macro_rules! shared_statements {
         }
 
         pub(crate) async fn drop_dead_letter(conn: &mut $connection, position: Position) -> Result<(), Error> {
-            sqlx::query("delete from dead_letters where position = $1").bind(position.0).execute(&mut *conn).await?;
-            sqlx::query("update cursors set published = published + 1 where reader = $1")
+            let gone = sqlx::query("delete from dead_letters where position = $1").bind(position.0).execute(&mut *conn).await?;
+            // Whoever discarded it meanwhile has counted it.
+            sqlx::query("update cursors set published = published + $2 where reader = $1")
                 .bind(RELAY)
+                .bind(gone.rows_affected() as i64)
                 .execute(conn)
                 .await?;
             Ok(())
@@ -351,86 +368,13 @@ macro_rules! shared_statements {
             sqlx::query("delete from quarantine where id = $1").bind(id).execute(conn).await?;
             Ok(())
         }
-
-        /// Deletes a bounded run from the old end of the log: behind every reader, older than the
-        /// cutoff, and neither a dead letter nor held, nor of a call that is still open.
-        pub(crate) async fn prune_events(
-            conn: &mut $connection,
-            before: Micros,
-            batch: i64,
-        ) -> Result<u64, Error> {
-            let done = sqlx::query(
-                "delete from events where position in (\
-                   select e.position from events e \
-                   where e.position <= (select min(c.position) from cursors c where c.reader <> 'census') \
-                     and not exists (select 1 from dead_letters d where d.position = e.position) \
-                     and not exists (select 1 from held_events w where w.position = e.position) \
-                     and not exists (select 1 from follow_ups f where f.position = e.position \
-                                     and f.state in ('pending', 'dead')) \
-                   order by e.position limit $2\
-                 ) and received_at < $1",
-            )
-            .bind(before.0)
-            .bind(batch)
-            .execute(conn)
-            .await?;
-            Ok(done.rows_affected())
-        }
-
-        /// Looks at the next `batch` keys in key order after `after`, deletes the old ones among them,
-        /// and returns how many and where it stopped. A sweep needs no index on time, which every
-        /// append would pay for.
-        pub(crate) async fn prune_keys(
-            conn: &mut $connection,
-            after: &(String, String),
-            before: Micros,
-            batch: i64,
-        ) -> Result<(u64, Option<(String, String)>), Error> {
-            let last = sqlx::query(
-                "select event_key, app_id from event_keys where (event_key, app_id) > ($1, $2) \
-                 order by event_key, app_id limit 1 offset $3",
-            )
-            .bind(after.0.as_str())
-            .bind(after.1.as_str())
-            .bind(batch - 1)
-            .fetch_optional(&mut *conn)
-            .await?;
-            let last = match &last {
-                Some(row) => Some((row.try_get::<String, _>("event_key")?, row.try_get::<String, _>("app_id")?)),
-                None => None,
-            };
-            let done = sqlx::query(
-                "delete from event_keys where (event_key, app_id) > ($1, $2) \
-                 and ($3 is null or (event_key, app_id) <= ($3, $4)) \
-                 and received_at < $5 and position <= (select min(c.position) from cursors c where c.reader <> 'census')",
-            )
-            .bind(after.0.as_str())
-            .bind(after.1.as_str())
-            .bind(last.as_ref().map(|key| key.0.as_str()))
-            .bind(last.as_ref().map(|key| key.1.as_str()))
-            .bind(before.0)
-            .execute(conn)
-            .await?;
-            Ok((done.rows_affected(), last))
-        }
-
-        /// Removes what is old, a bounded run of each; the second value is where the sweep over the keys stopped.
-        pub(crate) async fn prune(
-            conn: &mut $connection,
-            cutoff: Cutoff,
-            after: &(String, String),
-        ) -> Result<(Pruned, Option<(String, String)>), Error> {
-            let follow_ups = prune_follow_ups(conn, cutoff.bodies_before, cutoff.batch).await?;
-            let events = prune_events(conn, cutoff.bodies_before, cutoff.batch).await?;
-            let (keys, stopped) = prune_keys(conn, after, cutoff.keys_before, cutoff.batch).await?;
-            Ok((Pruned { events, keys, follow_ups }, stopped))
-        }
     };
 }
 
 pub(crate) use {
-    call_list::call_list_statements, census::census_statements, event_columns,
-    follow_ups::follow_up_statements, gaps::gap_statements, held::held_statements,
+    call_list::call_list_statements, census::census_statements, erasure::erasure_statements,
+    event_columns, follow_ups::follow_up_statements, gaps::gap_statements, held::held_statements,
     installations::installation_statements, listing::listing_statements,
-    replays::replay_statements, shared_statements, subscriptions::subscription_statements,
+    replays::replay_statements, retention::retention_statements, shared_statements,
+    subscriptions::subscription_statements,
 };

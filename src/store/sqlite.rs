@@ -37,6 +37,7 @@ use writer::{Writer, on};
 mod append;
 mod census;
 mod checkpoint;
+mod erasure;
 mod follow_ups;
 mod keys;
 mod reader;
@@ -45,15 +46,27 @@ mod writer;
 
 mod statements {
     use super::super::sql::{
-        call_list_statements, census_statements, event_columns, follow_up_statements,
-        gap_statements, held_statements, installation_statements, listing_statements,
-        replay_statements, shared_statements, subscription_statements,
+        call_list_statements, census_statements, erasure_statements, event_columns,
+        follow_up_statements, gap_statements, held_statements, installation_statements,
+        listing_statements, replay_statements, retention_statements, shared_statements,
+        subscription_statements,
     };
     shared_statements!(sqlx::SqliteConnection, sqlx::sqlite::SqliteRow);
     held_statements!(
         sqlx::Sqlite,
         sqlx::SqliteConnection,
         sqlx::sqlite::SqliteRow
+    );
+    retention_statements!(
+        sqlx::Sqlite,
+        sqlx::SqliteConnection,
+        sqlx::sqlite::SqliteRow
+    );
+    erasure_statements!(
+        sqlx::Sqlite,
+        sqlx::SqliteConnection,
+        sqlx::sqlite::SqliteRow,
+        ("instr(e.body, ", ") > 0")
     );
     replay_statements!(
         sqlx::Sqlite,
@@ -371,7 +384,7 @@ impl Store for SqliteStore {
         on!(writer, Now, connection => statements::release_quarantined(connection, id))
     }
 
-    async fn prune(&self, cutoff: Cutoff) -> Result<Pruned, Error> {
+    async fn prune(&self, cutoff: &Cutoff) -> Result<Pruned, Error> {
         let before = cutoff.bodies_before.max(cutoff.keys_before);
         keys::write_older(&self.writer, &self.written, before).await?;
         let mut writer = self.writer.lock().await;

@@ -5,6 +5,7 @@ use std::process::Output;
 mod configuration;
 mod doctor;
 mod inspection;
+mod removing;
 mod rules;
 mod sending;
 pub(crate) mod usage;

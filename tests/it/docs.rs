@@ -39,6 +39,7 @@ fn the_documents_name_no_metric_that_is_not_there() {
         "deploy/RUNBOOK.md",
         "deploy/INSTALL.md",
         "deploy/CONSUMERS.md",
+        "deploy/OPERATIONS.md",
         "deploy/observe/alerts.yaml",
         "deploy/observe/alerts_test.yaml",
         "deploy/observe/dashboard.json",

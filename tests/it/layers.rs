@@ -21,6 +21,7 @@ const HOMES: &[(&str, &[&str])] = &[
         &[
             "signature.rs",
             "signature/",
+            "cli/events.rs",
             "dev/ghl/tokens.rs",
             "seal.rs",
             "ghl/oauth.rs",

@@ -20,6 +20,7 @@ use census::{
 
 mod census;
 mod durability;
+mod erasure;
 mod follow_ups;
 mod gaps;
 mod held;
@@ -131,13 +132,14 @@ impl Fixture {
         drop(planner);
         let cutoff = Cutoff {
             bodies_before: Micros(bodies_before),
+            bodies_before_of: Vec::new(),
             keys_before: Micros(keys_before),
             batch: 3,
         };
         let (mut events, mut keys, mut idle) = (0, 0, 0);
         // A sweep over the keys has calls that find nothing; a few dozen go over all of them.
         while idle < 50 {
-            let pruned = self.store.prune(cutoff).await.unwrap();
+            let pruned = self.store.prune(&cutoff).await.unwrap();
             events += pruned.events;
             keys += pruned.keys;
             idle = if pruned.events + pruned.keys == 0 {
@@ -1025,6 +1027,12 @@ use installations::{
     of_many_who_want_to_refresh_one_does, tokens_are_found_by_the_key_that_sealed_them,
 };
 
+use erasure::{
+    a_call_that_is_being_made_keeps_its_event,
+    a_dead_letter_that_is_discarded_in_the_relays_hands_is_gone,
+    a_held_event_that_is_erased_in_the_relays_hands_is_gone, types_are_kept_for_times_of_their_own,
+    what_is_erased_is_a_contacts_and_nothing_else, what_is_erased_of_a_tenant_is_what_is_over,
+};
 use replays::{
     a_replay_goes_on_where_it_was_and_is_done_at_its_end,
     a_replay_passes_holes_that_retention_left,
@@ -1054,6 +1062,12 @@ store_suite! {
     a_tenant_is_silent_after_twice_its_longest_gap
     a_part_of_the_log_is_counted_by_tenant
     answers_add_up_over_three_days
+    what_is_erased_is_a_contacts_and_nothing_else
+    what_is_erased_of_a_tenant_is_what_is_over
+    a_call_that_is_being_made_keeps_its_event
+    a_dead_letter_that_is_discarded_in_the_relays_hands_is_gone
+    a_held_event_that_is_erased_in_the_relays_hands_is_gone
+    types_are_kept_for_times_of_their_own
     an_event_is_found_by_key_and_by_position
     a_replay_takes_what_was_published_and_the_filter_lets_through
     a_replay_goes_on_where_it_was_and_is_done_at_its_end

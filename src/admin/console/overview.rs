@@ -45,7 +45,7 @@ async fn look(visit: &Visit) -> Result<Value, Trouble> {
         "problems": problems(&ledger, waits, &calls, open_gaps, &answers, console.parts.store.disk(), metrics),
         "ledger": {
             "accepted": ledger.accepted, "published": ledger.published, "pending": ledger.pending, "held": ledger.held,
-            "held_tenants": ledger.held_tenants, "parked": ledger.parked, "mismatch": ledger.mismatch(),
+            "held_tenants": ledger.held_tenants, "parked": ledger.parked, "discarded": ledger.discarded, "mismatch": ledger.mismatch(),
             "quarantined": ledger.quarantined, "oldest_pending_at": ledger.oldest_pending_at.map(rfc3339),
             "oldest_pending_seconds": waits,
         },

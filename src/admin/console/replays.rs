@@ -8,7 +8,7 @@ use super::events::time;
 use super::{Asked, Sent, Trouble, Visit, counted, form, given, query};
 use crate::clock::rfc3339;
 use crate::event::Position;
-use crate::store::{EventFilter, EventState, Replay, ReplayFilter};
+use crate::store::{EventFilter, EventRange, EventState, Replay};
 
 const ROWS: i64 = 100;
 /// Events a second, as with `hookwell replay`.
@@ -56,9 +56,9 @@ fn row(replay: &Replay) -> Value {
 }
 
 /// What is asked for, and how many that are.
-async fn matched(visit: &Visit, which: Which) -> Result<(ReplayFilter, i64), Trouble> {
+async fn matched(visit: &Visit, which: Which) -> Result<(EventRange, i64), Trouble> {
     let (since, until) = (time(which.since, "since")?, time(which.until, "until")?);
-    let mut filter = ReplayFilter {
+    let mut filter = EventRange {
         event_type: given(which.event_type),
         tenant: given(which.tenant),
         after: Position(which.after.unwrap_or(0)),
@@ -76,13 +76,8 @@ async fn matched(visit: &Visit, which: Which) -> Result<(ReplayFilter, i64), Tro
                     filter.after = filter.upto;
                 }
             }
-            if let Some(since) = since {
-                filter.after = filter.after.max(store.place_at(since).await?);
-            }
-            if let Some(until) = until {
-                filter.upto = filter.upto.min(store.place_at(until).await?);
-            }
             filter.upto = filter.upto.min(store.replayable_upto().await?);
+            let filter = filter.received(store.as_ref(), since, until).await?;
             let matched = operator.count_replay(&filter, LOOKS).await?;
             Ok((filter, matched))
         })

@@ -37,8 +37,8 @@ pub(super) async fn look(
         0 => findings.good(
             "ledger",
             format!(
-                "{} accepted = {} published + {} pending + {} parked",
-                ledger.accepted, ledger.published, ledger.pending, ledger.parked
+                "{} accepted = {} published + {} pending + {} parked + {} discarded",
+                ledger.accepted, ledger.published, ledger.pending, ledger.parked, ledger.discarded
             ),
         ),
         n => findings.broken(

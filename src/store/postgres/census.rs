@@ -5,17 +5,26 @@ use sqlx::Connection;
 use tokio::time::timeout;
 
 use super::super::{
-    Answers, AuditEntry, Census, Counted, Disk, Error, EventFilter, EventPage, Listings, Silent,
-    Tenants,
+    Answers, AuditEntry, Census, Counted, Disk, Error, EventFilter, EventPage, EventRange,
+    Listings, Silent, Tenants,
 };
 use super::follow_ups::{deed, server_time};
 use super::{PostgresStore, pooled, statements};
-use crate::event::Micros;
+use crate::event::{Micros, Position, Recorded};
 
 #[async_trait]
 impl Listings for PostgresStore {
     async fn events(&self, filter: &EventFilter) -> Result<EventPage, Error> {
         pooled!(self, connection => statements::events(connection, filter))
+    }
+
+    async fn read_range(
+        &self,
+        range: &EventRange,
+        limit: i64,
+        max_bytes: i64,
+    ) -> Result<(Vec<Recorded>, Position), Error> {
+        pooled!(self, connection => statements::read_range(connection, range, limit, max_bytes))
     }
 
     async fn note_audit(

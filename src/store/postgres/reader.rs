@@ -137,7 +137,7 @@ impl Reader for PostgresReader {
         let work = async {
             let mut transaction = self.0.connection.begin().await?;
             match parked {
-                Some(entry) => statements::park(&mut transaction, entry, now).await?,
+                Some(entry) => statements::park_again(&mut transaction, entry, now).await?,
                 None => statements::drop_dead_letter(&mut transaction, position).await?,
             }
             Ok(transaction.commit().await?)

@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use tokio::time::timeout;
 
-use super::super::{Error, Replay, ReplayCount, ReplayFilter, Replays};
+use super::super::{Error, EventRange, Replay, ReplayCount, Replays};
 use super::{PostgresStore, pooled, statements};
 use crate::event::{Micros, Position};
 
@@ -13,13 +13,13 @@ impl Replays for PostgresStore {
         pooled!(self, connection => statements::relay_position(connection))
     }
 
-    async fn count_replay(&self, filter: &ReplayFilter) -> Result<ReplayCount, Error> {
+    async fn count_replay(&self, filter: &EventRange) -> Result<ReplayCount, Error> {
         pooled!(self, connection => statements::count_replay(connection, filter))
     }
 
     async fn ask_replay(
         &self,
-        filter: &ReplayFilter,
+        filter: &EventRange,
         who: &str,
         rate: i64,
         matched: i64,

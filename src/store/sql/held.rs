@@ -69,7 +69,14 @@ macro_rules! held_statements {
             let mut published = 0;
             for one in settled {
                 for parked in &one.parked {
-                    park(conn, parked, now).await?;
+                    // A person may have erased it meanwhile.
+                    let is_held: bool = sqlx::query_scalar("select exists (select 1 from held_events where position = $1)")
+                        .bind(parked.position.0)
+                        .fetch_one(&mut *conn)
+                        .await?;
+                    if is_held {
+                        park(conn, parked, now).await?;
+                    }
                 }
                 let parked: Vec<_> = one.parked.iter().map(|parked| parked.position).collect();
                 let published_runs = one.published.chunks(HELD_ROWS).map(|run| (run, true));

@@ -3,7 +3,8 @@
 /// `occurs` is the test whether the bytes bound next occur in a body, in two halves.
 macro_rules! listing_statements {
     ($database:ty, $connection:ty, $row:ty, $occurs:expr) => {
-        use crate::store::{AuditEntry, EventFilter, EventPage, EventState, Listed};
+        use crate::store::listing::RANGE_LOOK;
+        use crate::store::{AuditEntry, EventFilter, EventPage, EventRange, EventState, Listed};
 
         const STATE: &str = "case when exists (select 1 from dead_letters d where d.position = e.position) then 'parked' \
                              when exists (select 1 from held_events w where w.position = e.position) then 'held' \
@@ -84,6 +85,64 @@ macro_rules! listing_statements {
                 .map(|next| Position(next + 1)),
             };
             Ok(EventPage { rows, next })
+        }
+
+        /// `from events e where …`: a range of the log, up to `end`.
+        fn push_range(query: &mut sqlx::QueryBuilder<$database>, range: &EventRange, end: i64) {
+            query.push("from events e where e.position > ").push_bind(range.after.0);
+            query.push(" and e.position <= ").push_bind(end);
+            if let Some(event_type) = &range.event_type {
+                query.push(" and e.event_type = ").push_bind(event_type.clone());
+            }
+            if let Some(tenant) = &range.tenant {
+                query.push(" and (e.location_id = ").push_bind(tenant.clone());
+                query.push(" or e.company_id = ").push_bind(tenant.clone()).push(")");
+            }
+        }
+
+        /// The next events of a range for which `also` holds, bounded as `read` is, and up to where there is no other.
+        async fn read_some(
+            conn: &mut $connection,
+            range: &EventRange,
+            also: &'static str,
+            limit: i64,
+            max_bytes: i64,
+        ) -> Result<(Vec<Recorded>, Position), Error> {
+            let end = range.upto.0.min(range.after.0.saturating_add(RANGE_LOOK));
+            let mut query = sqlx::QueryBuilder::<$database>::new(concat!(
+                "select ",
+                event_columns!(),
+                " from events where position in (\
+                   select position from (\
+                     select position, sum(size) over (order by position) - size as before from (\
+                       select e.position, length(e.body) as size "
+            ));
+            push_range(&mut query, range, end);
+            query.push(also).push(" order by e.position limit ").push_bind(limit);
+            query.push(") run) sized where before < ").push_bind(max_bytes).push(") order by position");
+            let rows = query.build().fetch_all(&mut *conn).await?;
+            let events = rows.iter().map(recorded).collect::<Result<Vec<_>, _>>()?;
+            if let Some(last) = events.last() {
+                let upto = last.position;
+                return Ok((events, upto));
+            }
+            // Retention leaves holes: the next look begins where something is.
+            let next: Option<i64> =
+                sqlx::query_scalar("select min(position) from events where position > $1 and position <= $2")
+                    .bind(end)
+                    .bind(range.upto.0)
+                    .fetch_one(conn)
+                    .await?;
+            Ok((events, next.map_or(range.upto, |next| Position(next - 1))))
+        }
+
+        pub(crate) async fn read_range(
+            conn: &mut $connection,
+            range: &EventRange,
+            limit: i64,
+            max_bytes: i64,
+        ) -> Result<(Vec<Recorded>, Position), Error> {
+            read_some(conn, range, "", limit, max_bytes).await
         }
 
         pub(crate) async fn note_audit(

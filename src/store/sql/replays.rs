@@ -2,14 +2,14 @@
 
 macro_rules! replay_statements {
     ($database:ty, $connection:ty, $row:ty) => {
-        use crate::store::replays::{REPLAY_LOOK, Replay, ReplayCount, ReplayFilter, ReplayStep};
+        use crate::store::replays::{Replay, ReplayCount, ReplayStep};
 
         fn replay_of(row: &$row) -> Result<Replay, Error> {
             Ok(Replay {
                 id: row.try_get("id")?,
                 asked_at: Micros(row.try_get("asked_at")?),
                 who: row.try_get("who")?,
-                filter: ReplayFilter {
+                filter: EventRange {
                     event_type: row.try_get("event_type")?,
                     tenant: row.try_get("tenant")?,
                     after: Position(row.try_get("after")?),
@@ -26,31 +26,18 @@ macro_rules! replay_statements {
             })
         }
 
-        /// `from events e where …`: what was published and is asked for, in (after, upto].
-        fn push_replayed(query: &mut sqlx::QueryBuilder<$database>, filter: &ReplayFilter, after: i64, upto: i64) {
-            query.push("from events e where e.position > ").push_bind(after);
-            query.push(" and e.position <= ").push_bind(upto);
-            query.push(
-                " and not exists (select 1 from dead_letters d where d.position = e.position) \
-                  and not exists (select 1 from held_events w where w.position = e.position)",
-            );
-            if let Some(event_type) = &filter.event_type {
-                query.push(" and e.event_type = ").push_bind(event_type.clone());
-            }
-            if let Some(tenant) = &filter.tenant {
-                query.push(" and (e.location_id = ").push_bind(tenant.clone());
-                query.push(" or e.company_id = ").push_bind(tenant.clone()).push(")");
-            }
-        }
+        /// What is out, and not as a dead letter or held.
+        const PUBLISHED: &str = " and not exists (select 1 from dead_letters d where d.position = e.position) \
+                                 and not exists (select 1 from held_events w where w.position = e.position)";
 
         pub(crate) async fn count_replay(
             conn: &mut $connection,
-            filter: &ReplayFilter,
+            filter: &EventRange,
         ) -> Result<ReplayCount, Error> {
-            let end = filter.upto.0.min(filter.after.0.saturating_add(REPLAY_LOOK));
+            let end = filter.upto.0.min(filter.after.0.saturating_add(RANGE_LOOK));
             let mut query = sqlx::QueryBuilder::<$database>::new("select e.event_type, count(*) as events ");
-            push_replayed(&mut query, filter, filter.after.0, end);
-            query.push(" group by e.event_type order by e.event_type");
+            push_range(&mut query, filter, end);
+            query.push(PUBLISHED).push(" group by e.event_type order by e.event_type");
             let rows = query.build().fetch_all(&mut *conn).await?;
             let types = rows.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?)));
             // Retention leaves holes: go on at the next one that is there.
@@ -68,7 +55,7 @@ macro_rules! replay_statements {
 
         pub(crate) async fn ask_replay(
             conn: &mut $connection,
-            filter: &ReplayFilter,
+            filter: &EventRange,
             who: &str,
             rate: i64,
             matched: i64,
@@ -137,33 +124,8 @@ macro_rules! replay_statements {
             limit: i64,
             max_bytes: i64,
         ) -> Result<(Vec<Recorded>, Position), Error> {
-            let after = replay.position.0;
-            let end = replay.filter.upto.0.min(after.saturating_add(REPLAY_LOOK));
-            let mut query = sqlx::QueryBuilder::<$database>::new(concat!(
-                "select ",
-                event_columns!(),
-                " from events where position in (\
-                   select position from (\
-                     select position, sum(size) over (order by position) - size as before from (\
-                       select e.position, length(e.body) as size "
-            ));
-            push_replayed(&mut query, &replay.filter, after, end);
-            query.push(" order by e.position limit ").push_bind(limit);
-            query.push(") run) sized where before < ").push_bind(max_bytes).push(") order by position");
-            let rows = query.build().fetch_all(&mut *conn).await?;
-            let events = rows.iter().map(recorded).collect::<Result<Vec<_>, _>>()?;
-            if let Some(last) = events.last() {
-                let upto = last.position;
-                return Ok((events, upto));
-            }
-            // Retention leaves holes: the next look begins where something is.
-            let next: Option<i64> =
-                sqlx::query_scalar("select min(position) from events where position > $1 and position <= $2")
-                    .bind(end)
-                    .bind(replay.filter.upto.0)
-                    .fetch_one(conn)
-                    .await?;
-            Ok((events, next.map_or(replay.filter.upto, |next| Position(next - 1))))
+            let rest = EventRange { after: replay.position, ..replay.filter.clone() };
+            read_some(conn, &rest, PUBLISHED, limit, max_bytes).await
         }
 
         /// Moves a replay's cursor, and ends it at its end. One that was cancelled meanwhile only counts.

@@ -4,18 +4,27 @@ use async_trait::async_trait;
 use sqlx::Connection;
 
 use super::super::{
-    Answers, AuditEntry, Census, Counted, Disk, Error, EventFilter, EventPage, Listings, Silent,
-    Tenants,
+    Answers, AuditEntry, Census, Counted, Disk, Error, EventFilter, EventPage, EventRange,
+    Listings, Silent, Tenants,
 };
 use super::follow_ups::deed;
 use super::writer::on;
 use super::{SqliteStore, statements};
-use crate::event::Micros;
+use crate::event::{Micros, Position, Recorded};
 
 #[async_trait]
 impl Listings for SqliteStore {
     async fn events(&self, filter: &EventFilter) -> Result<EventPage, Error> {
         statements::events(&mut *self.reader().await?, filter).await
+    }
+
+    async fn read_range(
+        &self,
+        range: &EventRange,
+        limit: i64,
+        max_bytes: i64,
+    ) -> Result<(Vec<Recorded>, Position), Error> {
+        statements::read_range(&mut *self.reader().await?, range, limit, max_bytes).await
     }
 
     async fn note_audit(

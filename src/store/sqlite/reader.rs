@@ -88,7 +88,7 @@ impl Reader for SqliteReader {
         on!(writer, Later, connection => async {
             let mut transaction = connection.begin_with("begin immediate").await?;
             match parked {
-                Some(entry) => statements::park(&mut transaction, entry, now).await?,
+                Some(entry) => statements::park_again(&mut transaction, entry, now).await?,
                 None => statements::drop_dead_letter(&mut transaction, position).await?,
             }
             Ok(transaction.commit().await?)

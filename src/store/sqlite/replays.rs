@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 
-use super::super::{Error, Replay, ReplayCount, ReplayFilter, Replays};
+use super::super::{Error, EventRange, Replay, ReplayCount, Replays};
 use super::writer::on;
 use super::{SqliteStore, statements};
 use crate::event::{Micros, Position};
@@ -13,13 +13,13 @@ impl Replays for SqliteStore {
         statements::relay_position(&mut *self.reader().await?).await
     }
 
-    async fn count_replay(&self, filter: &ReplayFilter) -> Result<ReplayCount, Error> {
+    async fn count_replay(&self, filter: &EventRange) -> Result<ReplayCount, Error> {
         statements::count_replay(&mut *self.reader().await?, filter).await
     }
 
     async fn ask_replay(
         &self,
-        filter: &ReplayFilter,
+        filter: &EventRange,
         who: &str,
         rate: i64,
         matched: i64,

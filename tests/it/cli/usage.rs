@@ -5,7 +5,7 @@ use crate::harness::daemon::run_plain;
 use crate::harness::{Backend, Daemon, DaemonConfig, run_cli, store_url};
 
 /// Every command that does something.
-pub(crate) const COMMANDS: [&[&str]; 37] = [
+pub(crate) const COMMANDS: [&[&str]; 40] = [
     &["serve"],
     &["check-config"],
     &["migrate"],
@@ -19,14 +19,17 @@ pub(crate) const COMMANDS: [&[&str]; 37] = [
     &["tail"],
     &["events", "list"],
     &["events", "show"],
+    &["events", "export"],
     &["events", "types"],
     &["held"],
     &["dead-letters", "list"],
     &["dead-letters", "show"],
     &["dead-letters", "retry"],
+    &["dead-letters", "discard"],
     &["quarantine", "list"],
     &["quarantine", "show"],
     &["quarantine", "admit"],
+    &["erase"],
     &["keys", "generate"],
     &["keys", "rotate"],
     &["installs", "list"],
@@ -54,7 +57,7 @@ Commands:
   serve         Run the daemon until SIGTERM or Ctrl-C
   check-config  Check the configuration and say what it means, without touching anything
   migrate       Bring the store's schema up to date (serve does so by itself)
-  status        Show the ledger: accepted = published + pending + parked
+  status        Show the ledger: accepted = published + pending + parked + discarded
   doctor        Look for what goes wrong in practice, and say how to mend it
   healthcheck   Ask the daemon of this machine whether it takes webhooks
   send          Post realistic webhooks, signed with a development key
@@ -68,7 +71,8 @@ Commands:
   replay        Publish events again that were published before
   dead-letters  Events that could not be published
   quarantine    Requests that were refused
-  audit         Show what people did: retries, and admissions from the quarantine
+  erase         Remove everything about a contact or of a tenant
+  audit         Show what people did, at the console and on the command line
   keys          Keys: for trying things out, and those that seal tokens
   dev           Servers for trying things out
   completions   Print completions for a shell
@@ -121,14 +125,16 @@ fn the_help_of_every_command_has_an_example_of_it() {
 #[test]
 fn wrong_usage_ends_with_64() {
     let config = DaemonConfig::new("sqlite://unused.db");
-    let rows: [&[&str]; 14] = [
+    let rows: [&[&str]; 16] = [
         &[],
         &["frobnicate"],
         &["serve", "--nonsense"],
         &["events"],
         &["events", "show"],
+        &["erase"],
         &["events", "list", "--limit", "0"],
         &["dead-letters", "retry"],
+        &["dead-letters", "discard"],
         &["dead-letters", "retry", "1", "--all"],
         &["quarantine", "admit", "1", "--all"],
         &["send"],
@@ -157,12 +163,13 @@ fn a_bad_configuration_ends_every_command_with_78() {
             ["events", "types"] | ["keys" | "dev", ..] | ["completions" | "man"] => continue,
             [
                 "events" | "dead-letters" | "quarantine",
-                "show" | "retry" | "admit",
+                "show" | "retry" | "admit" | "discard",
             ] => &["1"],
             ["installs" | "follow-ups", "show"] => &["1"],
             ["follow-ups", "retry"] => &["--all"],
             ["follow-ups", "try"] => &["rule", "--event", "1"],
             ["send"] => &["ContactCreate", "--key", "k.pem"],
+            ["erase"] => &["--contact", "contact0000000000001"],
             ["backfill"] => &["--tenant", "l", "--since", "1h"],
             ["replay"] | ["replay", "show" | "cancel"] => &["1"],
             _ => &[],

@@ -65,7 +65,10 @@ hookwell_webhook_success_ratio gauge";
 const LABELS: &[(&str, &[&str])] = &[
     ("kind", &["contacts", "opportunities"]),
     ("version", &[env!("CARGO_PKG_VERSION")]),
-    ("state", &["accepted", "published", "pending", "parked"]),
+    (
+        "state",
+        &["accepted", "published", "pending", "parked", "discarded"],
+    ),
     ("origin", &["webhook", "follow_up", "backfill", "replay"]),
     ("result", &["ok", "error"]),
     (

@@ -1,6 +1,6 @@
 //! Replays: what they take of the log, how far they are, and how they end.
 
-use hookwell::store::{Held, ReplayFilter, ReplayStep, Settled};
+use hookwell::store::{EventRange, Held, ReplayStep, Settled};
 
 use super::*;
 
@@ -32,14 +32,14 @@ async fn filled(f: &Fixture) -> Box<dyn Reader> {
     reader
 }
 
-fn upto(upto: i64) -> ReplayFilter {
-    ReplayFilter {
+fn upto(upto: i64) -> EventRange {
+    EventRange {
         upto: Position(upto),
-        ..ReplayFilter::default()
+        ..EventRange::default()
     }
 }
 
-async fn counted(f: &Fixture, filter: &ReplayFilter) -> Vec<(String, i64)> {
+async fn counted(f: &Fixture, filter: &EventRange) -> Vec<(String, i64)> {
     let count = f.store.count_replay(filter).await.unwrap();
     assert_eq!(count.next, None);
     count.types
@@ -57,7 +57,7 @@ pub(super) async fn a_replay_takes_what_was_published_and_the_filter_lets_throug
     let all = upto(f.store.replayable_upto().await.unwrap().0);
     assert_eq!(all.upto, Position(9));
     assert_eq!(counted(f, &all).await, named(&[("Even", 3), ("Odd", 4)]));
-    let odd = ReplayFilter {
+    let odd = EventRange {
         event_type: Some("Odd".to_owned()),
         tenant: Some("location".to_owned()),
         after: Position(1),

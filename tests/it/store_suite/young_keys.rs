@@ -71,10 +71,11 @@ async fn write_all(store: &SqliteStore) {
     // Nothing is behind the relay's cursor, so nothing is removed.
     let cutoff = Cutoff {
         bodies_before: Micros(i64::MAX),
+        bodies_before_of: Vec::new(),
         keys_before: Micros(i64::MAX),
         batch: 1,
     };
-    let pruned = store.prune(cutoff).await.unwrap();
+    let pruned = store.prune(&cutoff).await.unwrap();
     assert_eq!((pruned.events, pruned.keys), (0, 0));
 }
 

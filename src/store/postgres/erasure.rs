@@ -1,0 +1,49 @@
+//! Removal by a person, on Postgres: the server's vacuum takes the bytes.
+
+use async_trait::async_trait;
+use sqlx::Connection;
+use tokio::time::timeout;
+
+use super::super::{Beside, Erased, Erasure, Error, Found, Selection, Subject};
+use super::{PostgresStore, pooled, statements};
+use crate::event::Position;
+
+/// Runs a deed in a transaction.
+macro_rules! begun {
+    ($store:expr, $transaction:ident => $work:expr) => {
+        pooled!($store, connection => async {
+            let mut begun = connection.begin().await?;
+            let $transaction = &mut *begun;
+            let answer = $work.await?;
+            begun.commit().await?;
+            Ok::<_, Error>(answer)
+        })
+    };
+}
+
+#[async_trait]
+impl Erasure for PostgresStore {
+    async fn erasable_upto(&self) -> Result<Position, Error> {
+        pooled!(self, connection => statements::erasable_upto(connection))
+    }
+
+    async fn find_subject(&self, subject: &Subject, after: Position) -> Result<Found, Error> {
+        pooled!(self, connection => statements::find_subject(connection, subject, after))
+    }
+
+    async fn erase_events(&self, subject: &Subject, after: Position) -> Result<Erased, Error> {
+        begun!(self, transaction => statements::erase_events(transaction, subject, after))
+    }
+
+    async fn find_beside(&self, subject: &Subject) -> Result<Beside, Error> {
+        pooled!(self, connection => statements::find_beside(connection, subject))
+    }
+
+    async fn erase_beside(&self, subject: &Subject) -> Result<Beside, Error> {
+        begun!(self, transaction => statements::erase_beside(transaction, subject))
+    }
+
+    async fn discard_dead_letters(&self, selection: Selection) -> Result<Erased, Error> {
+        begun!(self, transaction => statements::discard_dead_letters(transaction, selection))
+    }
+}
