@@ -32,8 +32,8 @@ pub use census::{
 pub use erasure::{Beside, Erased, Erasure, Found, Subject};
 use follow_ups::ClaimedRow;
 pub use follow_ups::{
-    CLAIM_LOST, Claimed, Claims, Ended, FollowUp, FollowUpCounts, FollowUpFilter, FollowUps,
-    NO_TOKEN, Next, PLANNER, ParkedCalls, Plan, PlanReader, Planned,
+    Attempt, CLAIM_LOST, Claimed, Claims, Ended, FollowUp, FollowUpCounts, FollowUpFilter,
+    FollowUps, NO_TOKEN, Next, PLANNER, ParkedCalls, Plan, PlanReader, Planned,
 };
 pub use gaps::{Gap, Gaps, Known};
 pub use installations::{

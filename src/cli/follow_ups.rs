@@ -12,7 +12,7 @@ use crate::clock::rfc3339;
 use crate::event::Recorded;
 use crate::event::subscription::Subscription;
 use crate::follow_up::rule::{self, Rule};
-use crate::store::{FollowUp, FollowUpFilter, ParkedCalls, Store, SubscriptionFilter};
+use crate::store::{Attempt, FollowUp, FollowUpFilter, ParkedCalls, Store, SubscriptionFilter};
 
 /// The API calls that events call for
 #[derive(Debug, clap::Args)]
@@ -146,7 +146,22 @@ pub(super) async fn run(args: Args) -> Outcome {
             fields.push(("planned_at", json!(rfc3339(found.planned_at))));
             fields.push(("ended_at", json!(found.ended_at.map(rfc3339))));
             fields.push(("being_made", json!(found.claimed)));
-            Ok(table::one(json, fields)?)
+            let attempts = store.attempts(id).await?;
+            if json {
+                let attempts: Vec<_> = attempts.iter().map(attempt).collect();
+                fields.push(("attempts", json!(attempts)));
+                return Ok(table::one(true, fields)?);
+            }
+            table::one(false, fields)?;
+            if attempts.is_empty() {
+                return Ok(());
+            }
+            writeln!(std::io::stdout(), "\nbefore that:")?;
+            let rows: Vec<_> = attempts
+                .iter()
+                .map(|one| ATTEMPT.map(|name| attempt(one)[name].clone()).to_vec())
+                .collect();
+            Ok(table::print(false, &ATTEMPT, &rows)?)
         }
         Command::Retry {
             id,
@@ -241,6 +256,12 @@ async fn rehearse(store: &dyn Store, rule: &Rule, base: &str, event: &str, json:
 }
 
 /// One call, without its token.
+const ATTEMPT: [&str; 4] = ["at", "status", "reason", "detail"];
+
+fn attempt(one: &Attempt) -> Value {
+    json!({"at": rfc3339(one.at), "status": one.status, "reason": one.reason, "detail": one.detail})
+}
+
 fn show(
     rule: &Rule,
     base: &str,

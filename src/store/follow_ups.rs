@@ -157,6 +157,30 @@ pub struct Ended {
     pub next: Next,
 }
 
+impl Ended {
+    /// Whether it would be forgotten with the next call: it failed, and another one follows or may.
+    pub(crate) fn is_remembered(&self) -> bool {
+        match self.next {
+            Next::Done | Next::Cancelled => false,
+            Next::Again { .. } => self.told.is_some() && self.reason.is_some(),
+            Next::Park => true,
+        }
+    }
+}
+
+/// What came of a call that was not the last one, or that was parked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Attempt {
+    /// When its end was written down.
+    pub at: Micros,
+    /// The status of the answer, where there was one.
+    pub status: Option<i64>,
+    /// Why it was not the end, in a word.
+    pub reason: Option<String>,
+    /// The same in the words of the answer.
+    pub detail: Option<String>,
+}
+
 /// A call as it is shown.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FollowUp {
@@ -258,6 +282,9 @@ pub trait FollowUps: Send + Sync {
 
     /// Calls, newest first.
     async fn follow_ups(&self, filter: &FollowUpFilter) -> Result<Vec<FollowUp>, Error>;
+
+    /// What came of a call before its last end, oldest first: the newest twenty.
+    async fn attempts(&self, id: i64) -> Result<Vec<Attempt>, Error>;
 
     /// One call.
     async fn follow_up(&self, id: i64) -> Result<Option<FollowUp>, Error>;

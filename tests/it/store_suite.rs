@@ -1006,7 +1006,9 @@ use follow_ups::{
     a_tenants_budget_bounds_its_claims_and_nobody_elses, an_uninstall_cancels_the_calls_before_it,
     an_uninstall_leaves_a_call_that_is_being_made_to_its_end,
     calls_of_one_record_run_one_after_the_other, events_of_one_record_within_a_window_are_one_call,
+    of_many_attempts_the_newest_are_kept,
     the_planner_reads_the_types_it_asks_for_and_plans_each_event_once,
+    what_came_of_a_call_before_its_end_is_known_and_bounded,
     what_is_claimed_is_shared_among_tenants,
 };
 use gaps::{
@@ -1081,6 +1083,8 @@ store_suite! {
     a_tenants_budget_bounds_its_claims_and_nobody_elses
     a_claim_without_a_call_costs_no_budget
     what_is_claimed_is_shared_among_tenants
+    what_came_of_a_call_before_its_end_is_known_and_bounded
+    of_many_attempts_the_newest_are_kept
     calls_of_one_record_run_one_after_the_other
     events_of_one_record_within_a_window_are_one_call
     a_parked_call_waits_for_a_person_and_keeps_its_event

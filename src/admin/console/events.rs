@@ -13,7 +13,7 @@ use crate::event::Position;
 use crate::event::lifecycle::moment;
 use crate::relay;
 use crate::routing::key_of_event;
-use crate::store::{EventFilter, EventPage, EventState, FollowUpFilter, Listed};
+use crate::store::{Attempt, EventFilter, EventPage, EventState, FollowUp, FollowUpFilter, Listed};
 
 /// Rows of a page.
 const ROWS: i64 = 50;
@@ -171,7 +171,12 @@ async fn look(visit: &Visit, text: &str) -> Result<Value, Trouble> {
                 .pop();
             let recorded = store.event_at(position).await?;
             let letter = store.dead_letter(position).await?;
-            Ok((listed, recorded, letter, store.follow_ups(&calls).await?))
+            let mut shown = Vec::new();
+            for call in store.follow_ups(&calls).await? {
+                let attempts = store.attempts(call.id).await?;
+                shown.push((call, attempts));
+            }
+            Ok((listed, recorded, letter, shown))
         })
         .await?;
     let (Some(listed), Some(recorded), letter, calls) = found else {
@@ -200,8 +205,20 @@ async fn look(visit: &Visit, text: &str) -> Result<Value, Trouble> {
         "reason": letter.reason, "detail": letter.detail, "parked_at": rfc3339(letter.parked_at), "retries": letter.retries,
         "state": letter.state,
     })));
-    value["calls"] = calls.iter().map(follow_ups::row).collect();
+    value["calls"] = calls.iter().map(with_attempts).collect();
     Ok(value)
+}
+
+/// A call with what came of it before.
+fn with_attempts((call, attempts): &(FollowUp, Vec<Attempt>)) -> Value {
+    let mut value = follow_ups::row(call);
+    value["attempts"] = attempts
+        .iter()
+        .map(|one| {
+            json!({"at": rfc3339(one.at), "status": one.status, "reason": one.reason, "detail": one.detail})
+        })
+        .collect();
+    value
 }
 
 /// The very bytes, as a file: a body is never shown as what it says it is.

@@ -8,7 +8,7 @@ use sqlx::postgres::PgConnection;
 use tokio::time::timeout;
 
 use super::super::{
-    Claims, Ended, Error, FollowUp, FollowUpCounts, FollowUpFilter, FollowUps, Gap, Gaps,
+    Attempt, Claims, Ended, Error, FollowUp, FollowUpCounts, FollowUpFilter, FollowUps, Gap, Gaps,
     Installation, InstallationFilter, Installations, Known, NewToken, OauthState, ParkedCalls,
     PlanReader, RefreshEnd, SealedToken, Subscribed, SubscriptionFilter, Subscriptions,
 };
@@ -127,6 +127,10 @@ impl FollowUps for PostgresStore {
 
     async fn follow_ups(&self, filter: &FollowUpFilter) -> Result<Vec<FollowUp>, Error> {
         pooled!(self, connection => statements::follow_ups(connection, filter))
+    }
+
+    async fn attempts(&self, id: i64) -> Result<Vec<Attempt>, Error> {
+        pooled!(self, connection => statements::attempts(connection, id))
     }
 
     async fn follow_up(&self, id: i64) -> Result<Option<FollowUp>, Error> {

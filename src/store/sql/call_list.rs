@@ -2,7 +2,7 @@
 
 macro_rules! call_list_statements {
     ($connection:ty, $row:ty) => {
-        use crate::store::{FollowUp, FollowUpCounts, FollowUpFilter, ParkedCalls};
+        use crate::store::{Attempt, FollowUp, FollowUpCounts, FollowUpFilter, ParkedCalls};
 
         fn follow_up_of(row: &$row) -> Result<FollowUp, Error> {
             Ok(FollowUp {
@@ -54,6 +54,26 @@ macro_rules! call_list_statements {
                 .as_ref()
                 .map(follow_up_of)
                 .transpose()
+        }
+
+        pub(crate) async fn attempts(conn: &mut $connection, id: i64) -> Result<Vec<Attempt>, Error> {
+            let rows = sqlx::query(
+                "select at, cast(status as bigint) as status, reason, detail from follow_up_attempts \
+                 where follow_up_id = $1 order by at",
+            )
+            .bind(id)
+            .fetch_all(conn)
+            .await?;
+            rows.iter()
+                .map(|row| {
+                    Ok(Attempt {
+                        at: Micros(row.try_get("at")?),
+                        status: row.try_get("status")?,
+                        reason: row.try_get("reason")?,
+                        detail: row.try_get("detail")?,
+                    })
+                })
+                .collect()
         }
 
         pub(crate) async fn follow_up_counts(conn: &mut $connection) -> Result<FollowUpCounts, Error> {

@@ -468,9 +468,36 @@ macro_rules! follow_up_statements {
             .bind(one.status.map(i64::from))
             .bind(one.reason)
             .bind((!one.detail.is_empty()).then_some(one.detail.as_str()))
+            .execute(&mut *conn)
+            .await?;
+            let held = done.rows_affected() == 1;
+            if held && one.is_remembered() {
+                note_attempt(conn, one, now).await?;
+            }
+            Ok(held)
+        }
+
+        /// Keeps what came of a call that is not the last one; the newest twenty, for some are made again for days.
+        async fn note_attempt(conn: &mut $connection, one: &Ended, now: Micros) -> Result<(), Error> {
+            sqlx::query(
+                "insert into follow_up_attempts (follow_up_id, at, status, reason, detail) values ($1, $2, $3, $4, $5) \
+                 on conflict do nothing",
+            )
+            .bind(one.id)
+            .bind(now.0)
+            .bind(one.status.map(i32::from))
+            .bind(one.reason)
+            .bind((!one.detail.is_empty()).then_some(one.detail.as_str()))
+            .execute(&mut *conn)
+            .await?;
+            sqlx::query(
+                "delete from follow_up_attempts where follow_up_id = $1 and at <= (\
+                   select at from follow_up_attempts where follow_up_id = $1 order by at desc limit 1 offset 20)",
+            )
+            .bind(one.id)
             .execute(conn)
             .await?;
-            Ok(done.rows_affected() == 1)
+            Ok(())
         }
 
         /// Calls that wait for a token of a tenant, or of a location of it, are due.

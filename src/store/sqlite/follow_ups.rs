@@ -9,7 +9,7 @@ use sqlx::sqlite::SqlitePool;
 use tokio::sync::Mutex;
 
 use super::super::{
-    Claims, Ended, Error, FollowUp, FollowUpCounts, FollowUpFilter, FollowUps, Gap, Gaps,
+    Attempt, Claims, Ended, Error, FollowUp, FollowUpCounts, FollowUpFilter, FollowUps, Gap, Gaps,
     Installation, InstallationFilter, Installations, Known, NewToken, OauthState, ParkedCalls,
     PlanReader, RefreshEnd, SealedToken, Subscribed, SubscriptionFilter, Subscriptions,
 };
@@ -116,6 +116,10 @@ impl FollowUps for SqliteStore {
 
     async fn follow_ups(&self, filter: &FollowUpFilter) -> Result<Vec<FollowUp>, Error> {
         statements::follow_ups(&mut *self.reader().await?, filter).await
+    }
+
+    async fn attempts(&self, id: i64) -> Result<Vec<Attempt>, Error> {
+        statements::attempts(&mut *self.reader().await?, id).await
     }
 
     async fn follow_up(&self, id: i64) -> Result<Option<FollowUp>, Error> {

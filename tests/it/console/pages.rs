@@ -1,6 +1,7 @@
 //! What the pages show, on both stores, as HTML and as JSON.
 
 use super::*;
+use crate::harness::store::execute_on;
 
 async fn every_page_is_there_for_people_and_for_programs(backend: Backend) {
     let world = World::new(backend).await;
@@ -79,6 +80,30 @@ async fn every_page_is_there_for_people_and_for_programs(backend: Backend) {
     ] {
         assert_eq!(ada.get(path).await.status, 400, "{path}");
     }
+}
+
+async fn an_event_shows_each_attempt_of_its_calls(backend: Backend) {
+    let world = World::new(backend).await;
+    let daemon = world.start().await;
+    world.post(&daemon, &contact(1)).await;
+    for sql in [
+        "insert into follow_ups (position, rule, app_id, tenant, state, due_at, attempt, planned_at, ended_at, status) \
+         values (1, 'contact-snapshot', 'app', 'tenant', 'done', 1, 2, 1, 3000000, 200)",
+        "insert into follow_up_attempts (follow_up_id, at, status, reason, detail) values (1, 2000000, 503, 'unavailable', 'in <its> words')",
+    ] {
+        execute_on(&world.store, sql).await;
+    }
+    let page = Visitor::ada(&daemon).await.get("/events/1").await.text();
+    let (_, way) = page.split_once("<ol class=\"way\">").unwrap();
+    let tried = way.find("<strong>tried</strong> contact-snapshot").unwrap();
+    let done = way.find("<strong>follow-up</strong>").unwrap();
+    assert!(
+        tried < done && way.contains("answered 503, unavailable"),
+        "{way}"
+    );
+    assert!(way.contains("in &lt;its&gt; words"), "{way}");
+    let view = Visitor::program(&daemon).get("/events/1").await.json();
+    assert_eq!(view["calls"][0]["attempts"][0]["status"], 503);
 }
 
 async fn the_overview_has_the_ledger_and_says_what_is_wrong(backend: Backend) {
@@ -220,6 +245,7 @@ async fn an_event_has_its_way_its_body_and_nothing_that_runs(backend: Backend) {
 on_both! {
     every_page_is_there_for_people_and_for_programs
     the_overview_has_the_ledger_and_says_what_is_wrong
+    an_event_shows_each_attempt_of_its_calls
     events_are_filtered_paged_and_followed
     an_event_has_its_way_its_body_and_nothing_that_runs
 }

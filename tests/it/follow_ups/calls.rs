@@ -273,6 +273,10 @@ async fn every_answer_has_its_verdict(backend: Backend) {
         ("c7", Deed::HangUp(Moment::Before), "done", ""),
     ];
     for (id, deed, state, reason) in cases {
+        let deed_name = match &deed {
+            Deed::Status(status) => Some(*status),
+            _ => None,
+        };
         world
             .api
             .ghl
@@ -289,6 +293,17 @@ async fn every_answer_has_its_verdict(backend: Backend) {
         if state == "dead" {
             assert_eq!(call["reason"], reason, "{call}");
         }
+        // What failed is still known when the call was made again.
+        let id = call["id"].to_string();
+        let shown = &world.lines(&["follow-ups", "show", &id])[0];
+        let attempts = shown["attempts"].as_array().unwrap();
+        let statuses: Vec<_> = attempts.iter().map(|one| &one["status"]).collect();
+        let expected = match &deed_name {
+            Some(status) => json!(status),
+            None if reason == "unexpected" => json!(307),
+            None => Value::Null,
+        };
+        assert_eq!(statuses, [&expected], "{shown}");
         world.api.ghl.clear_faults();
     }
     assert_eq!(world.events("contact.snapshot").len(), 4);

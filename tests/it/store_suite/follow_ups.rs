@@ -370,6 +370,61 @@ pub async fn a_parked_call_waits_for_a_person_and_keeps_its_event(f: &Fixture) {
     assert_eq!((places(&claims), claims.calls[0].attempt), (vec![1], 0));
 }
 
+pub async fn what_came_of_a_call_before_its_end_is_known_and_bounded(f: &Fixture) {
+    f.fill(1).await;
+    let mut reader = f.reader().await;
+    reader.settle(&done(1, 1, &[]), Micros(1)).await.unwrap();
+    plan(f, vec![call(1, "a", "x")]).await;
+    let limits = Limits {
+        burst: 1_000,
+        ..LIMITS
+    };
+    let mut id = 0;
+    for n in 0..25_u16 {
+        let claims = f.store.claim_calls(1, &limits, LEASE, now()).await.unwrap();
+        let claimed = &claims.calls[0];
+        id = claimed.id;
+        let mut one = ended(claimed, if n < 24 { again() } else { Next::Done });
+        // Every third one is a page more, or a look without a call: neither failed.
+        (one.status, one.told) = match n % 3 {
+            0 => (Some(200), Some(Told::default())),
+            1 => (Some(500 + n), Some(Told::default())),
+            _ => (None, None),
+        };
+        one.reason = (n % 3 != 0).then_some("unavailable");
+        let limits = &limits;
+        assert!(f.store.end_calls(&[one], limits, now()).await.unwrap()[0]);
+    }
+    let statuses = async || -> Vec<_> {
+        let attempts = f.store.attempts(id).await.unwrap();
+        attempts.iter().map(|one| one.status.unwrap()).collect()
+    };
+    assert_eq!(statuses().await, [501, 504, 507, 510, 513, 516, 519, 522]);
+    let (events, _) = f.prune(i64::MAX, 0).await;
+    assert_eq!(events, 1);
+    assert!(statuses().await.is_empty(), "they go with their call");
+}
+
+pub async fn of_many_attempts_the_newest_are_kept(f: &Fixture) {
+    f.fill(1).await;
+    plan(f, vec![call(1, "a", "x")]).await;
+    let limits = Limits {
+        burst: 1_000,
+        ..LIMITS
+    };
+    let mut id = 0;
+    for n in 0..30_u16 {
+        let claims = f.store.claim_calls(1, &limits, LEASE, now()).await.unwrap();
+        id = claims.calls[0].id;
+        let mut one = ended(&claims.calls[0], again());
+        (one.status, one.reason) = (Some(500 + n), Some("unavailable"));
+        assert!(f.store.end_calls(&[one], &limits, now()).await.unwrap()[0]);
+    }
+    let attempts = f.store.attempts(id).await.unwrap();
+    let statuses: Vec<_> = attempts.iter().map(|one| one.status.unwrap()).collect();
+    assert_eq!(statuses, (510..530).collect::<Vec<_>>());
+}
+
 fn lifecycle(kind: &str, location: Option<&str>, company: Option<&str>, at: i64) -> Lifecycle {
     let mut event = event("l", format!("{{\"type\":{kind:?}}}"));
     event.event_type = kind.to_owned();
