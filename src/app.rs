@@ -28,6 +28,7 @@ use crate::observe::History;
 use crate::quarantine::Keeper;
 use crate::relay::Relay;
 use crate::retry::Delays;
+use crate::spans::Spans;
 use crate::store::{self, Access, PostgresStore, SqliteStore, Store};
 use crate::supervisor::{Exit, Supervisor};
 use crate::telemetry::Chain;
@@ -161,11 +162,15 @@ pub async fn serve(config: Config, shutdown: CancellationToken) -> Result<Exit, 
         Arc::clone(&feed),
         metrics.clone(),
     );
+    let (spans, exporter) = Spans::new(config.trace, &metrics);
     let calls = match config.calls.zip(keys) {
         Some((settings, keys)) => {
             let (store, writer) = (Arc::clone(&store), writer_handle.clone());
             let (clock, metrics) = (Arc::clone(&clock), metrics.clone());
-            Some(Calls::new(settings, keys, store, writer, clock, metrics)?)
+            let spans = spans.clone();
+            Some(Calls::new(
+                settings, keys, store, writer, clock, metrics, spans,
+            )?)
         }
         None => None,
     };
@@ -201,6 +206,7 @@ pub async fn serve(config: Config, shutdown: CancellationToken) -> Result<Exit, 
         config.http.commit_deadline,
         Arc::clone(&clock),
         metrics.clone(),
+        spans.clone(),
     );
     let beside = calls.as_ref().map(|calls| {
         oauth::router(Arc::clone(&calls.oauth)).merge(triggers::router(Arc::clone(&calls.triggers)))
@@ -219,6 +225,7 @@ pub async fn serve(config: Config, shutdown: CancellationToken) -> Result<Exit, 
         feed,
         clock: Arc::clone(&clock),
         metrics: metrics.clone(),
+        spans,
     };
 
     // Requests end first, then the writer behind them: a request that was let in is answered.
@@ -269,6 +276,7 @@ pub async fn serve(config: Config, shutdown: CancellationToken) -> Result<Exit, 
         // A refresh may begin while requests and calls end: it is waited for when both have.
         let (deeds, tokens, runner) = (calls.oauth.deeds.clone(), calls.tokens, calls.runner);
         let (done, stop) = (calls_done.clone(), shutdown.clone());
+        let answered_all = calls_done.clone();
         supervisor.spawn("runner", async move {
             runner.run(stop).await;
             done.cancel();
@@ -277,10 +285,13 @@ pub async fn serve(config: Config, shutdown: CancellationToken) -> Result<Exit, 
             answered.cancelled().await;
             deeds.close();
             deeds.wait().await;
-            tokens.run(calls_done).await;
+            tokens.run(answered_all).await;
         });
     } else {
         calls_done.cancel();
+    }
+    if let Some(exporter) = exporter {
+        supervisor.spawn("spans", exporter.run(calls_done));
     }
     supervisor.spawn(
         "retention",
@@ -352,6 +363,7 @@ impl Calls {
         writer: ingest::Handle,
         clock: Clock,
         metrics: Metrics,
+        spans: Spans,
     ) -> Result<Self, Error> {
         let client = ghl::Client::new(&settings.client)?;
         let chance = chance::system();
@@ -395,6 +407,7 @@ impl Calls {
             clock,
             chance,
             metrics,
+            spans,
         };
         Ok(Self {
             oauth,

@@ -22,6 +22,7 @@ use crate::quarantine;
 use crate::relay;
 use crate::retention;
 use crate::signature::Verifier;
+use crate::spans;
 use crate::telemetry;
 
 mod layers;
@@ -55,6 +56,8 @@ pub struct Config {
     pub quarantine: quarantine::Settings,
     /// What is kept how long.
     pub retention: retention::Settings,
+    /// Where spans go; none without a collector.
+    pub trace: Option<spans::Settings>,
     /// Log lines.
     pub log: Log,
     /// How long shutdown may take.
@@ -230,6 +233,7 @@ impl Config {
         let verifier = sections::signature(&mut root, &mut warnings);
         let quarantine = sections::quarantine_of(&mut root);
         let log = sections::log(&mut root);
+        let trace = sections::trace(&mut root);
         let (apps, oauth_apps) = sections::apps(&mut root).unzip();
         let (repair, pace) = sections::repair(&mut root).unzip();
         let calls = sections::calls(
@@ -252,6 +256,7 @@ impl Config {
                 repair: repair?,
                 quarantine: quarantine?,
                 retention: retention?,
+                trace,
                 log: log?,
                 grace: grace?,
                 warnings,

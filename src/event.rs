@@ -16,6 +16,7 @@ pub mod lifecycle;
 pub(crate) mod recorded;
 pub mod samples;
 pub mod subscription;
+pub mod trace;
 
 /// The type under which a body is stored that nothing could be read from.
 pub const UNKNOWN_TYPE: &str = "unknown";

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use serde_json::json;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::timeout;
 
@@ -16,6 +17,7 @@ use crate::event::{BodyHash, Event, Micros, Origin};
 use crate::failpoints;
 use crate::metrics::Metrics;
 use crate::signature::{Reject, SignatureHeaders, Verifier};
+use crate::spans::{Kind, Span, Spans};
 use crate::store::Appended;
 
 mod writer;
@@ -150,6 +152,26 @@ pub fn judge(
     Ok(Judged { event, identity })
 }
 
+/// What a span tells of an event that came.
+struct Arrival {
+    app_id: String,
+    event_type: String,
+    tenant: Option<String>,
+    received_at: Micros,
+}
+
+impl Arrival {
+    /// Nothing where no trace is kept.
+    fn of(event: &Event, percent: u8) -> Option<Self> {
+        (0 < percent).then(|| Self {
+            app_id: event.app_id.clone(),
+            event_type: event.event_type.clone(),
+            tenant: event.tenant.id().map(str::to_owned),
+            received_at: event.received_at,
+        })
+    }
+}
+
 /// The way in, shared by all requests.
 pub struct Ingest {
     verifier: Verifier,
@@ -158,6 +180,7 @@ pub struct Ingest {
     commit_deadline: Duration,
     clock: Clock,
     metrics: Metrics,
+    spans: Spans,
 }
 
 impl Ingest {
@@ -169,6 +192,7 @@ impl Ingest {
         commit_deadline: Duration,
         clock: Clock,
         metrics: Metrics,
+        spans: Spans,
     ) -> Arc<Self> {
         for reason in Unreadable::ALL {
             // Shown as 0 from the start, so that a rate is never undefined.
@@ -181,6 +205,7 @@ impl Ingest {
             commit_deadline,
             clock,
             metrics,
+            spans,
         })
     }
 
@@ -218,6 +243,7 @@ impl Ingest {
             self.metrics.too_large.inc();
         }
         let key = event.key.to_string();
+        let arrival = Arrival::of(&event, self.spans.percent());
         #[cfg(feature = "failpoints")]
         if failpoints::mutant("mutant.M5") {
             let appended = self.writer.store.append(&[event]).await;
@@ -274,6 +300,36 @@ impl Ingest {
             }
         };
         self.metrics.events.with_label_values(&[outcome]).inc();
+        if let Some(arrival) = arrival {
+            self.trace(arrival, &receipt, outcome);
+        }
         Ok(receipt)
+    }
+
+    /// Tells when an event came, and when it was committed.
+    fn trace(&self, arrival: Arrival, receipt: &Receipt, outcome: &'static str) {
+        let Some(context) = self.spans.of(&arrival.app_id, &receipt.event_key) else {
+            return;
+        };
+        // The event arrives once; a repeat is a span of its own.
+        let id = match receipt.duplicate {
+            false => context.span_id,
+            true => context.span(&["repeat", &arrival.received_at.0.to_string()]),
+        };
+        self.spans.record(Span {
+            context,
+            id,
+            name: format!("webhook {}", arrival.event_type),
+            kind: Kind::Server,
+            began: arrival.received_at,
+            ended: (self.clock)(),
+            attributes: vec![
+                ("hookwell.event_key", json!(receipt.event_key)),
+                ("hookwell.event_type", json!(arrival.event_type)),
+                ("hookwell.tenant", json!(arrival.tenant)),
+                ("hookwell.outcome", json!(outcome)),
+            ],
+            error: None,
+        });
     }
 }

@@ -37,6 +37,7 @@ pub mod retry;
 pub mod routing;
 pub mod seal;
 pub mod signature;
+pub mod spans;
 pub mod store;
 pub mod supervisor;
 pub mod telemetry;

@@ -128,6 +128,8 @@ pub struct Metrics {
     pub gaps_open: IntGauge,
     /// `hookwell_backfill_records_total{kind, outcome}`: records that changed in a time and were read.
     pub backfill_records: IntCounterVec,
+    /// `hookwell_spans_total{outcome}`: spans for a collector: `sent`, `failed`, `dropped`.
+    pub spans: IntCounterVec,
     /// `hookwell_trigger_requests_total{outcome}`: what GHL said of workflow triggers.
     pub trigger_requests: IntCounterVec,
 }
@@ -378,6 +380,12 @@ impl Metrics {
                 "Events that became dead letters: `refused_by_broker`, `unroutable`.",
                 "reason",
                 &["refused_by_broker", "unroutable"],
+            ),
+            spans: b.counters(
+                "spans_total",
+                "Spans for the collector of `trace.otlp_url`: `sent`, `failed` where it did not take them, `dropped` where too many waited.",
+                "outcome",
+                &["sent", "failed", "dropped"],
             ),
             replay_events: b.counters(
                 "replay_events_total",

@@ -18,6 +18,7 @@ use crate::failpoints;
 use crate::feed::Feed;
 use crate::metrics::Metrics;
 use crate::retry::Delays;
+use crate::spans::Spans;
 use crate::store::{self, Parked, Reader, Settled, Store};
 use crate::telemetry::Chain;
 
@@ -49,6 +50,13 @@ pub const REJECTED: &str = "rejected";
 /// Whose order an event keeps, as the routing key and the store name it.
 fn lane(recorded: &Recorded) -> &str {
     recorded.event.tenant.id().unwrap_or_default()
+}
+
+impl Relay {
+    /// The message for an event.
+    fn message(&self, recorded: &Recorded) -> broker::Message {
+        message(recorded, self.spans.percent())
+    }
 }
 
 /// What the relay needs to know.
@@ -104,6 +112,8 @@ pub struct Relay {
     pub clock: Clock,
     /// The metrics.
     pub metrics: Metrics,
+    /// Where it is told what was published when.
+    pub spans: Spans,
 }
 
 impl Relay {

@@ -61,10 +61,13 @@ pub async fn run(config: &Config, load: Load, watched: &[Watched]) -> Result<()>
     let clock = clock::system();
     let messages: Vec<Prepared> = (0..DIFFERENT)
         .map(|n| {
-            let message = message(&Recorded {
-                position: Position(n as i64 + 1),
-                event: event(&app.id, n, &clock),
-            });
+            let message = message(
+                &Recorded {
+                    position: Position(n as i64 + 1),
+                    event: event(&app.id, n, &clock),
+                },
+                0,
+            );
             let properties = properties(&message);
             Prepared {
                 message,

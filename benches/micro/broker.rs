@@ -50,10 +50,13 @@ pub fn all(c: &mut Criterion) {
     let clock = clock::system();
     let messages: Vec<Message> = (0..1000)
         .map(|n| {
-            message(&Recorded {
-                position: Position(n as i64 + 1),
-                event: event(APP_ID, n, &clock),
-            })
+            message(
+                &Recorded {
+                    position: Position(n as i64 + 1),
+                    event: event(APP_ID, n, &clock),
+                },
+                0,
+            )
         })
         .collect();
     let mut group = c.benchmark_group("publish window");

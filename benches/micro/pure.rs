@@ -53,7 +53,7 @@ pub fn all(c: &mut Criterion) {
     c.bench_function("routing key/other type", |b| {
         b.iter(|| routing_key(black_box("SomethingNobodyKnows"), &recorded.event.tenant))
     });
-    c.bench_function("message", |b| b.iter(|| message(black_box(&recorded))));
+    c.bench_function("message", |b| b.iter(|| message(black_box(&recorded), 0)));
 }
 
 /// One bench a body, with its length for the throughput.

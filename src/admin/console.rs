@@ -81,6 +81,7 @@ pub struct Console {
     has_calls: bool,
     daily_calls: u32,
     store_kind: &'static str,
+    traced_percent: u8,
 }
 
 impl Console {
@@ -102,6 +103,10 @@ impl Console {
                 .calls
                 .as_ref()
                 .map_or(0, |calls| calls.follow_ups.limits.daily),
+            traced_percent: config
+                .trace
+                .as_ref()
+                .map_or(0, |trace| trace.sample_percent),
             store_kind: match config.store.url.starts_with("sqlite:") {
                 true => "SQLite",
                 false => "Postgres",

@@ -14,6 +14,7 @@ use crate::ingest::App;
 use crate::quarantine;
 use crate::retention;
 use crate::signature::{GHL_ED25519_KEY, GHL_RSA_KEY, PublicKey, RsaPublicKey, Verifier};
+use crate::spans;
 use crate::store::QuarantineBounds;
 use crate::telemetry;
 
@@ -197,6 +198,27 @@ pub(super) fn store(
         batch: usize_of(batch?),
     };
     Some((store, retention))
+}
+
+pub(super) fn trace(root: &mut Section) -> Option<spans::Settings> {
+    let mut s = root.section("trace");
+    let url = s.read("otlp_url", |text| {
+        let rest = text
+            .strip_prefix("http://")
+            .or(text.strip_prefix("https://"));
+        match rest.is_some_and(|rest| !rest.is_empty() && !rest.starts_with('/')) {
+            true => Ok(text.to_owned()),
+            false => {
+                Err("must be the address of a collector, such as http://127.0.0.1:4318".to_owned())
+            }
+        }
+    });
+    let sample = s.number("sample_percent", 1, 100);
+    root.finish(s);
+    Some(spans::Settings {
+        url: url?,
+        sample_percent: u8::try_from(sample?).unwrap_or(100),
+    })
 }
 
 /// Types that are kept for times of their own. A name with a dot is that of an event of ours.

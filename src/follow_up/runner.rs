@@ -22,6 +22,7 @@ use crate::failpoints;
 use crate::ghl::Client;
 use crate::ingest::Handle;
 use crate::metrics::Metrics;
+use crate::spans::Spans;
 use crate::store::{Ended, Next, Store};
 use crate::telemetry::Chain;
 
@@ -63,6 +64,8 @@ pub struct Runner {
     pub chance: Chance,
     /// The metrics.
     pub metrics: Metrics,
+    /// Where it is told which call was made when.
+    pub spans: Spans,
 }
 
 impl Runner {

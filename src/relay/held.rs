@@ -4,7 +4,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::lanes::Lanes;
-use super::{Ended, Relay, message};
+use super::{Ended, Relay};
 use crate::broker::{self, Session};
 use crate::event::Recorded;
 use crate::store::{self, Reader};
@@ -38,7 +38,7 @@ impl Relay {
             return Ok(Vec::new());
         }
         let events = || tried.iter().flat_map(|(_, events)| events);
-        let batch: Vec<_> = events().map(message).collect();
+        let batch: Vec<_> = events().map(|one| self.message(one)).collect();
         let Some(published) = self.publish(session, &batch, shutdown).await else {
             return Ok(Vec::new());
         };

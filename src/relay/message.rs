@@ -6,6 +6,7 @@
 use crate::broker::{Header, Message};
 use crate::clock::rfc3339;
 use crate::event::Recorded;
+use crate::event::trace::{TraceContext, number};
 use crate::failpoints;
 use crate::routing::key_of_event;
 
@@ -43,8 +44,8 @@ pub const CLOUD_EVENTS: [(&str, &str); 6] = [
     ("cloudEvents_subject", "the entity id, where known"),
 ];
 
-/// The message for an event.
-pub fn message(recorded: &Recorded) -> Message {
+/// The message for an event. So many traces of a hundred are marked as kept.
+pub fn message(recorded: &Recorded, traced_percent: u8) -> Message {
     let event = &recorded.event;
     let key = event.key.as_str();
     let tenant = event.tenant.id().unwrap_or("none");
@@ -60,7 +61,9 @@ pub fn message(recorded: &Recorded) -> Message {
     text("ghl-location-id", event.tenant.location_id.as_deref());
     text("ghl-entity-id", event.entity_id.as_deref());
     text("x-ghl-signature", event.signature.as_deref());
-    text("traceparent", Some(&traceparent(&event.app_id, key)));
+    let trace = TraceContext::of(&event.app_id, key);
+    let traceparent = trace.traceparent(trace.is_sampled(traced_percent));
+    text("traceparent", Some(&traceparent));
     text("cloudEvents_specversion", Some("1.0"));
     text("cloudEvents_id", Some(key));
     text(
@@ -92,23 +95,4 @@ pub fn message(recorded: &Recorded) -> Message {
 fn serialised_again(body: &bytes::Bytes) -> bytes::Bytes {
     let value = serde_json::from_slice::<serde_json::Value>(body);
     value.map_or_else(|_| body.clone(), |value| value.to_string().into())
-}
-
-/// A trace that begins with the event: derived from its identity, so that copies share it.
-fn traceparent(app_id: &str, key: &str) -> String {
-    let trace =
-        (u128::from(number(&[app_id, key, "a"])) << 64) | u128::from(number(&[app_id, key, "b"]));
-    let span = number(&[app_id, key, "span"]);
-    // W3C forbids ids of zeros only.
-    format!("00-{:032x}-{:016x}-00", trace.max(1), span.max(1))
-}
-
-/// FNV-1a with a final mix; spreads names evenly and is the same in every process and version.
-fn number(parts: &[&str]) -> u64 {
-    let bytes = parts.iter().flat_map(|part| part.bytes().chain([0xff]));
-    let hash = bytes.fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-    });
-    let mixed = (hash ^ (hash >> 32)).wrapping_mul(0xd6e8_feb8_6659_fd93);
-    mixed ^ (mixed >> 32)
 }

@@ -1,16 +1,19 @@
 //! Getting a window out: publishing until every event of it is settled or has to wait, waiting while the
 //! broker blocks, and counting what became of each. What may be told to the store is the window's to say.
 
+use serde_json::json;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 use super::lanes::Lanes;
+use super::message::ORIGIN;
 use super::window::Window;
-use super::{POLL, Relay, message};
-use crate::broker::{self, Outcome, Session};
-use crate::event::Recorded;
+use super::{POLL, Relay};
+use crate::broker::{self, Header, Outcome, Session};
+use crate::event::{Micros, Origin, Recorded};
 use crate::failpoints;
 use crate::retry::Delays;
+use crate::spans::{Kind, Span};
 
 impl Relay {
     /// Waits for the end of an alarm, or of the session, or for shutdown.
@@ -43,7 +46,7 @@ impl Relay {
         batch: &[broker::Message],
         shutdown: &CancellationToken,
     ) -> Option<Result<Vec<Outcome>, broker::Error>> {
-        let started = Instant::now();
+        let (started, began) = (Instant::now(), (self.clock)());
         let given_up = async {
             loop {
                 sleep(POLL).await;
@@ -62,7 +65,59 @@ impl Relay {
         self.metrics
             .publish_seconds
             .observe(started.elapsed().as_secs_f64());
+        if let Ok(outcomes) = &published {
+            self.trace(batch, outcomes, began);
+        }
         Some(published)
+    }
+
+    /// Tells what was published when.
+    fn trace(&self, batch: &[broker::Message], outcomes: &[Outcome], began: Micros) {
+        if self.spans.percent() == 0 {
+            return;
+        }
+        let ended = (self.clock)();
+        for (message, outcome) in batch.iter().zip(outcomes) {
+            let header = |wanted| {
+                let mut headers = message.headers.iter();
+                headers.find_map(|(name, value)| match value {
+                    Header::Text(text) if *name == wanted => Some(text.as_str()),
+                    _ => None,
+                })
+            };
+            let app_id = header("ghl-app-id").unwrap_or_default();
+            let Some(context) = self.spans.of(app_id, &message.id) else {
+                continue;
+            };
+            let origin = header(ORIGIN).and_then(Origin::parse);
+            // What did not arrive as a request arrives here.
+            let id = match origin {
+                Some(Origin::FollowUp | Origin::Backfill) => context.span_id,
+                _ => context.span(&["publish", &began.0.to_string()]),
+            };
+            self.spans.record(Span {
+                context,
+                id,
+                name: format!("publish {}", message.kind),
+                kind: Kind::Producer,
+                began,
+                ended,
+                attributes: vec![
+                    ("messaging.system", json!("rabbitmq")),
+                    (
+                        "messaging.rabbitmq.destination.routing_key",
+                        json!(message.routing_key),
+                    ),
+                    ("messaging.message.id", json!(message.id)),
+                    ("hookwell.origin", json!(header(ORIGIN))),
+                ],
+                error: match outcome {
+                    Outcome::Confirmed => None,
+                    Outcome::Returned(reason) => Some(reason.clone()),
+                    Outcome::Nacked => Some("rejected".to_owned()),
+                },
+            });
+        }
     }
 
     /// Publishes until every event of the window is settled, or one delay is over, or the session breaks, or
@@ -86,7 +141,7 @@ impl Relay {
             }
             let batch: Vec<_> = round
                 .iter()
-                .map(|index| message(window.event(*index)))
+                .map(|index| self.message(window.event(*index)))
                 .collect();
             let Some(published) = self.publish(session, &batch, shutdown).await else {
                 return;

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::message::ORIGIN;
-use super::{Ended, RETRY_POLL, Relay, message};
+use super::{Ended, RETRY_POLL, Relay};
 use crate::broker::{self, Header, Message, Outcome, Session};
 use crate::event::{Origin, Position, Recorded};
 use crate::retry::Delays;
@@ -174,7 +174,8 @@ impl Relay {
         if events.is_empty() {
             step.upto = upto;
         } else {
-            let batch: Vec<_> = events.iter().map(again).collect();
+            let message = |one| again(self.message(one));
+            let batch: Vec<_> = events.iter().map(message).collect();
             turn.pace.spend(batch.len());
             let Some(published) = self.publish(session, &batch, shutdown).await else {
                 return Ok(());
@@ -217,8 +218,7 @@ impl Relay {
 }
 
 /// The same message, which says that it was asked for again.
-fn again(recorded: &Recorded) -> Message {
-    let mut message = message(recorded);
+fn again(mut message: Message) -> Message {
     for (name, value) in &mut message.headers {
         if *name == ORIGIN {
             *value = Header::Text(Origin::Replay.as_str().to_owned());
@@ -250,6 +250,7 @@ fn note(step: &mut ReplayStep, events: &[Recorded], outcomes: Vec<Outcome>) -> b
 mod tests {
     #![allow(clippy::unwrap_used)]
 
+    use super::super::message;
     use super::*;
     use crate::event::{BodyHash, Event, EventKey, Micros, Tenant};
 
@@ -321,7 +322,7 @@ mod tests {
         let mut recorded = recorded(4);
         // A type of GHL's that looks like one of our own: its key must not change with the origin.
         recorded.event.event_type = "contact.merged".to_owned();
-        let (first, second) = (message(&recorded), again(&recorded));
+        let (first, second) = (message(&recorded, 0), again(message(&recorded, 0)));
         assert!(first.routing_key.starts_with("other."));
         assert_eq!(
             (&first.id, &first.routing_key, &first.body, first.timestamp),

@@ -2,7 +2,7 @@
 
 use tokio_util::sync::CancellationToken;
 
-use super::{Ended, REFUSED, Relay, UNROUTABLE, message};
+use super::{Ended, REFUSED, Relay, UNROUTABLE};
 use crate::broker::{self, Outcome, Session};
 use crate::store::{Parked, Reader};
 
@@ -21,7 +21,7 @@ impl Relay {
                 reason,
                 detail,
             };
-            let batch = [message(&recorded)];
+            let batch = [self.message(&recorded)];
             let Some(published) = self.publish(session, &batch, shutdown).await else {
                 return Ok(());
             };

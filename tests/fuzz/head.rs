@@ -97,6 +97,7 @@ impl Server {
                 config.http.commit_deadline,
                 Arc::clone(&clock),
                 metrics.clone(),
+                hookwell::spans::Spans::none(&metrics),
             );
             let routes = webhook::router(
                 ingest,

@@ -447,7 +447,7 @@ fn a_message_made_again_is_the_same_message_in_every_version() {
             body,
         },
     };
-    let message = hookwell::relay::message(&recorded);
+    let message = hookwell::relay::message(&recorded, 0);
     let header = |name: &str| {
         let found = message.headers.iter().find(|(header, _)| *header == name);
         found.map(|(_, value)| value.clone()).unwrap()
@@ -470,5 +470,5 @@ fn a_message_made_again_is_the_same_message_in_every_version() {
     let mut other = recorded.clone();
     other.position = Position(8);
     other.event.key = EventKey::from_id("another").unwrap();
-    assert_eq!(hookwell::relay::message(&other).lane, message.lane);
+    assert_eq!(hookwell::relay::message(&other, 0).lane, message.lane);
 }

@@ -18,6 +18,7 @@ mod calls;
 mod oauth;
 mod repair;
 mod tokens;
+mod traces;
 mod triggers;
 
 const WITHIN: Duration = Duration::from_secs(30);

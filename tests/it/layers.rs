@@ -35,6 +35,7 @@ const HOMES: &[(&str, &[&str])] = &[
             "cli/doctor/reached.rs",
             "cli/send.rs",
             "ghl.rs",
+            "spans.rs",
         ],
     ),
     ("minijinja", &["follow_up/", "admin/"]),

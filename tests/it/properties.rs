@@ -108,7 +108,7 @@ proptest! {
         };
         let apps = std::slice::from_ref(&app);
         let event = judge(&verifier, apps, &webhook, Micros(0)).unwrap().event;
-        let message = message(&Recorded { position: Position(1), event });
+        let message = message(&Recorded { position: Position(1), event }, 0);
         prop_assert_eq!(message.body, &bytes);
         routing::assert_legal(&message.routing_key);
         body::run(&bytes);

@@ -197,6 +197,7 @@ fn every_key_of_every_section_is_in_the_defaults_with_a_meaning() {
         "repair",
         "quarantine",
         "log",
+        "trace",
         "shutdown",
     ] {
         let _ = write!(text, "[{section}]\n{wrong}");
@@ -231,5 +232,5 @@ fn every_key_of_every_section_is_in_the_defaults_with_a_meaning() {
             );
         }
     }
-    assert_eq!(sections, 13, "{problems}");
+    assert_eq!(sections, 14, "{problems}");
 }

@@ -196,7 +196,7 @@ async fn look(visit: &Visit, text: &str) -> Result<Value, Trouble> {
         body.filter(|body| body.len() <= MOST_PRETTY)
             .and_then(pretty)
     );
-    value["headers"] = relay::message(&recorded)
+    value["headers"] = relay::message(&recorded, visit.console.traced_percent)
         .headers
         .into_iter()
         .map(|(name, header)| json!({ "name": name, "value": header.to_string() }))

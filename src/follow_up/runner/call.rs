@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use serde_json::Value as Json;
+use serde_json::{Value as Json, json};
 use tokio::time::Instant;
 
 use super::super::INSTALLATION_TOKEN;
@@ -15,10 +15,12 @@ use super::progress::{NoCall, Progress};
 use super::shared::{Probe, Shared};
 use crate::budget::Told;
 use crate::chance;
+use crate::event::Micros;
 use crate::event::backfill::{Ask, Kind};
 use crate::event::lifecycle::Lifecycle;
 use crate::failpoints;
-use crate::ghl::{self, Answer, Body, Meaning, Request, meaning};
+use crate::ghl::{self, Answer, Body, Meaning, Method, Request, meaning};
+use crate::spans::{Kind as SpanKind, Span};
 use crate::store::{Claimed, Ended, NO_TOKEN, Next};
 use crate::telemetry::Chain;
 
@@ -148,7 +150,9 @@ impl Runner {
             Err(error) => return Came::NoCall(without_token(error, claimed.attempt, progress)),
         };
         failpoints::crash("call.before");
+        let (method, began) = (rendered.method, (self.clock)());
         let answer = self.client.call(request(rendered, &access)).await;
+        self.trace(claimed, method, began, &answer);
         if let Err(error @ (ghl::Error::Elsewhere(_) | ghl::Error::Client(_))) = &answer {
             return park(verdict::TEMPLATE, Chain(error).to_string());
         }
@@ -163,6 +167,45 @@ impl Runner {
             tracing::warn!(error = %Chain(&error), "a token that GHL does not take is not marked yet");
         }
         Came::Called(answer, purpose)
+    }
+
+    /// Tells which call was made when.
+    fn trace(
+        &self,
+        claimed: &Claimed,
+        method: Method,
+        began: Micros,
+        answer: &Result<Answer, ghl::Error>,
+    ) {
+        let event = &claimed.event.event;
+        let Some(context) = self.spans.of(&event.app_id, event.key.as_str()) else {
+            return;
+        };
+        let words = ["call", &claimed.rule, &began.0.to_string()];
+        self.spans.record(Span {
+            context,
+            id: context.span(&words),
+            name: format!("{} {}", method.as_str(), claimed.rule),
+            kind: SpanKind::Client,
+            began,
+            ended: (self.clock)(),
+            attributes: vec![
+                ("http.request.method", json!(method.as_str())),
+                (
+                    "http.response.status_code",
+                    json!(answer.as_ref().ok().map(|answer| answer.status)),
+                ),
+                ("hookwell.follow_up", json!(claimed.id)),
+                ("hookwell.rule", json!(claimed.rule)),
+                ("hookwell.tenant", json!(claimed.tenant)),
+                ("hookwell.attempt", json!(claimed.attempt)),
+            ],
+            error: match answer {
+                Ok(answer) if answer.status < 400 => None,
+                Ok(answer) => Some(answer.status.to_string()),
+                Err(error) => Some(error.to_string()),
+            },
+        });
     }
 
     /// What becomes of a call, from its answer.

@@ -50,6 +50,7 @@ hookwell_relay_active gauge
 hookwell_replay_events_total counter
 hookwell_retention_removed_total counter
 hookwell_silent_tenants gauge
+hookwell_spans_total counter
 hookwell_store_disk_bytes gauge
 hookwell_store_disk_free_bytes gauge
 hookwell_store_up gauge
@@ -98,6 +99,8 @@ const LABELS: &[(&str, &[&str])] = &[
             "duplicate",
             "altered",
             "published",
+            "sent",
+            "dropped",
             "confirmed",
             "returned",
             "nacked",
@@ -121,7 +124,13 @@ async fn metrics_and_logs_say_everything_and_nothing_of_anybody() {
         .set("log", "filter = \"debug\"");
     let mut daemon = Daemon::start(&config).await;
     // Before anything has happened: what is not there yet cannot be graphed or alerted on.
-    let metrics = daemon.metrics().await;
+    let metrics = eventually("the first census is over", SOON, async || {
+        let metrics = daemon.metrics().await;
+        metrics
+            .contains("hookwell_store_disk_bytes")
+            .then_some(metrics)
+    })
+    .await;
     let families: BTreeSet<_> = metrics
         .lines()
         .filter_map(|line| line.strip_prefix("# TYPE "))

@@ -111,6 +111,7 @@ async fn the_events_of_a_tenant_keep_their_order_over_several_channels() {
         },
         feed: Arc::new(hookwell::feed::Feed::new(170, 1024 * 1024)),
         clock: hookwell::clock::system(),
+        spans: hookwell::spans::Spans::none(&Metrics::new()),
         metrics: Metrics::new(),
     };
     let running = tokio::spawn(relay.run(shutdown.clone()));
