@@ -21,57 +21,14 @@ use tokio::time::{Instant, sleep, timeout};
 use crate::failpoints;
 
 mod connect;
+mod error;
 mod tap;
 mod topology;
 
 pub use connect::{Credentials, Settings};
+pub use error::{Cause, Error, Fault};
 pub use tap::{Arrival, Source, Tap};
 pub use topology::{Argument, Queue, QueueKind, Topology, TopologyMode};
-
-/// Why a session could not be had or did not do its work.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// No connection within the time allowed.
-    #[error("cannot connect to RabbitMQ at {address}")]
-    Connect {
-        /// Host and port; never the password.
-        address: String,
-        /// What lapin said; `None` after a timeout.
-        #[source]
-        source: Option<lapin::Error>,
-    },
-    /// The exchange or a queue is missing, or is not what the configuration says.
-    #[error("{what}: {advice}")]
-    Topology {
-        /// Which object and what the broker said.
-        what: String,
-        /// The way out.
-        advice: &'static str,
-        /// What lapin said.
-        #[source]
-        source: lapin::Error,
-    },
-    /// The connection or a channel broke: the fate of everything unconfirmed is unknown.
-    #[error("the connection to RabbitMQ was lost")]
-    Lost(#[source] lapin::Error),
-    /// The broker closed the channel because of what was published on it.
-    #[error("RabbitMQ refused a message: {text}")]
-    Refused {
-        /// AMQP reply code, such as 406.
-        code: u16,
-        /// The broker's words.
-        text: String,
-    },
-    /// No confirm within the deadline.
-    #[error("RabbitMQ did not confirm within {0:?}")]
-    Deadline(Duration),
-    /// The connection was found closed while nothing was being published.
-    #[error("RabbitMQ closed the connection")]
-    Closed,
-    /// A channel does not confirm: nothing it says can be trusted.
-    #[error("an answer came without publisher confirms being on")]
-    NotConfirming,
-}
 
 /// What became of one message.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -148,12 +105,12 @@ impl Session {
             topology::establish(&connection, &settings.topology).await?;
             let mut channels = Vec::new();
             for _ in 0..settings.channels {
-                let channel = connection.create_channel().await.map_err(Error::Lost)?;
+                let channel = connection.create_channel().await.map_err(Error::lost)?;
                 if !failpoints::mutant("mutant.M4") {
                     channel
                         .confirm_select(ConfirmSelectOptions::default())
                         .await
-                        .map_err(Error::Lost)?;
+                        .map_err(Error::lost)?;
                 }
                 channels.push(channel);
             }
@@ -374,7 +331,7 @@ impl Session {
                 };
             }
         }
-        Error::Lost(error)
+        Error::lost(error)
     }
 
     /// Closes the connection; bounded, since a broker that is gone does not answer. After an error it

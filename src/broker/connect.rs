@@ -8,7 +8,7 @@ use lapin::uri::{AMQPScheme, AMQPUri};
 use lapin::{Connection, ConnectionProperties};
 use tokio::time::timeout;
 
-use super::{Error, Topology};
+use super::{Cause, Error, Topology};
 
 /// An AMQP address with its user and password; shown without them.
 #[derive(Clone)]
@@ -96,7 +96,7 @@ pub(super) async fn connect(settings: &Settings) -> Result<(Connection, String),
             Ok(Err(source)) => {
                 last = Some(Error::Connect {
                     address,
-                    source: Some(source),
+                    source: Some(Cause(source)),
                 })
             }
             Err(_) => {

@@ -10,7 +10,23 @@ use lapin::options::{
 use lapin::types::{AMQPValue, FieldTable};
 use lapin::{Channel, Connection, ExchangeKind};
 
+use super::error::Advice;
 use super::{Error, Settings, Topology, connect};
+
+/// Of a look at the exchange.
+const PRIVATE: Advice = Advice {
+    missing: "start `hookwell serve` once: it declares the exchanges",
+    differs: "see `rabbitmqctl list_exchanges`, or look into a queue with --queue",
+    forbidden: "the private queue has a name of RabbitMQ's: give the user of broker.url permission to configure, write \
+                and read ^amq\\.gen, and to read the exchanges, or look into a queue with --queue",
+};
+
+/// Of a look into a queue.
+const CONFIGURED: Advice = Advice {
+    missing: "see `rabbitmqctl list_queues`, or tail the exchange without --queue",
+    differs: "see `rabbitmqctl list_queues`, or tail the exchange without --queue",
+    forbidden: "give the user of broker.url permission to read it; a queue in exclusive use is its consumer's alone",
+};
 
 /// Where to look.
 #[derive(Debug, Clone)]
@@ -61,13 +77,13 @@ impl Tap {
     /// Starts to look.
     ///
     /// # Errors
-    /// [`Error::Connect`], or [`Error::Lost`] when a queue does not exist.
+    /// [`Error::Connect`], or [`Error::Topology`] when something does not exist or may not be read.
     pub async fn open(settings: &Settings, source: Source) -> Result<Self, Error> {
         let (connection, _) = connect::connect(settings).await?;
         let mut arrivals = SelectAll::new();
         match source {
             Source::Exchange => {
-                let channel = connection.create_channel().await.map_err(Error::Lost)?;
+                let channel = connection.create_channel().await.map_err(Error::lost)?;
                 let queue = private_queue(&channel, &settings.topology).await?;
                 let options = BasicConsumeOptions {
                     no_ack: true,
@@ -81,16 +97,16 @@ impl Tap {
                         FieldTable::default(),
                     )
                     .await
-                    .map_err(Error::Lost)?;
+                    .map_err(|error| about_private(error, &settings.topology.exchange))?;
                 arrivals.push(arrivals_of(consumer, None));
             }
             Source::Queues(queues) => {
                 for queue in queues {
-                    let channel = connection.create_channel().await.map_err(Error::Lost)?;
+                    let channel = connection.create_channel().await.map_err(Error::lost)?;
                     channel
                         .basic_qos(PREFETCH, BasicQosOptions::default())
                         .await
-                        .map_err(Error::Lost)?;
+                        .map_err(Error::lost)?;
                     // Never acknowledged: the broker gives the messages back when the channel ends.
                     let consumer = channel
                         .basic_consume(
@@ -100,10 +116,12 @@ impl Tap {
                             FieldTable::default(),
                         )
                         .await
-                        .map_err(|source| Error::Topology {
-                            what: format!("cannot look into queue {queue}"),
-                            advice: "see `rabbitmqctl list_queues`, or tail the exchange without --queue",
-                            source,
+                        .map_err(|error| {
+                            Error::about(
+                                error,
+                                format!("cannot look into queue {queue}"),
+                                &CONFIGURED,
+                            )
                         })?;
                     arrivals.push(arrivals_of(consumer, Some(queue)));
                 }
@@ -140,11 +158,7 @@ async fn private_queue(channel: &Channel, topology: &Topology) -> Result<String,
             FieldTable::default(),
         )
         .await
-        .map_err(|source| Error::Topology {
-            what: format!("exchange {} is not there yet", topology.exchange),
-            advice: "start `hookwell serve` once: it declares the exchange",
-            source,
-        })?;
+        .map_err(|error| about_private(error, &topology.exchange))?;
     let options = QueueDeclareOptions {
         exclusive: true,
         auto_delete: true,
@@ -153,7 +167,7 @@ async fn private_queue(channel: &Channel, topology: &Topology) -> Result<String,
     let queue = channel
         .queue_declare("".into(), options, FieldTable::default())
         .await
-        .map_err(Error::Lost)?
+        .map_err(|error| about_private(error, &topology.exchange))?
         .name()
         .as_str()
         .to_owned();
@@ -169,9 +183,14 @@ async fn private_queue(channel: &Channel, topology: &Topology) -> Result<String,
                 FieldTable::default(),
             )
             .await
-            .map_err(Error::Lost)?;
+            .map_err(|error| about_private(error, exchange))?;
     }
     Ok(queue)
+}
+
+fn about_private(error: lapin::Error, exchange: &str) -> Error {
+    let what = format!("cannot look at what exchange {exchange} gets");
+    Error::about(error, what, &PRIVATE)
 }
 
 fn arrivals_of(
@@ -180,7 +199,7 @@ fn arrivals_of(
 ) -> BoxStream<'static, Result<Arrival, Error>> {
     consumer
         .map(move |delivery| {
-            let delivery = delivery.map_err(Error::Lost)?;
+            let delivery = delivery.map_err(Error::lost)?;
             let properties = &delivery.properties;
             let headers = properties
                 .headers()

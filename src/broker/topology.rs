@@ -5,6 +5,26 @@ use lapin::types::{AMQPValue, FieldTable};
 use lapin::{Connection, ExchangeKind};
 
 use super::Error;
+use super::error::Advice;
+
+const MISSING: &str = "create it, or set broker.topology = \"declare\" so that hookwell does";
+const FORBIDDEN: &str = "give the user of broker.url permission to configure, write and read it, or declare it yourself \
+     and set broker.topology = \"check\"";
+
+const EXCHANGE: Advice = Advice {
+    missing: MISSING,
+    differs: "it exists with other settings: name another one in broker.exchange or broker.unrouted, or set \
+              broker.topology = \"check\" to take it as it is; hookwell never deletes one",
+    forbidden: FORBIDDEN,
+};
+
+const QUEUE: Advice = Advice {
+    missing: MISSING,
+    differs: "it exists with other settings: make [[broker.queues]] say what it is and set the rest by a policy \
+              (deploy/CONSUMERS.md, \"A queue worth declaring\"), or set broker.topology = \"check\" to take it as it \
+              is; hookwell never deletes one",
+    forbidden: FORBIDDEN,
+};
 
 /// What to do about objects that are not there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -143,7 +163,7 @@ async fn exchange(
     kind: ExchangeKind,
     arguments: FieldTable,
 ) -> Result<(), Error> {
-    let channel = connection.create_channel().await.map_err(Error::Lost)?;
+    let channel = connection.create_channel().await.map_err(Error::lost)?;
     let options = ExchangeDeclareOptions {
         durable: true,
         passive: mode == TopologyMode::Check,
@@ -152,13 +172,13 @@ async fn exchange(
     channel
         .exchange_declare(name.into(), kind, options, arguments)
         .await
-        .map_err(|error| explain(error, "exchange", name))?;
+        .map_err(|error| Error::about(error, format!("exchange {name}"), &EXCHANGE))?;
     let _ = channel.close(200, "done".into()).await;
     Ok(())
 }
 
 async fn queue(connection: &Connection, mode: TopologyMode, wanted: &Queue) -> Result<(), Error> {
-    let channel = connection.create_channel().await.map_err(Error::Lost)?;
+    let channel = connection.create_channel().await.map_err(Error::lost)?;
     let mut arguments = FieldTable::default();
     arguments.insert(
         "x-queue-type".into(),
@@ -180,7 +200,7 @@ async fn queue(connection: &Connection, mode: TopologyMode, wanted: &Queue) -> R
     channel
         .queue_declare(wanted.name.as_str().into(), options, arguments)
         .await
-        .map_err(|error| explain(error, "queue", &wanted.name))?;
+        .map_err(|error| Error::about(error, format!("queue {}", wanted.name), &QUEUE))?;
     let _ = channel.close(200, "done".into()).await;
     Ok(())
 }
@@ -195,7 +215,7 @@ async fn bind(
     if mode == TopologyMode::Check {
         return Ok(());
     }
-    let channel = connection.create_channel().await.map_err(Error::Lost)?;
+    let channel = connection.create_channel().await.map_err(Error::lost)?;
     channel
         .queue_bind(
             queue.into(),
@@ -205,33 +225,7 @@ async fn bind(
             FieldTable::default(),
         )
         .await
-        .map_err(|error| explain(error, "binding of queue", queue))?;
+        .map_err(|error| Error::about(error, format!("binding of queue {queue}"), &QUEUE))?;
     let _ = channel.close(200, "done".into()).await;
     Ok(())
-}
-
-fn explain(error: lapin::Error, what: &str, name: &str) -> Error {
-    use lapin::protocol::{AMQPErrorKind, AMQPSoftError};
-    let lapin::ErrorKind::ProtocolError(amqp) = error.kind() else {
-        return Error::Lost(error);
-    };
-    let advice = match amqp.kind() {
-        AMQPErrorKind::Soft(AMQPSoftError::NOTFOUND) => {
-            "create it, or set broker.topology = \"declare\" so that hookwell does"
-        }
-        AMQPErrorKind::Soft(AMQPSoftError::PRECONDITIONFAILED) => {
-            "it exists with other settings: make [[broker.queues]] say what it is, or set \
-             broker.topology = \"check\" to take it as it is; hookwell never deletes one"
-        }
-        AMQPErrorKind::Soft(AMQPSoftError::ACCESSREFUSED) => {
-            "give the user of broker.url configure and write permission on it, or declare it yourself \
-             and set broker.topology = \"check\""
-        }
-        _ => return Error::Lost(error),
-    };
-    Error::Topology {
-        what: format!("{what} {name}: {}", amqp.get_message()),
-        advice,
-        source: error,
-    }
 }

@@ -48,6 +48,26 @@ pub async fn fresh_vhost() -> Broker {
     }
 }
 
+impl Broker {
+    /// The URL of a new user who may do this much: patterns of what it may configure, write and read.
+    pub async fn url_of_a_user(&self, permissions: [&str; 3]) -> String {
+        let control = required("HOOKWELL_TEST_RABBITMQCTL");
+        let user = format!("user-{}", uuid::Uuid::new_v4().simple());
+        let patterns = permissions.map(|pattern| format!("<<\"{pattern}\">>"));
+        let program = format!(
+            "rabbit_auth_backend_internal:add_user(<<\"{user}\">>, <<\"secret\">>, <<\"tests\">>), \
+             rabbit_auth_backend_internal:set_permissions(<<\"{user}\">>, <<\"{}\">>, {}, <<\"tests\">>), ok.",
+            self.vhost,
+            patterns.join(", ")
+        );
+        tokio::task::spawn_blocking(move || eval(&control, &program))
+            .await
+            .unwrap();
+        let (_, server) = self.url.split_once('@').unwrap();
+        format!("amqp://{user}:secret@{server}")
+    }
+}
+
 /// A virtual host on a broker of the caller's.
 pub async fn fresh_vhost_on(server: &OwnService) -> Broker {
     let (url, control) = (server.value("AMQP_URL"), server.value("RABBITMQCTL"));
@@ -71,8 +91,14 @@ fn make_vhosts(control: &str, count: usize) -> Vec<String> {
           end || V <- [{}]], ok.",
         list.join(",")
     );
+    eval(control, &program);
+    names
+}
+
+/// Runs a program that ends with `ok` in the broker.
+fn eval(control: &str, program: &str) {
     let output = Command::new(control)
-        .args(["-q", "eval", &program])
+        .args(["-q", "eval", program])
         .output()
         .unwrap_or_else(|error| panic!("{control}: {error}"));
     let said = String::from_utf8_lossy(&output.stdout);
@@ -81,7 +107,6 @@ fn make_vhosts(control: &str, count: usize) -> Vec<String> {
         "rabbitmqctl: {said}{}",
         String::from_utf8_lossy(&output.stderr)
     );
-    names
 }
 
 /// A broker of the test's own, to be stopped or killed. `AMQP_URL` is its URL.

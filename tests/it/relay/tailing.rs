@@ -79,3 +79,58 @@ async fn tail_shows_what_arrives_and_leaves_what_waits() {
     let said = String::from_utf8_lossy(&absent.stderr);
     assert!(said.contains("no-such-queue"), "{said}");
 }
+
+#[tokio::test]
+async fn a_tail_that_is_not_allowed_says_what_was_refused_and_which_permission_it_wants() {
+    let broker = fresh_vhost().await;
+    let (_connection, channel) = channel(&broker.url).await;
+    declare_exchange(&channel, EXCHANGE, ExchangeKind::Topic).await;
+    declare_exchange(&channel, UNROUTED, ExchangeKind::Fanout).await;
+    declare_queue(&channel, ALL, "quorum", &["#"]).await;
+    let looks: [(&[&str], [&str; 3], &[&str]); 4] = [
+        (
+            &[],
+            ["^hookwell", "^hookwell", "^hookwell"],
+            &["exchange hookwell.events", "amq.gen", "configure"],
+        ),
+        (
+            &[],
+            [".*", ".*", "^amq"],
+            &["exchange hookwell.events", "read the exchanges"],
+        ),
+        (
+            &["--queue", ALL],
+            [".*", ".*", ""],
+            &["queue hookwell.all", "permission to read"],
+        ),
+        (
+            &["--queue", "nowhere"],
+            [".*", ".*", ".*"],
+            &["queue nowhere", "NOT_FOUND", "list_queues"],
+        ),
+    ];
+    for (arguments, permissions, parts) in looks {
+        let url = broker.url_of_a_user(permissions).await;
+        let config = DaemonConfig::new("sqlite://unused.db").broker(&url);
+        let arguments = [&["tail", "--timeout", "5s"], arguments].concat();
+        let output = run_cli(&arguments, &config);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(69), "{said}");
+        for part in parts {
+            assert!(said.contains(part), "{part} is not in: {said}");
+        }
+        let refused = said.matches("ACCESS_REFUSED").count() + said.matches("NOT_FOUND").count();
+        assert_eq!(refused, 1, "{said}");
+        assert!(!said.contains("lost") && !said.contains("secret"), "{said}");
+    }
+    let url = broker
+        .url_of_a_user([".*", ".*", ".*"])
+        .await
+        .replace("secret", "wrong");
+    let output = run_cli(
+        &["tail"],
+        &DaemonConfig::new("sqlite://unused.db").broker(&url),
+    );
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(said.matches("ACCESS_REFUSED").count(), 1, "{said}");
+}

@@ -38,6 +38,8 @@ async fn a_queue_of_another_kind_is_named_with_the_way_out_and_webhooks_are_acce
     ] {
         assert!(text.contains(part), "{part} is not in: {text}");
     }
+    let told = Chain(&error).to_string();
+    assert_eq!(told.matches("inequivalent arg").count(), 1, "{told}");
 
     let store = store_url(Backend::Sqlite).await;
     let config = DaemonConfig::new(store.url()).broker(&broker.url);
