@@ -22,11 +22,13 @@ use crate::failpoints;
 
 mod connect;
 mod error;
+mod inspection;
 mod tap;
 mod topology;
 
 pub use connect::{Credentials, Settings};
 pub use error::{Cause, Error, Fault};
+pub use inspection::Inspection;
 pub use tap::{Arrival, Source, Tap};
 pub use topology::{Argument, Queue, QueueKind, Topology, TopologyMode};
 

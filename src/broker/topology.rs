@@ -2,7 +2,7 @@
 
 use lapin::options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions};
 use lapin::types::{AMQPValue, FieldTable};
-use lapin::{Connection, ExchangeKind};
+use lapin::{Channel, Connection, ExchangeKind};
 
 use super::Error;
 use super::error::Advice;
@@ -101,84 +101,147 @@ pub struct Topology {
     pub queues: Vec<Queue>,
 }
 
+/// An exchange or a queue as it is declared.
+enum Object<'a> {
+    Exchange {
+        name: &'a str,
+        kind: ExchangeKind,
+        /// What takes the messages that no binding does.
+        alternate: Option<&'a str>,
+    },
+    Queue(Queue),
+}
+
+/// How an object is declared on a channel of its own: once, or twice.
+#[derive(Clone, Copy)]
+enum Passes {
+    /// Asked for, whatever its settings are.
+    Passive,
+    /// Made, or found to be the same.
+    Active,
+    /// Found to be the same, if it is there at all.
+    PassiveThenActive,
+}
+
 /// Declares or checks. Every object gets a channel of its own, since an error closes the channel.
 pub(super) async fn establish(connection: &Connection, topology: &Topology) -> Result<(), Error> {
+    let passes = match topology.mode {
+        TopologyMode::Declare => Passes::Active,
+        TopologyMode::Check => Passes::Passive,
+    };
+    for object in objects(topology) {
+        object.declare(connection, passes).await?;
+        if topology.mode == TopologyMode::Check {
+            continue;
+        }
+        let Object::Queue(queue) = object else {
+            continue;
+        };
+        if queue.name == topology.unrouted {
+            bind(connection, &topology.unrouted, &queue.name, "").await?;
+        }
+        for pattern in &queue.bind {
+            bind(connection, &topology.exchange, &queue.name, pattern).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Everything that is not as the configuration says, without making anything. Of what is there, the
+/// settings are compared where hookwell declares: RabbitMQ does that when it is declared again.
+pub(super) async fn differences(
+    connection: &Connection,
+    topology: &Topology,
+) -> Result<Vec<Error>, Error> {
+    let passes = match topology.mode {
+        TopologyMode::Declare => Passes::PassiveThenActive,
+        TopologyMode::Check => Passes::Passive,
+    };
+    let mut found = Vec::new();
+    for object in objects(topology) {
+        match object.declare(connection, passes).await {
+            Ok(()) => (),
+            Err(error @ Error::Topology { .. }) => found.push(error),
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(found)
+}
+
+/// In the order in which they need each other.
+fn objects(topology: &Topology) -> Vec<Object<'_>> {
     let unrouted = Queue {
         name: topology.unrouted.clone(),
         bind: Vec::new(),
         kind: QueueKind::Quorum,
         arguments: Vec::new(),
     };
-    exchange(
-        connection,
-        topology.mode,
-        &topology.unrouted,
-        ExchangeKind::Fanout,
-        FieldTable::default(),
-    )
-    .await?;
-    queue(connection, topology.mode, &unrouted).await?;
-    bind(
-        connection,
-        topology.mode,
-        &topology.unrouted,
-        &topology.unrouted,
-        "",
-    )
-    .await?;
+    let mut objects = vec![
+        Object::Exchange {
+            name: &topology.unrouted,
+            kind: ExchangeKind::Fanout,
+            alternate: None,
+        },
+        Object::Queue(unrouted),
+        Object::Exchange {
+            name: &topology.exchange,
+            kind: ExchangeKind::Topic,
+            alternate: Some(&topology.unrouted),
+        },
+    ];
+    objects.extend(topology.queues.iter().cloned().map(Object::Queue));
+    objects
+}
 
-    let mut arguments = FieldTable::default();
-    arguments.insert(
-        "alternate-exchange".into(),
-        AMQPValue::LongString(topology.unrouted.as_str().into()),
-    );
-    exchange(
-        connection,
-        topology.mode,
-        &topology.exchange,
-        ExchangeKind::Topic,
-        arguments,
-    )
-    .await?;
-    for wanted in &topology.queues {
-        queue(connection, topology.mode, wanted).await?;
-        for pattern in &wanted.bind {
-            bind(
-                connection,
-                topology.mode,
-                &topology.exchange,
-                &wanted.name,
-                pattern,
-            )
-            .await?;
+impl Object<'_> {
+    async fn declare(&self, connection: &Connection, passes: Passes) -> Result<(), Error> {
+        let channel = connection.create_channel().await.map_err(Error::lost)?;
+        let passive: &[bool] = match passes {
+            Passes::Passive => &[true],
+            Passes::Active => &[false],
+            Passes::PassiveThenActive => &[true, false],
+        };
+        for passive in passive {
+            match self {
+                Self::Exchange {
+                    name,
+                    kind,
+                    alternate,
+                } => exchange(&channel, *passive, name, kind.clone(), *alternate).await?,
+                Self::Queue(wanted) => queue(&channel, *passive, wanted).await?,
+            }
         }
+        let _ = channel.close(200, "done".into()).await;
+        Ok(())
     }
-    Ok(())
 }
 
 async fn exchange(
-    connection: &Connection,
-    mode: TopologyMode,
+    channel: &Channel,
+    passive: bool,
     name: &str,
     kind: ExchangeKind,
-    arguments: FieldTable,
+    alternate: Option<&str>,
 ) -> Result<(), Error> {
-    let channel = connection.create_channel().await.map_err(Error::lost)?;
+    let mut arguments = FieldTable::default();
+    if let Some(alternate) = alternate {
+        arguments.insert(
+            "alternate-exchange".into(),
+            AMQPValue::LongString(alternate.into()),
+        );
+    }
     let options = ExchangeDeclareOptions {
         durable: true,
-        passive: mode == TopologyMode::Check,
+        passive,
         ..ExchangeDeclareOptions::default()
     };
     channel
         .exchange_declare(name.into(), kind, options, arguments)
         .await
-        .map_err(|error| Error::about(error, format!("exchange {name}"), &EXCHANGE))?;
-    let _ = channel.close(200, "done".into()).await;
-    Ok(())
+        .map_err(|error| Error::about(error, format!("exchange {name}"), &EXCHANGE))
 }
 
-async fn queue(connection: &Connection, mode: TopologyMode, wanted: &Queue) -> Result<(), Error> {
-    let channel = connection.create_channel().await.map_err(Error::lost)?;
+async fn queue(channel: &Channel, passive: bool, wanted: &Queue) -> Result<(), Error> {
     let mut arguments = FieldTable::default();
     arguments.insert(
         "x-queue-type".into(),
@@ -194,27 +257,22 @@ async fn queue(connection: &Connection, mode: TopologyMode, wanted: &Queue) -> R
     }
     let options = QueueDeclareOptions {
         durable: true,
-        passive: mode == TopologyMode::Check,
+        passive,
         ..QueueDeclareOptions::default()
     };
-    channel
-        .queue_declare(wanted.name.as_str().into(), options, arguments)
+    let declared = channel.queue_declare(wanted.name.as_str().into(), options, arguments);
+    declared
         .await
-        .map_err(|error| Error::about(error, format!("queue {}", wanted.name), &QUEUE))?;
-    let _ = channel.close(200, "done".into()).await;
-    Ok(())
+        .map(|_| ())
+        .map_err(|error| Error::about(error, format!("queue {}", wanted.name), &QUEUE))
 }
 
 async fn bind(
     connection: &Connection,
-    mode: TopologyMode,
     exchange: &str,
     queue: &str,
     pattern: &str,
 ) -> Result<(), Error> {
-    if mode == TopologyMode::Check {
-        return Ok(());
-    }
     let channel = connection.create_channel().await.map_err(Error::lost)?;
     channel
         .queue_bind(

@@ -1,7 +1,7 @@
 //! What can be reached: the daemon, RabbitMQ, GHL's API, and hookwell itself from outside.
 
 use super::{Findings, counted};
-use crate::broker::{self, Session, TopologyMode};
+use crate::broker::{self, Fault, Inspection, QueueKind, TopologyMode};
 use crate::clock;
 use crate::config::{Calls, Config};
 use crate::ingest::App;
@@ -33,17 +33,12 @@ pub(super) async fn daemon(config: &Config, http: &reqwest::Client, findings: &m
     }
 }
 
-/// Whether RabbitMQ is there and has what the configuration says. Nothing is declared.
+/// Whether RabbitMQ is there and has what the configuration says. Nothing is made.
 pub(super) async fn rabbitmq(config: &Config, findings: &mut Findings) {
-    let mut settings = config.relay.broker.clone();
-    let declares = settings.topology.mode == TopologyMode::Declare;
-    settings.topology.mode = TopologyMode::Check;
-    for queue in settings
-        .topology
-        .queues
-        .iter()
-        .filter(|queue| queue.kind != broker::QueueKind::Quorum)
-    {
+    let settings = &config.relay.broker;
+    let topology = &settings.topology;
+    let queues = topology.queues.iter();
+    for queue in queues.filter(|queue| queue.kind != QueueKind::Quorum) {
         let found = format!("{} is a {} queue", queue.name, queue.kind.as_str());
         findings.warning(
             "queues",
@@ -51,34 +46,54 @@ pub(super) async fn rabbitmq(config: &Config, findings: &mut Findings) {
             "only a quorum queue has a message on disk before it confirms it",
         );
     }
-    match Session::open(&settings).await {
-        Ok(session) => {
-            let queues = counted(settings.topology.queues.len(), "queue");
-            findings.good(
+    let inspection = match Inspection::make(settings).await {
+        Ok(inspection) => inspection,
+        Err(error) => {
+            return findings.broken(
                 "RabbitMQ",
-                format!(
-                    "{} has the exchange {} and {queues}",
-                    session.address(),
-                    settings.topology.exchange
-                ),
+                Chain(&error).to_string(),
+                "check broker.url, the virtual host and the user's permissions; events wait meanwhile",
             );
-            if session.is_blocked() {
-                findings.broken(
-                    "RabbitMQ",
-                    "it takes nothing: a memory or disk alarm",
-                    "`rabbitmqctl status` shows the alarm; events wait meanwhile",
-                );
-            }
-            session.close().await;
         }
-        Err(error @ broker::Error::Topology { .. }) if declares => {
-            findings.warning("RabbitMQ", Chain(&error).to_string(), "`hookwell serve` declares what is missing; what is there and differs has to be mended by hand");
+    };
+    let address = &inspection.address;
+    if inspection.faults.is_empty() {
+        let queues = counted(topology.queues.len(), "queue");
+        let exchange = &topology.exchange;
+        let found = format!("{address} has the exchange {exchange} and {queues}");
+        findings.good("RabbitMQ", found);
+    }
+    let mut missing = Vec::new();
+    for error in &inspection.faults {
+        match error {
+            broker::Error::Topology {
+                what,
+                fault: Fault::Missing,
+                ..
+            } if topology.mode == TopologyMode::Declare => missing.push(what.as_str()),
+            broker::Error::Topology {
+                what, said, advice, ..
+            } => findings.broken(
+                "RabbitMQ",
+                format!("{address}: {what}: {said}"),
+                format!("{advice}. Every event waits meanwhile"),
+            ),
+            other => findings.broken("RabbitMQ", Chain(other).to_string(), "look at its log"),
         }
-        Err(error) => findings.broken(
+    }
+    if !missing.is_empty() {
+        findings.warning(
             "RabbitMQ",
-            Chain(&error).to_string(),
-            "check broker.url, the virtual host and the user's permissions; events wait meanwhile",
-        ),
+            format!("{address} does not have yet: {}", missing.join(", ")),
+            "`hookwell serve` declares what is missing",
+        );
+    }
+    if inspection.blocked {
+        findings.broken(
+            "RabbitMQ",
+            "it takes nothing: a memory or disk alarm",
+            "`rabbitmqctl status` shows the alarm; events wait meanwhile",
+        );
     }
 }
 

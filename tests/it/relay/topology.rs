@@ -1,5 +1,7 @@
 //! Exchanges and queues that are there, differ or are missing.
 
+use hookwell::broker::{Argument, Fault, Inspection};
+
 use super::*;
 
 #[tokio::test]
@@ -86,4 +88,141 @@ async fn check_mode_makes_nothing_and_names_what_is_missing() {
     // Of whatever kind the operator made it.
     declare_queue(&channel, "wanted", "classic", &[]).await;
     Session::open(&settings).await.unwrap().close().await;
+}
+
+/// What differs, and the fault of each.
+async fn faults_of(settings: &Settings) -> Vec<(String, Fault, String)> {
+    let inspection = Inspection::make(settings).await.unwrap();
+    let told = |error| match error {
+        Error::Topology {
+            what, fault, said, ..
+        } => (what, fault, said),
+        other => panic!("{other:?}"),
+    };
+    inspection.faults.into_iter().map(told).collect()
+}
+
+fn limited(kind: QueueKind, limit: Option<i64>) -> Queue {
+    let limit = limit.map(|limit| ("x-delivery-limit".to_owned(), Argument::Number(limit)));
+    Queue {
+        arguments: limit.into_iter().collect(),
+        ..queue(ALL, &["#"], kind)
+    }
+}
+
+#[tokio::test]
+async fn an_inspection_names_what_differs_and_what_is_missing_and_makes_nothing() {
+    let broker = fresh_vhost().await;
+    let of = |mode, queue: Queue| settings(&broker.url, mode, vec![queue]);
+    let there = of(TopologyMode::Declare, limited(QueueKind::Quorum, Some(20)));
+    for _ in 0..2 {
+        // The second time nothing is there either.
+        let missing = faults_of(&there).await;
+        assert!(
+            missing.iter().all(|(_, fault, _)| *fault == Fault::Missing),
+            "{missing:?}"
+        );
+        let names: Vec<_> = missing.iter().map(|(what, ..)| what.as_str()).collect();
+        let queue = format!("queue {ALL}");
+        let (events, unrouted) = ("exchange hookwell.events", "hookwell.unrouted");
+        assert_eq!(
+            names,
+            [
+                &format!("exchange {unrouted}"),
+                &format!("queue {unrouted}"),
+                events,
+                &queue
+            ]
+        );
+    }
+    Session::open(&there).await.unwrap().close().await;
+    assert_eq!(faults_of(&there).await, []);
+
+    let differs: [(Queue, &str); 4] = [
+        (limited(QueueKind::Quorum, Some(21)), "x-delivery-limit"),
+        (limited(QueueKind::Quorum, None), "x-delivery-limit"),
+        (limited(QueueKind::Classic, None), "x-queue-type"),
+        (limited(QueueKind::Stream, None), "x-queue-type"),
+    ];
+    for (queue, part) in differs {
+        let found = faults_of(&of(TopologyMode::Declare, queue.clone())).await;
+        let [(what, Fault::Differs, said)] = found.as_slice() else {
+            panic!("{queue:?}: {found:?}");
+        };
+        assert_eq!(*what, format!("queue {ALL}"));
+        assert!(said.contains(part), "{said}");
+        // As it is, where the operator says so.
+        assert_eq!(faults_of(&of(TopologyMode::Check, queue)).await, []);
+    }
+    assert_eq!(faults_of(&there).await, [], "nothing was changed");
+
+    // The exchange of another alternate one.
+    let mut other = there.clone();
+    other.topology.unrouted = "another".to_owned();
+    let found: Vec<_> = faults_of(&other).await;
+    let found: Vec<_> = found
+        .iter()
+        .map(|(what, fault, _)| (what.as_str(), *fault))
+        .collect();
+    assert_eq!(
+        found,
+        [
+            ("exchange another", Fault::Missing),
+            ("queue another", Fault::Missing),
+            ("exchange hookwell.events", Fault::Differs),
+        ]
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_doctor_finds_a_queue_that_serve_cannot_declare() {
+    let broker = fresh_vhost().await;
+    let store = store_url(Backend::Sqlite).await;
+    let mut config = DaemonConfig::new(store.url()).broker(&broker.url);
+    assert!(run_cli(&["migrate"], &config).status.success());
+    let doctor = |config: &DaemonConfig| {
+        let output = run_cli(&["doctor", "--json"], config);
+        let findings = lines_of(&String::from_utf8_lossy(&output.stdout));
+        let found = findings.into_iter().find(|line| line["what"] == "RabbitMQ");
+        (output.status.code(), found.unwrap())
+    };
+    let (code, found) = doctor(&config);
+    assert_eq!(
+        (code, &found["level"]),
+        (Some(0), &"warning".into()),
+        "{found}"
+    );
+    assert!(
+        found["found"]
+            .as_str()
+            .unwrap()
+            .contains(&format!("queue {ALL}")),
+        "{found}"
+    );
+
+    drop(Daemon::start(&config).await);
+    let settings = settings(
+        &broker.url,
+        TopologyMode::Declare,
+        vec![queue(ALL, &["#"], QueueKind::Quorum)],
+    );
+    Session::open(&settings).await.unwrap().close().await;
+    assert_eq!(doctor(&config).1["level"], "good");
+
+    config.queues.clear();
+    config.tail = format!(
+        "[[broker.queues]]\nname = {ALL:?}\nbind = [\"#\"]\narguments = {{ x-delivery-limit = 20 }}\n"
+    );
+    let (code, found) = doctor(&config);
+    assert_eq!(
+        (code, &found["level"]),
+        (Some(1), &"broken".into()),
+        "{found}"
+    );
+    let fix = found["fix"].as_str().unwrap();
+    for part in ["[[broker.queues]]", "policy", "CONSUMERS.md"] {
+        assert!(fix.contains(part), "{part} is not in: {fix}");
+    }
+    let said = found["found"].as_str().unwrap();
+    assert_eq!(said.matches("x-delivery-limit").count(), 1, "{said}");
 }
