@@ -1,8 +1,8 @@
 //! `hookwell keys`
 
-use std::fs::OpenOptions;
-use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
+use std::fs::{self, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
@@ -42,7 +42,7 @@ Writes the private key to dev-key.pem (readable by you alone) and the public one
 
 A running daemon reads the file again when it meets a new key. With daemons on several machines, give each the new file before stored tokens are sealed again: first without --config, then copy, then with --config --keep.")]
     Rotate {
-        /// The key file (ghl.token_keys_file); made if it is not there
+        /// The key file (ghl.token_keys_file); made if it is not there, else its owner and mode stay
         #[arg(long, value_name = "FILE")]
         file: PathBuf,
         /// Seal what is stored with the newest key; without it only the file changes
@@ -148,26 +148,62 @@ fn read(file: &Path) -> Result<Zeroizing<String>, Failure> {
         })
 }
 
-/// Replaces a file as a whole, readable by its owner alone: a daemon may be reading it.
+/// Replaces a file as a whole: a daemon may be reading it. Owner, group and mode are those of the file that was
+/// there; a new one is readable by its owner alone.
 fn replace(file: &Path, text: &str) -> Outcome {
+    let failed = |error: io::Error| {
+        Failure::saying(
+            Failure::CANNOT_CREATE,
+            format!("cannot write {}: {error}", file.display()),
+        )
+    };
+    let before = match fs::metadata(file) {
+        Ok(before) => Some(before),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+        Err(error) => return Err(failed(error)),
+    };
     let mut fresh = file.to_path_buf().into_os_string();
     fresh.push(".new");
     let fresh = PathBuf::from(fresh);
     // One that is left from a run that was cut off.
-    let _ = std::fs::remove_file(&fresh);
-    write_new(&fresh, 0o600, text)?;
+    let _ = fs::remove_file(&fresh);
     let folder = match file.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
         _ => Path::new("."),
     };
-    std::fs::rename(&fresh, file)
-        .and_then(|()| std::fs::File::open(folder)?.sync_all())
-        .map_err(|error| {
-            Failure::saying(
-                Failure::CANNOT_CREATE,
-                format!("cannot write {}: {error}", file.display()),
-            )
-        })
+    let replaced = write_like(&fresh, before.as_ref(), text)
+        .and_then(|()| fs::rename(&fresh, file))
+        .and_then(|()| fs::File::open(folder)?.sync_all());
+    replaced.map_err(|error| {
+        let _ = fs::remove_file(&fresh);
+        failed(error)
+    })
+}
+
+/// Writes a new file, with owner, group and mode of another one where there is one. It is given away before its mode is
+/// widened, and before anything is in it.
+fn write_like(fresh: &Path, before: Option<&fs::Metadata>, text: &str) -> io::Result<()> {
+    let mut file = new_file(fresh, 0o600)?;
+    if let Some(before) = before {
+        let own = file.metadata()?;
+        if (own.uid(), own.gid()) != (before.uid(), before.gid()) {
+            fchown(&file, Some(before.uid()), Some(before.gid())).map_err(|error| {
+                let text = format!("it would not belong to the same user and group any more ({error}): run this as root");
+                io::Error::new(error.kind(), text)
+            })?;
+        }
+        file.set_permissions(fs::Permissions::from_mode(before.mode() & 0o777))?;
+    }
+    file.write_all(text.as_bytes())?;
+    file.sync_all()
+}
+
+fn new_file(path: &Path, mode: u32) -> io::Result<fs::File> {
+    OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(mode)
+        .open(path)
 }
 
 fn generate(out: &Path) -> Outcome {
@@ -190,11 +226,7 @@ fn generate(out: &Path) -> Outcome {
 }
 
 fn write_new(path: &Path, mode: u32, text: &str) -> Outcome {
-    OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(mode)
-        .open(path)
+    new_file(path, mode)
         .and_then(|mut file| {
             file.write_all(text.as_bytes())?;
             file.sync_all()

@@ -159,13 +159,14 @@ async fn keys(
         ),
     }
     use std::os::unix::fs::PermissionsExt;
+    // Its group may read it: where root keeps the file, that is how the daemon does.
     if let Ok(about) = std::fs::metadata(&calls.key_file)
-        && about.permissions().mode() & 0o077 != 0
+        && about.permissions().mode() & 0o027 != 0
     {
         findings.warning(
             "token keys",
-            format!("{path} can be read by others"),
-            format!("chmod 600 {path}"),
+            format!("{path} can be read by anybody, or changed by its group"),
+            format!("chmod 640 {path}, or 600 where its owner runs the daemon"),
         );
     }
     Ok(())

@@ -1,6 +1,6 @@
 //! `keys generate` and `send`.
 
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::time::{Duration, Instant};
 
 use super::{code, stderr, stdout};
@@ -33,6 +33,45 @@ fn a_new_key_is_readable_by_its_owner_alone_and_never_overwritten() {
     assert_eq!(code(&output), Some(73));
     assert!(stderr(&output).contains("dev.pem"), "{}", stderr(&output));
     assert_eq!(std::fs::read_to_string(&key).unwrap(), private);
+}
+
+#[test]
+fn a_key_file_that_is_rotated_keeps_its_owner_its_group_and_its_mode() {
+    let config = DaemonConfig::new("sqlite://unused.db");
+    let file = config.dir().join("token-keys");
+    let rotate = || {
+        let output = run_plain(&["keys", "rotate", "--file", "token-keys"], &config);
+        assert_eq!(code(&output), Some(0), "{}", stderr(&output));
+        let about = file.metadata().unwrap();
+        (
+            about.uid(),
+            about.gid(),
+            about.permissions().mode() & 0o7777,
+        )
+    };
+    let (uid, gid, mode) = rotate();
+    assert_eq!(mode, 0o600, "a new one is its owner's alone");
+    for mode in [0o640, 0o600, 0o440, 0o400] {
+        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(mode)).unwrap();
+        assert_eq!(rotate(), (uid, gid, mode));
+    }
+    // To give a file away takes root, which the tests need not be.
+    if chown(&file, Some(uid), Some(gid + 4711)).is_ok() {
+        assert_eq!(rotate(), (uid, gid + 4711, 0o400));
+        chown(&file, Some(uid + 815), Some(gid)).unwrap();
+        assert_eq!(rotate(), (uid + 815, gid, 0o400));
+    }
+    let text = std::fs::read_to_string(&file).unwrap();
+    assert!(
+        text.lines().count() >= 5,
+        "every key is still there: {} lines",
+        text.lines().count()
+    );
+    let left: Vec<_> = std::fs::read_dir(config.dir())
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name())
+        .collect();
+    assert_eq!(left, ["token-keys"], "nothing is left beside it");
 }
 
 /// A daemon whose address is in the configuration, as an operator's is, and the key file to send with.

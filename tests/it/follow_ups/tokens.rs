@@ -1,5 +1,7 @@
 //! Tokens: refreshed once, whoever asks; lost with nobody; sealed (O-01 to O-05).
 
+use std::os::unix::fs::PermissionsExt;
+
 use hookwell::dev::ghl::{Deed, Fault, Moment};
 use hookwell::follow_up::Tokens;
 use hookwell::follow_up::tokens::NoToken;
@@ -300,4 +302,21 @@ async fn keys_are_rotated_while_the_daemon_runs(backend: Backend) {
         calls.iter().all(|call| call["state"] == "done"),
         "{calls:?}"
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_doctor_warns_of_a_key_file_that_anybody_can_read_and_not_of_its_group() {
+    let world = World::new(Backend::Sqlite, "").await;
+    assert!(run_cli(&["migrate"], &world.config).status.success());
+    let file = world.config.dir().join("token-keys");
+    for (mode, warnings) in [(0o600, 0), (0o640, 0), (0o644, 1), (0o660, 1)] {
+        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(mode)).unwrap();
+        let output = run_cli(&["doctor", "--json"], &world.config);
+        let said = String::from_utf8_lossy(&output.stdout);
+        let found = said
+            .lines()
+            .map(|line| serde_json::from_str::<Value>(line).unwrap());
+        let warned = found.filter(|one| one["what"] == "token keys" && one["level"] == "warning");
+        assert_eq!(warned.count(), warnings, "{mode:o}: {said}");
+    }
 }
