@@ -16,7 +16,9 @@ use crate::follow_up::rule::Rules;
 use crate::follow_up::verdict::Policy;
 use crate::ghl;
 use crate::ghl::oauth::Credentials;
+use crate::key_file::{self, KeyFile};
 use crate::retry::Attempts;
+use crate::telemetry::Chain;
 
 /// A claim lasts longer than a call may take, with a refresh before it. (A refresh is two calls at most, and has 90
 /// seconds: a call may take 40.)
@@ -176,6 +178,19 @@ fn web_address(text: &str) -> Result<String, String> {
     }
 }
 
+/// A file of keys that can be used; the keys are read again where they are needed.
+fn key_file(text: &str) -> Result<PathBuf, String> {
+    let path = PathBuf::from(text);
+    match KeyFile::open(path.clone()) {
+        Ok(_) => Ok(path),
+        Err(error @ key_file::Error::Unreadable { .. }) => Err(format!(
+            "{}; `hookwell keys rotate --file {text}` makes one that is not there",
+            Chain(&error)
+        )),
+        Err(error) => Err(Chain(&error).to_string()),
+    }
+}
+
 /// Calls of GHL's API; the inner `None` where no app has credentials.
 pub(in crate::config) fn calls(
     root: &mut Section,
@@ -198,7 +213,7 @@ pub(in crate::config) fn calls(
     let attempts = s.number("attempts", 1, 100);
     let first = s.duration("retry_first", Duration::from_millis(10), HOUR);
     let cap = s.duration("retry_max", Duration::from_millis(10), DAY);
-    let key_file = s.text("token_keys_file").map(PathBuf::from);
+    let key_file = s.read("token_keys_file", key_file);
     let place = s.place().to_owned();
     if !apps.is_empty() && key_file.is_none() && !s.has_problem("token_keys_file") {
         s.problem(

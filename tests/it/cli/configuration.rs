@@ -110,6 +110,8 @@ fn every_file_that_is_shipped_loads() {
             text.push_str("\n[[apps]]\nid = \"a\"\npath = \"/a\"\n");
         }
         let (config, path) = file(&text);
+        let made = run_plain(&["keys", "rotate", "--file", "token-keys"], &config);
+        assert_eq!(code(&made), Some(0), "{}", stderr(&made));
         let output = run_plain(&["check-config", "--config", &path], &config);
         assert_eq!(
             code(&output),
@@ -256,6 +258,62 @@ path = "/a"
     assert!(said.contains("keep one of the two"), "{said}");
     assert!(said.contains("private key"), "{said}");
     assert!(!said.contains(private.lines().nth(1).unwrap()), "{said}");
+}
+
+#[test]
+fn a_file_of_token_keys_that_cannot_be_used_is_a_problem_with_its_key_and_its_place() {
+    let (config, path) = file(
+        "[ghl]\ntoken_keys_file = \"keys/token-keys\"\n[[apps]]\nid = \"a\"\npath = \"/a\"\n\
+         client_id = \"a-1\"\nclient_secret = \"s\"\nredirect_uri = \"https://hooks.example.com/callback\"\n",
+    );
+    let keys = config.dir().join("keys/token-keys");
+    let check = || {
+        let output = run_plain(&["check-config", "--config", &path], &config);
+        (code(&output), stderr(&output))
+    };
+    let (ended, said) = check();
+    assert_eq!(ended, Some(78), "{said}");
+    let told = format!("ghl.token_keys_file ({path}:2:");
+    for part in [
+        &told,
+        "keys/token-keys",
+        "`hookwell keys rotate --file keys/token-keys`",
+    ] {
+        assert!(said.contains(part), "{part} is missing: {said}");
+    }
+    assert!(!config.dir().join("keys").exists(), "it touches nothing");
+    std::fs::create_dir(config.dir().join("keys")).unwrap();
+    for (text, part) in [
+        ("", "holds no key"),
+        ("k1 s3cr3t-canary", "line 1"),
+        ("# a word\nsecret-canary", "line 2"),
+    ] {
+        std::fs::write(&keys, text).unwrap();
+        let (ended, said) = check();
+        assert_eq!(ended, Some(78), "{text}: {said}");
+        assert!(said.contains(&told) && said.contains(part), "{said}");
+        assert!(!said.contains("canary"), "{said}");
+    }
+    let serve = run_plain(&["serve", "--config", &path], &config);
+    assert_eq!(code(&serve), Some(78), "{}", stderr(&serve));
+    // The command that makes it is not in its own way.
+    std::fs::remove_file(&keys).unwrap();
+    let arguments = [
+        "keys",
+        "rotate",
+        "--file",
+        "keys/token-keys",
+        "--config",
+        &path,
+    ];
+    let output = run_plain(&arguments, &config);
+    assert!(
+        stdout(&output).contains("is the first one of"),
+        "{}",
+        stderr(&output)
+    );
+    let (ended, said) = check();
+    assert_eq!(ended, Some(0), "{said}");
 }
 
 #[test]

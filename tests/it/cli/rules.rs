@@ -1,5 +1,7 @@
 //! What is said of a rule that is wrong: its name, the field, and the nearest right one.
 
+use hookwell::seal::{KEY_BYTES, Keyring};
+
 use super::{code, stderr, stdout};
 use crate::harness::DaemonConfig;
 use crate::harness::daemon::run_plain;
@@ -15,7 +17,7 @@ fn checked(of_app: &str, rules: &str) -> (Option<i32>, String) {
         std::fs::write(&path, text).unwrap();
         path.display().to_string()
     };
-    let keys = put("token-keys", "");
+    let keys = put("token-keys", &Keyring::line("k", &[1; KEY_BYTES]));
     let path = put(
         "rules.toml",
         &format!(
