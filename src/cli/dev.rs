@@ -1,7 +1,7 @@
 //! `hookwell dev`
 
 use std::io::Write;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use clap::Subcommand;
@@ -36,7 +36,7 @@ enum Command {
   curl -X POST http://127.0.0.1:4010/_dev/fault -d '{\"path\": \"/contacts/\", \"count\": 2, \"deed\": {\"status\": 503}}'
   curl http://127.0.0.1:4010/_dev/report
 
-It prints the lines for hookwell.toml that point a daemon to it, and each request as it is answered. `curl http://127.0.0.1:4010/_dev/` shows what else can be asked of it. All state is in memory: after a restart every token is unknown, as if the app had been uninstalled. It has no password and is for loopback; the daemon itself never uses it.")]
+It prints the lines for hookwell.toml that point a daemon to it, with the commands that make the two files they name, and each request as it is answered. `curl http://127.0.0.1:4010/_dev/` shows what else can be asked of it. All state is in memory: after a restart every token is unknown, as if the app had been uninstalled. It has no password and is for loopback; the daemon itself never uses it.")]
 struct GhlArgs {
     /// Where it listens; port 0 takes a free one
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:4010")]
@@ -143,9 +143,13 @@ async fn ghl(args: GhlArgs) -> Outcome {
     Ok(())
 }
 
-/// Says what to do with it.
-fn introduce(address: SocketAddr, settings: &Settings, redirect_uri: &str) -> Outcome {
-    let install_url = settings.install_url(&format!("http://{address}"), redirect_uri);
+/// Says what to do with it: what is printed for the configuration works as it is pasted.
+fn introduce(mut address: SocketAddr, settings: &Settings, redirect_uri: &str) -> Outcome {
+    if address.ip().is_unspecified() {
+        address.set_ip(Ipv4Addr::LOCALHOST.into());
+    }
+    let base = format!("http://{address}");
+    let install_url = settings.install_url(&base, redirect_uri);
     let first = Settings::location(0);
     let locations = match settings.locations {
         0 => "no sub-accounts".to_owned(),
@@ -158,29 +162,56 @@ fn introduce(address: SocketAddr, settings: &Settings, redirect_uri: &str) -> Ou
     let mut out = std::io::stdout().lock();
     write!(
         out,
-        "This plays GHL at http://{address} until Ctrl-C: the agency {company} with {locations}.\n\
+        "This plays GHL at {base} until Ctrl-C: the agency {company} with {locations}.\n\
+         \n\
+         Two files, in the folder that the daemon runs in:\n\
+         \n\
+         echo {secret} > client_secret\n\
+         hookwell keys rotate --file token-keys\n\
          \n\
          For hookwell.toml:\n\
          \n\
          [ghl]\n\
-         api_base = \"http://{address}\"\n\
+         api_base = {api_base}\n\
+         authorize_url = {authorize_url}\n\
+         white_label_authorize_url = {authorize_url}\n\
+         token_keys_file = \"token-keys\"\n\
          \n\
          [[apps]]\n\
-         id = \"{app}\"\n\
+         id = {app}\n\
          path = \"/webhooks/ghl\"\n\
-         client_id = \"{client_id}\"\n\
-         client_secret_file = \"client_secret\"  # a file with one line: {secret}\n\
-         redirect_uri = \"{redirect_uri}\"\n\
-         install_url = \"{install_url}\"\n\
+         client_id = {client_id}\n\
+         client_secret_file = \"client_secret\"\n\
+         redirect_uri = {redirect_uri}\n\
+         install_url = {install_url}\n\
          \n\
-         The install link approves at once, for the agency and all its sub-accounts; with\n\
-         &location_id=<id> behind it, for that sub-account alone.\n\
-         What it can be asked to do: curl http://{address}/_dev/\n\
+         The install link, and /oauth/install of the daemon, approve at once, for the agency and all its\n\
+         sub-accounts; the link with &location_id=<id> behind it, for that sub-account alone.\n\
+         What it can be asked to do: curl {base}/_dev/\n\
          \n",
         company = settings.company,
-        app = settings.app_id(),
-        client_id = settings.client_id,
-        secret = settings.client_secret,
+        secret = shell(&settings.client_secret),
+        api_base = toml(&base),
+        authorize_url = toml(&Settings::authorize_url(&base)),
+        app = toml(settings.app_id()),
+        client_id = toml(&settings.client_id),
+        redirect_uri = toml(redirect_uri),
+        install_url = toml(&install_url),
     )?;
     Ok(out.flush()?)
+}
+
+/// A text as a shell takes it: one word.
+fn shell(text: &str) -> String {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b"-_.,:/@%+".contains(&b);
+    match !text.is_empty() && text.bytes().all(plain) {
+        true => text.to_owned(),
+        false => format!("'{}'", text.replace('\'', r"'\''")),
+    }
+}
+
+/// A text as a value of TOML.
+fn toml(text: &str) -> String {
+    // What JSON escapes is escaped the same way in TOML.
+    serde_json::Value::from(text).to_string()
 }

@@ -72,11 +72,17 @@ impl Settings {
         self.client_id.split('-').next().unwrap_or_default()
     }
 
+    /// The page on which an app is installed, for a server at `base`.
+    pub fn authorize_url(base: &str) -> String {
+        format!("{base}/v2/oauth/chooselocation")
+    }
+
     /// The link with which an installation begins, for a server at `base` (`http://127.0.0.1:4010`). As
     /// with the link in GHL's portal, a `state` is for whoever uses it to add.
     pub fn install_url(&self, base: &str, redirect_uri: &str) -> String {
         format!(
-            "{base}/v2/oauth/chooselocation?response_type=code&client_id={}&version_id={}&redirect_uri={}&scope={}",
+            "{}?response_type=code&client_id={}&version_id={}&redirect_uri={}&scope={}",
+            Self::authorize_url(base),
             encode(&self.client_id),
             encode(self.app_id()),
             encode(redirect_uri),

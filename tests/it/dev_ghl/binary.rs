@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::{Said, client, said, text};
 use crate::harness::services::send_signal;
-use crate::harness::{DaemonConfig, eventually};
+use crate::harness::{Backend, Daemon, DaemonConfig, eventually, run_cli, store_url};
 
 /// The command, running. Dropping it kills it.
 struct Running {
@@ -141,6 +141,75 @@ async fn the_command_shows_the_lines_for_a_daemon_and_plays_ghl_until_it_is_ende
         !log.contains(&token) && !log.contains(code) && !log.contains("s3cret"),
         "{log}"
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_it_prints_works_as_it_is_pasted() {
+    let secret = "it's a \"secret\" with $HOME";
+    let mut running = start(&["--client-secret", secret]);
+    let mut shown = String::new();
+    while !shown.contains("/_dev/\n") {
+        assert!(running.out.read_line(&mut shown).unwrap() > 0, "{shown}");
+    }
+    let (_, rest) = shown.split_once("daemon runs in:\n").unwrap();
+    let (commands, rest) = rest.split_once("For hookwell.toml:\n").unwrap();
+    let (toml, _) = rest.split_once("\nThe install link").unwrap();
+
+    let store = store_url(Backend::Sqlite).await;
+    let mut config = DaemonConfig::new(store.url());
+    config.apps.clear();
+    config.tail = toml.to_owned();
+    let refused = run_cli(&["check-config"], &config);
+    assert_eq!(
+        refused.status.code(),
+        Some(78),
+        "the files are not there yet"
+    );
+    let binary = std::path::Path::new(env!("CARGO_BIN_EXE_hookwell"));
+    let mut path = binary.parent().unwrap().as_os_str().to_owned();
+    path.push(":");
+    path.push(std::env::var_os("PATH").unwrap());
+    let made = Command::new("sh")
+        .args(["-ec", commands])
+        .env("PATH", path)
+        .current_dir(config.dir())
+        .output()
+        .unwrap();
+    assert!(made.status.success(), "{made:?}");
+    let output = run_cli(&["check-config"], &config);
+    assert_eq!(
+        output.status.code(),
+        Some(0),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+
+    // As a browser installs the app: to the GHL that is played, and back.
+    let daemon = Daemon::start(&config).await;
+    let http = client(Duration::from_secs(30));
+    let install = format!("http://{}/oauth/install", daemon.address());
+    let page = value(&shown, "api_base").to_owned() + "/v2/oauth/chooselocation?";
+    for way in ["", "?white_label=1"] {
+        let begin = said(http.get(format!("{install}{way}"))).await;
+        let at_ghl = begin.header("location").unwrap();
+        assert!(at_ghl.starts_with(&page), "{at_ghl}");
+        let back = said(http.get(at_ghl)).await;
+        let back = back.header("location").unwrap();
+        let query = back.strip_prefix("http://127.0.0.1:8080").unwrap();
+        let cookie = begin
+            .header("set-cookie")
+            .unwrap()
+            .split(';')
+            .next()
+            .unwrap();
+        let callback = http.get(format!("http://{}{query}", daemon.address()));
+        let installed = said(callback.header("cookie", cookie)).await;
+        assert_eq!(installed.status, 200, "{installed:?}");
+        assert!(
+            installed.text.contains("The app is installed"),
+            "{installed:?}"
+        );
+    }
 }
 
 #[tokio::test]
