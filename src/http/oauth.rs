@@ -90,6 +90,7 @@ impl Page {
         }
     }
 
+    /// Title and text, for people: not as HTML.
     fn words(self) -> (&'static str, &'static str) {
         match self {
             Self::Installed => ("The app is installed", "You can close this window."),
@@ -129,6 +130,7 @@ impl Page {
 impl IntoResponse for Page {
     fn into_response(self) -> Response {
         let (title, text) = self.words();
+        let (title, text) = (escaped(title), escaped(text));
         let html = format!(
             "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><meta name=\"viewport\" \
              content=\"width=device-width\"><title>{title}</title><style>body{{font:1rem/1.5 system-ui,sans-serif;\
@@ -156,6 +158,13 @@ impl IntoResponse for Page {
         }
         response
     }
+}
+
+/// A text as it stands between tags.
+fn escaped(text: &str) -> String {
+    text.replace('&', "&amp;")
+        .replace('<', "&lt;")
+        .replace('>', "&gt;")
 }
 
 async fn install(State(oauth): State<Arc<Oauth>>, request: Request) -> Response {

@@ -188,6 +188,9 @@ async fn a_callback_that_did_not_begin_here_brings_nothing(backend: Backend) {
             .get(&format!("http://{}{path}", daemon.address()))
             .await;
         assert_eq!(page.status, 404, "{path}");
+        // A browser takes `<app id>` for a tag and shows nothing of it.
+        let shown = "/oauth/install?app=&lt;app id&gt;.";
+        assert!(page.text.contains(shown), "{}", page.text);
     }
 }
 
