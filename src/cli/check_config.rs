@@ -6,6 +6,7 @@ use serde_json::json;
 
 use super::{ConfigArgs, Outcome};
 use crate::broker::TopologyMode;
+use crate::config::{Calls, Config, OauthApp};
 
 /// Check the configuration and say what it means, without touching anything
 #[derive(Debug, clap::Args)]
@@ -44,12 +45,25 @@ pub(super) fn run(args: &Args) -> Outcome {
         let apps: Vec<_> = config
             .apps
             .iter()
-            .map(|app| json!({"id": app.id, "path": app.path}))
+            .map(|app| {
+                let oauth = oauth_of(&config, &app.id);
+                let install = oauth.filter(|oauth| oauth.install_query.is_some());
+                let triggers = oauth.and_then(|oauth| oauth.triggers.as_ref());
+                json!({
+                    "id": app.id, "path": app.path, "calls": oauth.is_some(),
+                    "install": install.map(|_| install_path(&config, &app.id)),
+                    "callback": oauth.map(|oauth| &oauth.callback_path),
+                    "triggers": triggers.map(|triggers| &triggers.path),
+                })
+            })
             .collect();
+        let calls = config.calls.as_ref().map(|calls| {
+            json!({"api_base": calls.client.api_base, "apps": app_ids(calls), "rules": rule_names(calls)})
+        });
         let summary = json!({
             "listen": config.http.listen.to_string(), "admin": config.admin.listen.to_string(), "store": store,
             "brokers": addresses, "exchange": broker.topology.exchange, "queues": queues, "apps": apps,
-            "warnings": config.warnings,
+            "calls": calls, "console": people(&config), "warnings": config.warnings,
         });
         writeln!(out, "{summary}")?;
         return Ok(());
@@ -57,17 +71,35 @@ pub(super) fn run(args: &Args) -> Outcome {
     writeln!(out, "The configuration is good.")?;
     writeln!(out, "  webhooks    http://{}", config.http.listen)?;
     for app in &config.apps {
-        writeln!(
+        let (id, path) = (&app.id, &app.path);
+        writeln!(out, "    app {id}  POST {path} and {path}/<EventName>")?;
+        if let Some(oauth) = oauth_of(&config, id) {
+            doors(&mut out, &config, id, oauth)?;
+        }
+    }
+    match &config.calls {
+        Some(calls) => {
+            let (base, ids) = (&calls.client.api_base, app_ids(calls).join(", "));
+            writeln!(out, "  API calls   {base}, for app {ids}")?;
+            match rule_names(calls) {
+                names if names.is_empty() => writeln!(out, "    no rules: no event calls for one")?,
+                names => writeln!(out, "    rules {}", names.join(", "))?,
+            }
+        }
+        None => writeln!(
             out,
-            "    app {}  POST {} and {}/<EventName>",
-            app.id, app.path, app.path
-        )?;
+            "  API calls   off: no app has client_id, client_secret and redirect_uri"
+        )?,
     }
     writeln!(
         out,
         "  admin       http://{} (/metrics, /livez, /readyz)",
         config.admin.listen
     )?;
+    match people(&config) {
+        names if names.is_empty() => writeln!(out, "    console off: no admin.token_file")?,
+        names => writeln!(out, "    console for {}", names.join(", "))?,
+    }
     writeln!(out, "  store       {store}")?;
     writeln!(out, "  RabbitMQ    {}", addresses.join(", "))?;
     let verb = match broker.topology.mode {
@@ -99,4 +131,59 @@ pub(super) fn run(args: &Args) -> Outcome {
         writeln!(out, "  note: {warning}")?;
     }
     Ok(())
+}
+
+/// What else is on at the public listener for an app.
+fn doors(out: &mut impl Write, config: &Config, id: &str, oauth: &OauthApp) -> std::io::Result<()> {
+    let callback = &oauth.callback_path;
+    match &oauth.install_query {
+        Some(_) => {
+            let install = install_path(config, id);
+            writeln!(out, "    app {id}  GET {install}, and back to {callback}")?;
+        }
+        None => writeln!(
+            out,
+            "    app {id}  GET {callback} (no /oauth/install without install_url)"
+        )?,
+    }
+    match &oauth.triggers {
+        Some(triggers) => writeln!(
+            out,
+            "    app {id}  POST {} of workflow triggers",
+            triggers.path
+        ),
+        None => Ok(()),
+    }
+}
+
+/// What an app can be authorised with; nothing where it has no credentials.
+fn oauth_of<'a>(config: &'a Config, id: &str) -> Option<&'a OauthApp> {
+    config.calls.as_ref()?.apps.get(id)
+}
+
+/// Where a browser begins to install an app.
+fn install_path(config: &Config, id: &str) -> String {
+    let apps = config.calls.as_ref().map_or(0, |calls| calls.apps.len());
+    match apps {
+        1 => "/oauth/install".to_owned(),
+        _ => format!("/oauth/install?app={id}"),
+    }
+}
+
+fn app_ids(calls: &Calls) -> Vec<&str> {
+    calls.apps.keys().map(String::as_str).collect()
+}
+
+fn rule_names(calls: &Calls) -> Vec<&str> {
+    calls.rules.all().map(|rule| rule.name.as_str()).collect()
+}
+
+/// Who may use the console.
+fn people(config: &Config) -> Vec<&str> {
+    config
+        .admin
+        .tokens
+        .iter()
+        .map(|token| token.name())
+        .collect()
 }

@@ -18,7 +18,7 @@ mod stored;
   hookwell doctor --config hookwell.toml
   hookwell doctor --config hookwell.toml --url https://hooks.example.com
 
-Changes nothing, and works beside a running daemon and without one. --url asks each webhook path from outside, with GET: hookwell has to say that it takes POST only, through every proxy before it. Exits 1 when something is broken; warnings alone exit 0.")]
+Changes nothing, and works beside a running daemon and without one. --url asks from outside, with GET, for each webhook path, for /oauth/install and the callback where an app has a redirect_uri, and for the path of its triggers: hookwell itself has to answer, through every proxy before it. Exits 1 when something is broken; warnings alone exit 0.")]
 pub(super) struct Args {
     #[command(flatten)]
     config: ConfigArgs,
@@ -48,9 +48,12 @@ impl Level {
     }
 }
 
+/// How bad it is, what was looked at, what was found, and the way out.
+type Finding = (Level, &'static str, String, String);
+
 /// What was found, in the order in which it was looked for.
 #[derive(Default)]
-struct Findings(Vec<(Level, &'static str, String, String)>);
+struct Findings(Vec<Finding>);
 
 impl Findings {
     fn good(&mut self, what: &'static str, found: impl Into<String>) {
@@ -113,9 +116,7 @@ pub(super) async fn run(args: Args) -> Outcome {
     }
     match &args.url {
         Some(url) => {
-            for app in &config.apps {
-                reached::outside(url.trim_end_matches('/'), app, &http, &mut findings).await;
-            }
+            reached::outside(url.trim_end_matches('/'), &config, &http, &mut findings).await;
         }
         None => findings.good(
             "public URL",

@@ -66,6 +66,12 @@ pub fn router(oauth: Arc<Oauth>) -> Router {
     router.with_state(oauth)
 }
 
+/// Whether a text is a page of ours, whichever.
+pub fn is_page(html: &str) -> bool {
+    let title = |page: &Page| format!("<h1>{}</h1>", escaped(page.words().0));
+    Page::ALL.iter().any(|page| html.contains(&title(page)))
+}
+
 /// What a browser is told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Page {
@@ -80,6 +86,17 @@ enum Page {
 }
 
 impl Page {
+    const ALL: [Self; 8] = [
+        Self::Installed,
+        Self::UnknownApp,
+        Self::NoLink,
+        Self::BadState,
+        Self::Refused,
+        Self::NoCode,
+        Self::Failed,
+        Self::Busy,
+    ];
+
     fn status(self) -> StatusCode {
         match self {
             Self::Installed => StatusCode::OK,
@@ -350,16 +367,7 @@ mod tests {
 
     #[test]
     fn no_page_shows_anything_that_came_in() {
-        for page in [
-            Page::Installed,
-            Page::UnknownApp,
-            Page::NoLink,
-            Page::BadState,
-            Page::Refused,
-            Page::NoCode,
-            Page::Failed,
-            Page::Busy,
-        ] {
+        for page in Page::ALL {
             let response = page.into_response();
             assert_eq!(response.headers()[header::CACHE_CONTROL], "no-store");
             assert_eq!(response.headers()[header::REFERRER_POLICY], "no-referrer");

@@ -55,6 +55,7 @@ enum Answer {
     Malformed(Malformed),
     Elsewhere,
     Unavailable,
+    PostOnly,
 }
 
 impl Answer {
@@ -66,6 +67,7 @@ impl Answer {
             Self::Malformed(_) => StatusCode::BAD_REQUEST,
             Self::Elsewhere => StatusCode::UNPROCESSABLE_ENTITY,
             Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+            Self::PostOnly => StatusCode::METHOD_NOT_ALLOWED,
         }
     }
 
@@ -75,7 +77,7 @@ impl Answer {
             Self::Kept => "kept",
             Self::Deleted => "deleted",
             Self::WrongSecret => "secret",
-            Self::TooLarge | Self::Malformed(_) => "malformed",
+            Self::TooLarge | Self::Malformed(_) | Self::PostOnly => "malformed",
             Self::Elsewhere => "elsewhere",
             Self::Unavailable => "unavailable",
         }
@@ -89,6 +91,7 @@ impl Answer {
             Self::Malformed(why) => json!({"error": why.to_string()}),
             Self::Elsewhere => json!({"error": "targetUrl is not at the API"}),
             Self::Unavailable => json!({"error": "come again later"}),
+            Self::PostOnly => json!({"error": "post only"}),
         };
         body.to_string()
     }
@@ -122,7 +125,9 @@ pub fn router(triggers: Arc<Triggers>) -> Router {
             outcomes.with_label_values(&[answer.outcome()]).inc();
             answer
         };
-        router = router.route(&path, post(receive));
+        // Not a message: nothing is counted as one.
+        let refuse = || async { Answer::PostOnly };
+        router = router.route(&path, post(receive).fallback(refuse));
     }
     router.with_state(triggers)
 }

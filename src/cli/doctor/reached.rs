@@ -1,10 +1,10 @@
 //! What can be reached: the daemon, RabbitMQ, GHL's API, and hookwell itself from outside.
 
-use super::{Findings, counted};
+use super::{Finding, Findings, Level, counted};
 use crate::broker::{self, Fault, Inspection, QueueKind, TopologyMode};
 use crate::clock;
 use crate::config::{Calls, Config};
-use crate::ingest::App;
+use crate::http::oauth;
 use crate::telemetry::Chain;
 
 /// A clock that is off by more than this is worth a word, in seconds.
@@ -129,47 +129,92 @@ pub(super) async fn api(calls: &Calls, http: &reqwest::Client, findings: &mut Fi
     }
 }
 
-/// Whether a webhook path is hookwell's from outside, through every proxy.
+/// Whether the paths of the public listener are hookwell's from outside, through every proxy. Nothing that is asked for
+/// is a webhook, an installation or a message about triggers: nothing is counted as one, and nothing is kept.
 pub(super) async fn outside(
     base: &str,
-    app: &App,
+    config: &Config,
     http: &reqwest::Client,
     findings: &mut Findings,
 ) {
-    let url = format!("{base}{}", app.path);
-    // Not a webhook: nothing is counted as one, and nothing goes into the quarantine.
-    let request = http.get(&url);
-    let answer = match request.send().await {
+    for app in &config.apps {
+        let url = format!("{base}{}", app.path);
+        let found = asked(&url, Door::Posts, http).await;
+        findings.0.push(found);
+    }
+    let Some(calls) = &config.calls else {
+        return;
+    };
+    // No app has an empty id: a page says so, and no installation begins.
+    let mut pages = vec![format!("{base}/oauth/install?app=")];
+    for app in calls.apps.values() {
+        let redirect = &app.credentials.redirect_uri;
+        let url = format!("{redirect}?error=doctor");
+        if redirect.strip_prefix(base) == Some(&app.callback_path) && !pages.contains(&url) {
+            pages.push(url);
+        }
+    }
+    for url in pages {
+        findings.0.push(asked(&url, Door::Page, http).await);
+    }
+    for triggers in calls.apps.values().filter_map(|app| app.triggers.as_ref()) {
+        let url = format!("{base}{}", triggers.path);
+        findings.0.push(asked(&url, Door::Posts, http).await);
+    }
+}
+
+/// What answers at an address of ours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Door {
+    /// Takes POST only, and says so.
+    Posts,
+    /// A page for browsers.
+    Page,
+}
+
+impl Door {
+    fn is_ours(self, status: u16, said: &str) -> bool {
+        match self {
+            Self::Posts => status == 405 && said.contains("post only"),
+            Self::Page => oauth::is_page(said),
+        }
+    }
+}
+
+/// Asks with GET who answers at an address.
+async fn asked(url: &str, door: Door, http: &reqwest::Client) -> Finding {
+    let broken = |found: String, fix: String| (Level::Broken, "public URL", found, fix);
+    let shown = url.split('?').next().unwrap_or_default();
+    let answer = match http.get(url).send().await {
         Ok(answer) => answer,
         Err(error) => {
-            return findings.broken(
-                "public URL",
+            return broken(
                 Chain(&error).to_string(),
-                format!("GHL cannot reach {url} either: check DNS, the certificate and the proxy"),
+                format!(
+                    "GHL cannot reach {shown} either: check DNS, the certificate and the proxy"
+                ),
             );
         }
     };
     let status = answer.status();
     let said = answer.text().await.unwrap_or_default();
+    if door.is_ours(status.as_u16(), &said) {
+        let found = format!("{shown} is hookwell's, and nothing before it answers instead");
+        return (Level::Good, "public URL", found, String::new());
+    }
     match status.as_u16() {
-        405 if said.contains("post only") => findings.good(
-            "public URL",
-            format!("{url} is hookwell's, and nothing before it answers instead"),
+        300..=399 => broken(
+            format!("{shown} redirects ({status})"),
+            "GHL counts a redirect as a failure: give it the URL that answers itself".to_owned(),
         ),
-        300..=399 => findings.broken(
-            "public URL",
-            format!("{url} redirects ({status})"),
-            "GHL counts a redirect as a failure: give it the URL that answers itself",
+        404 => broken(
+            format!("{shown} is not found"),
+            "does the proxy forward this path as it is, and does the daemon run with this configuration?"
+                .to_owned(),
         ),
-        404 => findings.broken(
-            "public URL",
-            format!("{url} is not found"),
-            "does the proxy forward this path as it is?",
-        ),
-        _ => findings.broken(
-            "public URL",
-            format!("{url} is answered {status}, and not by hookwell"),
-            "does the proxy forward it to http.listen?",
+        _ => broken(
+            format!("{shown} is answered {status}, and not by hookwell"),
+            "does the proxy forward it to http.listen?".to_owned(),
         ),
     }
 }

@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use serde_json::json;
+
 use super::{code, stderr, stdout};
 use crate::harness::daemon::run_plain;
 use crate::harness::{DaemonConfig, Ghl, run_cli};
@@ -149,6 +151,83 @@ fn a_good_configuration_is_told_in_words_and_as_json() {
     assert_eq!(told["queues"][1]["bind"], serde_json::json!(["contact.#"]));
     // It touches nothing.
     assert!(!config.dir().join("data").exists());
+}
+
+#[test]
+fn what_is_on_is_told_in_words_and_as_json() {
+    let check = |of_first: &str, more: &str| {
+        let (config, path) = file(&format!(
+            "[store]\nurl = \"sqlite://a.db\"\n[ghl]\ntoken_keys_file = \"token-keys\"\n{more}\n\
+             [[apps]]\nid = \"one\"\npath = \"/one\"\n{of_first}\n[[apps]]\nid = \"two\"\npath = \"/two\"\n"
+        ));
+        run_plain(&["keys", "rotate", "--file", "token-keys"], &config);
+        let words = run_plain(&["check-config", "--config", &path], &config);
+        assert_eq!(code(&words), Some(0), "{}", stderr(&words));
+        let json = run_plain(&["check-config", "--config", &path, "--json"], &config);
+        let json: serde_json::Value = serde_json::from_slice(&json.stdout).unwrap();
+        (stdout(&words), json)
+    };
+    let credentials = "client_id = \"one-1\"\nclient_secret = \"s3cr3t-canary\"\n\
+                       redirect_uri = \"https://hooks.example.com/back\"\n";
+    let all = format!(
+        "{credentials}install_url = \"https://m.example.com/x?client_id=one-1\"\n\
+         triggers_path = \"/triggers\"\ntriggers_secret = \"a-canary-of-triggers\"\n"
+    );
+    let rules = "[admin]\ntoken = \"ada:0123456789abcdef0123456789canary01\"\n\
+                 [[follow_ups]]\nname = \"snap\"\non = [\"ContactCreate\"]\nrequest = \"GET /contacts/{entity_id}\"\n\
+                 [[follow_ups]]\nname = \"other\"\non = [\"ContactCreate\"]\nrequest = \"GET /contacts/{entity_id}\"\n";
+    let rows: [(&str, &str, &[&str]); 3] = [
+        (
+            "",
+            "",
+            &["API calls   off: no app has client_id", "console off"],
+        ),
+        (
+            credentials,
+            "",
+            &[
+                "API calls   https://services.leadconnectorhq.com, for app one\n",
+                "no rules",
+                "app one  GET /back (no /oauth/install without install_url)",
+            ],
+        ),
+        (
+            &all,
+            rules,
+            &[
+                "rules other, snap",
+                "app one  GET /oauth/install, and back to /back",
+                "app one  POST /triggers of workflow triggers",
+                "console for ada",
+            ],
+        ),
+    ];
+    for (of_first, more, parts) in rows {
+        let (words, _) = check(of_first, more);
+        for part in parts {
+            assert!(words.contains(part), "{part} is missing:\n{words}");
+        }
+        assert!(!words.contains("canary"), "{words}");
+    }
+    let (_, nothing) = check("", "");
+    assert_eq!(
+        (&nothing["calls"], &nothing["console"]),
+        (&json!(null), &json!([]))
+    );
+    let (_, everything) = check(&all, rules);
+    assert_eq!(
+        everything["calls"],
+        json!({"api_base": "https://services.leadconnectorhq.com", "apps": ["one"], "rules": ["other", "snap"]})
+    );
+    assert_eq!(
+        everything["apps"],
+        json!([
+            {"id": "one", "path": "/one", "calls": true, "install": "/oauth/install", "callback": "/back", "triggers": "/triggers"},
+            {"id": "two", "path": "/two", "calls": false, "install": null, "callback": null, "triggers": null},
+        ])
+    );
+    assert_eq!(everything["console"], json!(["ada"]));
+    assert!(!everything.to_string().contains("canary"), "{everything}");
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! Workflow triggers: subscribed to by GHL, started by events, until GHL says that it is over.
 
 use hookwell::dev::ghl::{Deed, Fault};
+use sqlx::Connection as _;
 
 use super::*;
 
@@ -244,4 +245,69 @@ async fn what_waits_for_a_workflow_that_is_gone_is_not_sent(backend: Backend) {
         (&json!("cancelled"), &json!("unsubscribed"))
     );
     assert!(started(&world).is_empty());
+}
+
+/// What the doctor says of the public URL: levels, and addresses without the base.
+fn doors(config: &DaemonConfig, base: &str) -> Vec<(String, String)> {
+    let output = run_cli(&["doctor", "--json", "--url", base], config);
+    let said = String::from_utf8_lossy(&output.stdout);
+    let findings = said
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).unwrap());
+    findings
+        .filter(|one| one["what"] == "public URL")
+        .map(|one| {
+            let found = one["found"]
+                .as_str()
+                .unwrap()
+                .replace(base.trim_end_matches('/'), "");
+            let path = found.split(' ').next().unwrap().to_owned();
+            (one["level"].as_str().unwrap().to_owned(), path)
+        })
+        .collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_doctor_asks_for_every_door_and_changes_nothing() {
+    let world = world(Backend::Sqlite).await;
+    let daemon = world.start().await;
+    let base = format!("http://{}", daemon.address());
+    let row = |level: &str, path: &str| (level.to_owned(), path.to_owned());
+    let good = ["/webhooks/ghl", "/oauth/install", PATH].map(|path| row("good", path));
+    assert_eq!(doors(&world.config, &base), good);
+    // The callback, where it is at the same address.
+    let mut here = world.config.clone();
+    here.of_app = here.of_app.replace("http://hooks.example.com", &base);
+    let found = doors(&here, &format!("{base}/"));
+    assert_eq!(found.len(), 4, "{found:?}");
+    assert_eq!(found[2], row("good", CALLBACK));
+
+    let metrics = daemon.metrics().await;
+    let counted =
+        |line: &&str| line.starts_with("hookwell_trigger_requests_total") && !line.ends_with(" 0");
+    assert_eq!(metrics.lines().find(counted), None);
+    let mut store = sqlx::SqliteConnection::connect(world.store.url())
+        .await
+        .unwrap();
+    let states = sqlx::query("select * from oauth_states")
+        .fetch_all(&mut store)
+        .await
+        .unwrap();
+    assert_eq!(states.len(), 0, "no installation was begun");
+    store.close().await.unwrap();
+
+    // Who answers there is not hookwell, or not with this configuration.
+    let other = Daemon::start(&DaemonConfig::new(store_url(Backend::Sqlite).await.url())).await;
+    let base = format!("http://{}", other.address());
+    assert_eq!(
+        doors(&world.config, &base),
+        [
+            row("good", "/webhooks/ghl"),
+            row("broken", "/oauth/install"),
+            row("broken", PATH)
+        ]
+    );
+    // Without credentials there is nothing more to ask for.
+    let plain = DaemonConfig::new(world.store.url());
+    assert_eq!(doors(&plain, &base), [row("good", "/webhooks/ghl")]);
 }
