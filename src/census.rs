@@ -16,7 +16,8 @@ use crate::metrics::Metrics;
 use crate::store::{self, Answers, Store};
 use crate::telemetry::Chain;
 
-const PERIOD: Duration = Duration::from_secs(10);
+/// How often a daemon adds its answers to those in the store.
+pub const PERIOD: Duration = Duration::from_secs(10);
 /// Places of the log counted in one go.
 const PART: i64 = 5_000;
 /// Parts of one period: more wait for the next, so that a backlog is counted beside everything else.

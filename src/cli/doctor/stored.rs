@@ -1,6 +1,7 @@
 //! What the store has to say: room, the ledger, answers, silence, tokens, gaps.
 
 use super::Findings;
+use crate::census;
 use crate::clock;
 use crate::config::{Calls, Config};
 use crate::event::Micros;
@@ -83,7 +84,14 @@ pub(super) async fn look(
     let answers = store.answers(now).await?;
     let percent = answers.success_percent();
     match answers.all() {
-        0 => findings.warning("GHL's rule", "no webhook came in three days", "see that the app's webhook URL is this one and its events are switched on"),
+        0 => findings.warning(
+            "GHL's rule",
+            format!(
+                "no webhook of the last three days is counted; a daemon counts its answers every {} s",
+                census::PERIOD.as_secs()
+            ),
+            "where none came at all, see that the app's webhook URL is this one and its events are switched on",
+        ),
         all if answers.success_ratio() < GHL_LEAST => findings.broken("GHL's rule", format!("{percent} % of {all} webhooks in three days were answered 2xx"), "GHL pauses a URL under 90 %: `hookwell quarantine list` and the log say what was refused"),
         all => findings.good("GHL's rule", format!("{percent} % of {all} webhooks in three days were answered 2xx")),
     }

@@ -140,3 +140,21 @@ async fn the_doctor_names_what_is_broken_and_the_way_out() {
     let wrong = run_cli(&["doctor"], &DaemonConfig::new("mysql://x"));
     assert_eq!(code(&wrong), Some(78));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_webhook_that_is_not_counted_yet_is_not_said_to_be_missing() {
+    let store = store_url(Backend::Sqlite).await;
+    let config = DaemonConfig::new(store.url());
+    assert!(run_cli(&["migrate"], &config).status.success());
+    let found = findings(&config, &[], 1);
+    let rule = found
+        .iter()
+        .find(|one| one["what"] == "GHL's rule")
+        .unwrap();
+    assert_eq!(rule["level"], "warning");
+    let said = rule["found"].as_str().unwrap();
+    assert!(
+        said.contains("counts its answers every 10 s") && !said.contains("came"),
+        "{said}"
+    );
+}
