@@ -187,6 +187,10 @@ fn introduce(mut address: SocketAddr, settings: &Settings, redirect_uri: &str) -
          \n\
          The install link, and /oauth/install of the daemon, approve at once, for the agency and all its\n\
          sub-accounts; the link with &location_id=<id> behind it, for that sub-account alone.\n\
+         It sends no webhooks; those of it, signed with a key of `hookwell keys generate --out dev-key.pem`:\n\
+         \n\
+         hookwell send ContactCreate --config hookwell.toml --key dev-key.pem --company {company} --location {first}\n\
+         \n\
          What it can be asked to do: curl {base}/_dev/\n\
          \n",
         company = settings.company,

@@ -20,6 +20,7 @@ use crate::signature::{GHL_HEADER, SigningKey};
 #[command(after_help = "Examples:
   hookwell send ContactCreate --config hookwell.toml --key dev-key.pem
   hookwell send ContactCreate OpportunityCreate --config hookwell.toml --key dev-key.pem --count 1000 --rate 200
+  hookwell send INSTALL --config hookwell.toml --key dev-key.pem --company DevCompany0000000001 --location DevLocation000000001
   hookwell send --list
 
 `hookwell keys generate --out dev-key.pem` makes the key; its public half goes into signature.ed25519_keys of the daemon. Exits 1 when not every webhook was accepted.")]
@@ -44,10 +45,18 @@ pub(super) struct Args {
     /// The sub-account they are from
     #[arg(
         long,
+        visible_alias = "location",
         value_name = "LOCATION_ID",
         default_value = "ve9EPM428h8vShlRW1KT"
     )]
     tenant: String,
+    /// The agency that it belongs to, where an event names it
+    #[arg(
+        long,
+        value_name = "COMPANY_ID",
+        default_value = "5DP4iH6HLkQsiKESj6rh"
+    )]
+    company: String,
     /// The app they are for; the first of the configuration if not given
     #[arg(long, value_name = "ID")]
     app: Option<String>,
@@ -136,7 +145,7 @@ pub(super) async fn run(args: Args) -> Outcome {
             webhook_id: uuid::Uuid::new_v4().to_string(),
             timestamp_rfc3339: millis(&clock::rfc3339(clock::system()())),
             app_id: app.id.clone(),
-            company_id: "5DP4iH6HLkQsiKESj6rh".to_owned(),
+            company_id: args.company.clone(),
             location_id: args.tenant.clone(),
             n,
         };

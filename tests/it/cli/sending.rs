@@ -122,6 +122,32 @@ async fn sent_webhooks_are_accepted_counted_and_of_the_tenant_asked_for() {
 }
 
 #[tokio::test]
+async fn an_event_names_the_company_and_the_location_asked_for() {
+    let (_daemon, config, _url) = running().await;
+    for (n, tenant) in (1..).zip(["--tenant", "--location"]) {
+        let arguments = [
+            "send",
+            "INSTALL",
+            "--key",
+            "dev.pem",
+            "--company",
+            "TheCompany",
+            tenant,
+            "ThePlace",
+        ];
+        let output = run_cli(&arguments, &config);
+        assert_eq!(code(&output), Some(0), "{}", stderr(&output));
+        let output = run_cli(&["events", "show", &format!("{n}"), "--body"], &config);
+        let body: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!(
+            (&body["companyId"], &body["locationId"]),
+            (&"TheCompany".into(), &"ThePlace".into()),
+            "{body}"
+        );
+    }
+}
+
+#[tokio::test]
 async fn a_rate_is_kept_and_without_one_nobody_waits() {
     let (_daemon, config, _url) = running().await;
     let timed = |more: &[&str]| {

@@ -5,6 +5,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use super::{Said, client, said, text};
+use crate::harness::Ghl as Sender;
 use crate::harness::services::send_signal;
 use crate::harness::{Backend, Daemon, DaemonConfig, eventually, run_cli, store_url};
 
@@ -171,7 +172,7 @@ async fn what_it_prints_works_as_it_is_pasted() {
     path.push(std::env::var_os("PATH").unwrap());
     let made = Command::new("sh")
         .args(["-ec", commands])
-        .env("PATH", path)
+        .env("PATH", &path)
         .current_dir(config.dir())
         .output()
         .unwrap();
@@ -210,6 +211,31 @@ async fn what_it_prints_works_as_it_is_pasted() {
             "{installed:?}"
         );
     }
+
+    // And a webhook of what it plays.
+    let command = shown
+        .lines()
+        .find(|line| line.starts_with("hookwell send"))
+        .unwrap();
+    std::fs::write(
+        config.dir().join("dev-key.pem"),
+        Sender::new().key.to_pkcs8_pem(),
+    )
+    .unwrap();
+    let sent = Command::new("sh")
+        .args(["-ec", command])
+        .env("PATH", &path)
+        .env("HOOKWELL_HTTP__LISTEN", daemon.address().to_string())
+        .current_dir(config.dir())
+        .output()
+        .unwrap();
+    assert!(sent.status.success(), "{sent:?}");
+    let listed = run_cli(
+        &["events", "list", "--tenant", "DevLocation000000001"],
+        &config,
+    );
+    let listed = String::from_utf8_lossy(&listed.stdout).into_owned();
+    assert!(listed.contains("ContactCreate"), "{listed}");
 }
 
 #[tokio::test]
