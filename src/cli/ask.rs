@@ -1,4 +1,4 @@
-//! The HTTP client of commands.
+//! The HTTP client of commands, and the addresses that it is given.
 
 use std::time::Duration;
 
@@ -13,4 +13,16 @@ pub(super) fn client(patience: Duration) -> Result<reqwest::Client, Failure> {
         .timeout(patience)
         .build()
         .map_err(|error| Failure::new(Failure::SOFTWARE, error))
+}
+
+/// The address that paths are put behind, without a slash at its end.
+pub(super) fn base_url(text: &str) -> Result<String, String> {
+    let url = reqwest::Url::parse(text).ok();
+    let web = |url: &reqwest::Url| ["https", "http"].contains(&url.scheme()) && url.has_host();
+    match url.is_some_and(|url| web(&url) && url.query().or(url.fragment()).is_none()) {
+        true => Ok(text.trim_end_matches('/').to_owned()),
+        false => Err(
+            "it is no URL; write https:// and a host, such as https://hooks.example.com".to_owned(),
+        ),
+    }
 }

@@ -23,7 +23,7 @@ pub(super) struct Args {
     #[command(flatten)]
     config: ConfigArgs,
     /// Where GHL posts to, without the path
-    #[arg(long, value_name = "URL")]
+    #[arg(long, value_name = "URL", value_parser = super::ask::base_url)]
     url: Option<String>,
     /// Print an object a line
     #[arg(long)]
@@ -116,7 +116,7 @@ pub(super) async fn run(args: Args) -> Outcome {
     }
     match &args.url {
         Some(url) => {
-            reached::outside(url.trim_end_matches('/'), &config, &http, &mut findings).await;
+            reached::outside(url, &config, &http, &mut findings).await;
         }
         None => findings.good(
             "public URL",

@@ -156,6 +156,27 @@ fn wrong_usage_ends_with_64() {
 }
 
 #[test]
+fn the_doctor_says_of_what_is_no_url_that_it_is_none() {
+    let config = DaemonConfig::new("sqlite://unused.db");
+    for url in [
+        "nonsense",
+        "hooks.example.com",
+        "hooks.example.com:443",
+        "ftp://host",
+        "https://",
+        "https://host?a=b",
+    ] {
+        let output = run_plain(&["doctor", "--url", url], &config);
+        assert_eq!(code(&output), Some(64), "{url}");
+        let said = stderr(&output);
+        assert!(
+            said.contains("it is no URL") && said.contains("https://hooks.example.com"),
+            "{said}"
+        );
+    }
+}
+
+#[test]
 fn a_bad_configuration_ends_every_command_with_78() {
     let config = DaemonConfig::new("mysql://somewhere");
     for command in COMMANDS {
