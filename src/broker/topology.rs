@@ -26,6 +26,14 @@ const QUEUE: Advice = Advice {
     forbidden: FORBIDDEN,
 };
 
+/// Of the queue for what no binding takes, which no section of the file describes.
+const UNROUTED: Advice = Advice {
+    differs: "it exists with other settings than those of a quorum queue without arguments: name another one in \
+              broker.unrouted and set arguments by a policy, or set broker.topology = \"check\" to take it as it is; \
+              hookwell never deletes one",
+    ..QUEUE
+};
+
 /// What to do about objects that are not there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TopologyMode {
@@ -109,7 +117,7 @@ enum Object<'a> {
         /// What takes the messages that no binding does.
         alternate: Option<&'a str>,
     },
-    Queue(Queue),
+    Queue(Queue, &'static Advice),
 }
 
 /// How an object is declared on a channel of its own: once, or twice.
@@ -134,7 +142,7 @@ pub(super) async fn establish(connection: &Connection, topology: &Topology) -> R
         if topology.mode == TopologyMode::Check {
             continue;
         }
-        let Object::Queue(queue) = object else {
+        let Object::Queue(queue, _) = object else {
             continue;
         };
         if queue.name == topology.unrouted {
@@ -182,14 +190,15 @@ fn objects(topology: &Topology) -> Vec<Object<'_>> {
             kind: ExchangeKind::Fanout,
             alternate: None,
         },
-        Object::Queue(unrouted),
+        Object::Queue(unrouted, &UNROUTED),
         Object::Exchange {
             name: &topology.exchange,
             kind: ExchangeKind::Topic,
             alternate: Some(&topology.unrouted),
         },
     ];
-    objects.extend(topology.queues.iter().cloned().map(Object::Queue));
+    let queues = topology.queues.iter().cloned();
+    objects.extend(queues.map(|queue| Object::Queue(queue, &QUEUE)));
     objects
 }
 
@@ -208,7 +217,7 @@ impl Object<'_> {
                     kind,
                     alternate,
                 } => exchange(&channel, *passive, name, kind.clone(), *alternate).await?,
-                Self::Queue(wanted) => queue(&channel, *passive, wanted).await?,
+                Self::Queue(wanted, advice) => queue(&channel, *passive, wanted, advice).await?,
             }
         }
         let _ = channel.close(200, "done".into()).await;
@@ -241,7 +250,12 @@ async fn exchange(
         .map_err(|error| Error::about(error, format!("exchange {name}"), &EXCHANGE))
 }
 
-async fn queue(channel: &Channel, passive: bool, wanted: &Queue) -> Result<(), Error> {
+async fn queue(
+    channel: &Channel,
+    passive: bool,
+    wanted: &Queue,
+    advice: &Advice,
+) -> Result<(), Error> {
     let mut arguments = FieldTable::default();
     arguments.insert(
         "x-queue-type".into(),
@@ -264,7 +278,7 @@ async fn queue(channel: &Channel, passive: bool, wanted: &Queue) -> Result<(), E
     declared
         .await
         .map(|_| ())
-        .map_err(|error| Error::about(error, format!("queue {}", wanted.name), &QUEUE))
+        .map_err(|error| Error::about(error, format!("queue {}", wanted.name), advice))
 }
 
 async fn bind(

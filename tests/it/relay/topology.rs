@@ -226,3 +226,16 @@ async fn the_doctor_finds_a_queue_that_serve_cannot_declare() {
     let said = found["found"].as_str().unwrap();
     assert_eq!(said.matches("x-delivery-limit").count(), 1, "{said}");
 }
+
+#[tokio::test]
+async fn of_the_queue_for_what_no_binding_takes_the_advice_is_about_its_own_key() {
+    let broker = fresh_vhost().await;
+    let (_connection, channel) = channel(&broker.url).await;
+    declare_queue(&channel, UNROUTED, "classic", &[]).await;
+    let error = refused(&settings(&broker.url, TopologyMode::Declare, vec![])).await;
+    let text = error.to_string();
+    assert!(
+        text.contains("broker.unrouted") && !text.contains("[[broker.queues]]"),
+        "{text}"
+    );
+}
