@@ -33,6 +33,7 @@ mod migrate;
 mod progress;
 mod quarantine;
 mod replay;
+mod restored;
 mod send;
 mod serve;
 mod status;
@@ -81,6 +82,7 @@ enum Command {
     DeadLetters(dead_letters::Args),
     Quarantine(quarantine::Args),
     Erase(erase::Args),
+    Restored(restored::Args),
     Audit(audit::Args),
     Keys(keys::Args),
     Dev(dev::Args),
@@ -219,6 +221,7 @@ pub fn main() -> ExitCode {
             Command::DeadLetters(args) => dead_letters::run(args).await,
             Command::Quarantine(args) => quarantine::run(args).await,
             Command::Erase(args) => erase::run(args).await,
+            Command::Restored(args) => restored::run(args).await,
             Command::Audit(args) => audit::run(args).await,
             Command::Keys(args) => keys::run(args).await,
             Command::Dev(args) => dev::run(args).await,

@@ -86,9 +86,9 @@ pub struct Repair {
 }
 
 impl Repair {
-    /// Whether a gap is long enough to be repaired, and was not yet.
+    /// Whether a gap is long enough to be repaired, or nothing of it comes again, and it was not yet.
     pub fn is_due(&self, gap: &Gap) -> bool {
-        gap.repaired_at.is_none() && self.gap_after <= gap.length()
+        gap.repaired_at.is_none() && (gap.is_restore || self.gap_after <= gap.length())
     }
 
     /// What becomes of a gap; `has_calls` says whether any app has credentials.

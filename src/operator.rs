@@ -30,6 +30,8 @@ pub mod action {
     pub const DISCARD_DEAD_LETTERS: &str = "discard_dead_letters";
     /// Everything about a contact or of a tenant is removed.
     pub const ERASE: &str = "erase";
+    /// The log of a restored copy goes on behind what was given out since.
+    pub const RESTORED: &str = "restored";
     /// Events are published again.
     pub const REPLAY: &str = "replay";
     /// No more of them are.

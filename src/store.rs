@@ -35,7 +35,7 @@ pub use follow_ups::{
     Attempt, CLAIM_LOST, Claimed, Claims, Ended, FollowUp, FollowUpCounts, FollowUpFilter,
     FollowUps, NO_TOKEN, Next, PLANNER, ParkedCalls, Plan, PlanReader, Planned,
 };
-pub use gaps::{Gap, Gaps, Known};
+pub use gaps::{Gap, Gaps, Known, Restored};
 pub use installations::{
     Installation, InstallationFilter, Installations, NewToken, OauthState, RefreshEnd, SealedToken,
     TokenState,
@@ -240,6 +240,8 @@ pub struct Quarantined {
 pub struct Ledger {
     /// Events in the log since its beginning.
     pub accepted: i64,
+    /// The newest place of the log. Places that a restore left out make it more than `accepted`.
+    pub head: Position,
     /// Events with a positive confirm.
     pub published: i64,
     /// Events that are still to be published: those after the relay's cursor, and the held ones.

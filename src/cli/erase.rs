@@ -71,7 +71,7 @@ pub(super) async fn run(args: Args) -> Outcome {
     }
     let store = app::open_store_beside(&config.store).await?;
     let operator = super::operator(Arc::clone(&store));
-    let end = Position(store.ledger().await?.accepted);
+    let end = store.ledger().await?.head;
     let bar = bar(end, args.json);
     let (found, beside) = operator
         .find_subject(&subject, |at| move_to(&bar, at))

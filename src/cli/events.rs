@@ -180,7 +180,7 @@ pub(super) async fn run(args: Args) -> Outcome {
             let whole = EventRange {
                 event_type,
                 tenant,
-                upto: Position(store.ledger().await?.accepted),
+                upto: store.ledger().await?.head,
                 ..EventRange::default()
             };
             let range = whole.received(store.as_ref(), since, until).await?;

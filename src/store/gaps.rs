@@ -17,6 +17,8 @@ pub struct Gap {
     pub until: Micros,
     /// When what changed in it was asked for.
     pub repaired_at: Option<Micros>,
+    /// Whether it is what a restored copy lacks: then GHL delivers nothing of it again, however short it was.
+    pub is_restore: bool,
 }
 
 impl Gap {
@@ -24,6 +26,22 @@ impl Gap {
     pub fn length(&self) -> Duration {
         super::until(self.since, self.until)
     }
+}
+
+/// What a copy was found to be when it was restored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Restored {
+    /// It goes on behind this place; what came since then is read from the API.
+    Raised {
+        /// The newest place that the copy had.
+        from: Position,
+        /// Since when it lacks what came, where that is known.
+        since: Option<Micros>,
+    },
+    /// Nothing was changed: a reader is not at the end yet. So many events wait.
+    Waits(i64),
+    /// Nothing was changed: the copy is beyond that place.
+    Beyond(Position),
 }
 
 /// The newest event of a record in a part of the log.
@@ -47,6 +65,10 @@ pub trait Gaps: Send + Sync {
 
     /// Notes that what changed in the gap that began then was asked for.
     async fn gap_repaired(&self, since: Micros, now: Micros) -> Result<(), Error>;
+
+    /// Makes the log of a restored copy go on behind `head`, and notes what the copy lacks as a gap that is repaired
+    /// however short it was. No daemon may run.
+    async fn restored(&self, head: Position, now: Micros) -> Result<Restored, Error>;
 
     /// The place behind which events came after that time, as far as times follow places: daemons' clocks differ.
     async fn place_at(&self, time: Micros) -> Result<Position, Error>;

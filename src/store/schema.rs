@@ -6,7 +6,7 @@
 use super::Error;
 
 /// The schema version this binary was built for: the number of its migrations.
-const SCHEMA_VERSION: usize = 11;
+const SCHEMA_VERSION: usize = 12;
 
 /// How many migrations the store has seen; 0 for an empty one.
 macro_rules! applied_migrations {
@@ -41,7 +41,8 @@ macro_rules! migrations {
             "0008_census",
             "0009_replays",
             "0010_discarded",
-            "0011_attempts"
+            "0011_attempts",
+            "0012_restored"
         )
     };
     ($backend:literal, $($name:literal),*) => {

@@ -83,7 +83,7 @@ macro_rules! shared_statements {
 
         pub(crate) async fn ledger(conn: &mut $connection) -> Result<Ledger, Error> {
             let row = sqlx::query(
-                "select h.position as accepted, c.position as done, c.published, c.discarded, \
+                "select h.position as head, h.position - h.skipped as accepted, c.position as done, c.published, c.discarded, \
                         (select count(*) from dead_letters) as parked, \
                         (select count(*) from quarantine) as quarantined, \
                         (select cast(coalesce(sum(t.events), 0) as bigint) from held_tenants t) as held, \
@@ -98,7 +98,7 @@ macro_rules! shared_statements {
             .fetch_one(conn)
             .await?;
             let accepted: i64 = row.try_get("accepted")?;
-            let done: i64 = row.try_get("done")?;
+            let (head, done): (i64, i64) = (row.try_get("head")?, row.try_get("done")?);
             let held: i64 = row.try_get("held")?;
             // Whatever is held was received before what is not yet looked at.
             let oldest = match row.try_get("oldest_held")? {
@@ -108,7 +108,8 @@ macro_rules! shared_statements {
             Ok(Ledger {
                 accepted,
                 published: row.try_get("published")?,
-                pending: accepted - done + held,
+                head: Position(head),
+                pending: head - done + held,
                 held,
                 held_tenants: row.try_get("held_tenants")?,
                 parked: row.try_get("parked")?,

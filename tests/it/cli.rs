@@ -6,6 +6,7 @@ mod configuration;
 mod doctor;
 mod inspection;
 mod removing;
+mod restoring;
 mod rules;
 mod sending;
 pub(crate) mod usage;

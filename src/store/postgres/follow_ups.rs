@@ -10,7 +10,7 @@ use tokio::time::timeout;
 use super::super::{
     Attempt, Claims, Ended, Error, FollowUp, FollowUpCounts, FollowUpFilter, FollowUps, Gap, Gaps,
     Installation, InstallationFilter, Installations, Known, NewToken, OauthState, ParkedCalls,
-    PlanReader, RefreshEnd, SealedToken, Subscribed, SubscriptionFilter, Subscriptions,
+    PlanReader, RefreshEnd, Restored, SealedToken, Subscribed, SubscriptionFilter, Subscriptions,
 };
 use super::reader::{Locked, PLANNER_LOCK};
 use super::{PostgresStore, pooled, statements};
@@ -284,6 +284,10 @@ impl Gaps for PostgresStore {
 
     async fn gap_repaired(&self, since: Micros, _now: Micros) -> Result<(), Error> {
         deed!(self, transaction, now => statements::gap_repaired(transaction, since, now))
+    }
+
+    async fn restored(&self, head: Position, _now: Micros) -> Result<Restored, Error> {
+        deed!(self, transaction, now => statements::restored(transaction, head, now))
     }
 
     async fn place_at(&self, time: Micros) -> Result<Position, Error> {

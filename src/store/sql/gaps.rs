@@ -2,7 +2,10 @@
 
 macro_rules! gap_statements {
     ($database:ty, $connection:ty, $row:ty, $locking:literal) => {
-        use crate::store::{Gap, Known};
+        use crate::store::{Gap, Known, Restored};
+
+        /// A daemon's beat is so much older than the newest event at most.
+        const RESTORE_MARGIN: Duration = Duration::from_secs(60);
 
         /// Everything but the beginning and the end of the transaction.
         pub(crate) async fn beat(conn: &mut $connection, silence: Duration, now: Micros) -> Result<(), Error> {
@@ -32,7 +35,7 @@ macro_rules! gap_statements {
         }
 
         pub(crate) async fn gaps(conn: &mut $connection, limit: i64) -> Result<Vec<Gap>, Error> {
-            let rows = sqlx::query("select since_at, until_at, repaired_at from gaps order by since_at desc limit $1")
+            let rows = sqlx::query("select since_at, until_at, repaired_at, is_restore from gaps order by since_at desc limit $1")
                 .bind(limit)
                 .fetch_all(conn)
                 .await?;
@@ -42,6 +45,7 @@ macro_rules! gap_statements {
                         since: Micros(row.try_get("since_at")?),
                         until: Micros(row.try_get("until_at")?),
                         repaired_at: row.try_get::<Option<i64>, _>("repaired_at")?.map(Micros),
+                        is_restore: row.try_get("is_restore")?,
                     })
                 })
                 .collect()
@@ -54,6 +58,52 @@ macro_rules! gap_statements {
                 .execute(conn)
                 .await?;
             Ok(())
+        }
+
+        /// Everything but the beginning and the end of the transaction.
+        pub(crate) async fn restored(conn: &mut $connection, head: Position, now: Micros) -> Result<Restored, Error> {
+            let from: i64 = sqlx::query_scalar("select position from log_head").fetch_one(&mut *conn).await?;
+            if head.0 < from {
+                return Ok(Restored::Beyond(Position(from)));
+            }
+            // The keys are written and the census is moved; what is not yet published or planned must not be passed over.
+            let behind: i64 = sqlx::query_scalar(
+                "select min(position) from cursors where reader not in ('keys', 'census')",
+            )
+            .fetch_one(&mut *conn)
+            .await?;
+            if behind < from {
+                return Ok(Restored::Waits(from - behind));
+            }
+            sqlx::query("update cursors set position = $1").bind(head.0).execute(&mut *conn).await?;
+            sqlx::query("update log_head set position = $1, skipped = skipped + $1 - position")
+                .bind(head.0)
+                .execute(&mut *conn)
+                .await?;
+            // The daemon that published the rest of the copy has noted the gap already.
+            let noted: Option<i64> = sqlx::query_scalar("select max(since_at) from gaps").fetch_one(&mut *conn).await?;
+            let copied: Option<i64> = sqlx::query_scalar(
+                "select max(received_at) from events where position > $1 - 1000 and origin = 'webhook'",
+            )
+            .bind(from)
+            .fetch_one(&mut *conn)
+            .await?;
+            let until: Option<i64> = sqlx::query_scalar("select until_at from acceptance").fetch_optional(&mut *conn).await?;
+            // What was noted before the copy's newest event is an older gap.
+            let noted = noted.filter(|noted| copied.is_none_or(|copied| copied - micros(RESTORE_MARGIN) < *noted));
+            let since = noted.or(until);
+            if let Some(since) = since {
+                sqlx::query(
+                    "insert into gaps (since_at, until_at, is_restore) values ($1, $2, true) on conflict (since_at) do update \
+                     set until_at = excluded.until_at, repaired_at = null, is_restore = true",
+                )
+                .bind(since)
+                .bind(now.0)
+                .execute(&mut *conn)
+                .await?;
+            }
+            sqlx::query("update acceptance set until_at = $1").bind(now.0).execute(conn).await?;
+            Ok(Restored::Raised { from: Position(from), since: since.map(Micros) })
         }
 
         /// By halving: there is no index by time, which every append would pay for.

@@ -11,11 +11,11 @@ use tokio::sync::Mutex;
 use super::super::{
     Attempt, Claims, Ended, Error, FollowUp, FollowUpCounts, FollowUpFilter, FollowUps, Gap, Gaps,
     Installation, InstallationFilter, Installations, Known, NewToken, OauthState, ParkedCalls,
-    PlanReader, RefreshEnd, SealedToken, Subscribed, SubscriptionFilter, Subscriptions,
+    PlanReader, RefreshEnd, Restored, SealedToken, Subscribed, SubscriptionFilter, Subscriptions,
 };
 use super::checkpoint::Written;
 use super::writer::{Writer, on};
-use super::{SqliteStore, statements};
+use super::{SqliteStore, keys, statements};
 use crate::budget::Limits;
 use crate::event::subscription::{Change, Subscription};
 use crate::event::{Micros, Position, Recorded};
@@ -273,6 +273,14 @@ impl Gaps for SqliteStore {
 
     async fn gap_repaired(&self, since: Micros, now: Micros) -> Result<(), Error> {
         deed!(self, Later, transaction => statements::gap_repaired(transaction, since, now))
+    }
+
+    async fn restored(&self, head: Position, now: Micros) -> Result<Restored, Error> {
+        // Behind the new head nothing is read for its key.
+        keys::write_older(&self.writer, &self.written, Micros(i64::MAX)).await?;
+        let answer = deed!(self, Now, transaction => statements::restored(transaction, head, now))?;
+        self.writer.lock().await.keys = None;
+        Ok(answer)
     }
 
     async fn place_at(&self, time: Micros) -> Result<Position, Error> {

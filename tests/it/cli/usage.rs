@@ -5,7 +5,7 @@ use crate::harness::daemon::run_plain;
 use crate::harness::{Backend, Daemon, DaemonConfig, run_cli, store_url};
 
 /// Every command that does something.
-pub(crate) const COMMANDS: [&[&str]; 40] = [
+pub(crate) const COMMANDS: [&[&str]; 41] = [
     &["serve"],
     &["check-config"],
     &["migrate"],
@@ -30,6 +30,7 @@ pub(crate) const COMMANDS: [&[&str]; 40] = [
     &["quarantine", "show"],
     &["quarantine", "admit"],
     &["erase"],
+    &["restored"],
     &["keys", "generate"],
     &["keys", "rotate"],
     &["installs", "list"],
@@ -72,6 +73,7 @@ Commands:
   dead-letters  Events that could not be published
   quarantine    Requests that were refused
   erase         Remove everything about a contact or of a tenant
+  restored      Say that the store was restored from an older copy
   audit         Show what people did, at the console and on the command line
   keys          Keys: for trying things out, and those that seal tokens
   dev           Servers for trying things out
