@@ -13,8 +13,8 @@ use crate::event::{Micros, Position};
 use crate::ingest::{self, App, Judged, Refusal, Webhook};
 use crate::signature::{SignatureHeaders, Verifier};
 use crate::store::{
-    Appended, Beside, Erased, Error, EventRange, Found, ParkedCalls, Quarantined, Selection, Store,
-    Subject,
+    Appended, Beside, Erased, Error, EventRange, Found, Quarantined, Selection, Store, Subject,
+    WhichCalls,
 };
 use crate::telemetry::Chain;
 
@@ -24,6 +24,14 @@ pub mod action {
     pub const RETRY_DEAD_LETTERS: &str = "retry_dead_letters";
     /// Parked calls are made again.
     pub const RETRY_FOLLOW_UPS: &str = "retry_follow_ups";
+    /// Calls that wait or are parked are not made any more.
+    pub const CANCEL_FOLLOW_UPS: &str = "cancel_follow_ups";
+    /// What changed in a time is read from the API.
+    pub const BACKFILL: &str = "backfill";
+    /// GHL is asked where an app is installed.
+    pub const RECONCILE: &str = "reconcile";
+    /// Tokens are sealed with another key.
+    pub const ROTATE_KEYS: &str = "rotate_keys";
     /// Refused requests are judged again.
     pub const ADMIT: &str = "admit";
     /// Dead letters are given up on.
@@ -126,6 +134,14 @@ fn subject_of(which: Selection) -> String {
     }
 }
 
+fn subject_of_calls(which: &WhichCalls) -> String {
+    match which {
+        WhichCalls::One(id) => format!("follow-up {id}"),
+        WhichCalls::Rule(rule) => format!("rule {rule}"),
+        WhichCalls::All => "all".to_owned(),
+    }
+}
+
 impl Operator {
     /// Asks the relay to publish dead letters again; returns how many.
     pub async fn retry_dead_letters(&self, which: Selection) -> Result<u64, Error> {
@@ -187,15 +203,20 @@ impl Operator {
     }
 
     /// Makes parked calls pending again; returns how many.
-    pub async fn retry_follow_ups(&self, which: &ParkedCalls) -> Result<u64, Error> {
+    pub async fn retry_follow_ups(&self, which: &WhichCalls) -> Result<u64, Error> {
         let now = (self.clock)();
         let count = self.store.retry_follow_ups(which, now).await?;
-        let subject = match which {
-            ParkedCalls::One(id) => format!("follow-up {id}"),
-            ParkedCalls::Rule(rule) => format!("rule {rule}"),
-            ParkedCalls::All => "all".to_owned(),
-        };
-        self.note(action::RETRY_FOLLOW_UPS, &subject, count).await;
+        self.note(action::RETRY_FOLLOW_UPS, &subject_of_calls(which), count)
+            .await;
+        Ok(count)
+    }
+
+    /// Ends calls that wait or are parked; returns how many. One that is being made is left to its end.
+    pub async fn cancel_follow_ups(&self, which: &WhichCalls) -> Result<u64, Error> {
+        let now = (self.clock)();
+        let count = self.store.cancel_follow_ups(which, now).await?;
+        self.note(action::CANCEL_FOLLOW_UPS, &subject_of_calls(which), count)
+            .await;
         Ok(count)
     }
 

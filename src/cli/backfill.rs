@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::Write;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -15,6 +16,7 @@ use crate::clock;
 use crate::event::backfill::{Ask, Kind};
 use crate::event::{Position, Tenant};
 use crate::follow_up::BACKFILL;
+use crate::operator::action;
 use crate::store::{Appended, FollowUp, FollowUpFilter, Store};
 
 /// How often it is looked how far the daemon is.
@@ -120,6 +122,9 @@ pub(super) async fn run(args: Args) -> Outcome {
             "the same was asked for in this very moment".to_owned(),
         ));
     };
+    super::operator(Arc::clone(&store))
+        .note(action::BACKFILL, &format!("tenant {}", args.tenant), 1)
+        .await;
     if args.no_wait {
         writeln!(
             std::io::stdout(),

@@ -6,13 +6,14 @@ use std::io::Write;
 use clap::Subcommand;
 use serde_json::{Value, json};
 
+use super::consent::consent;
 use super::{ConfigArgs, Failure, Outcome, events, table};
 use crate::app;
 use crate::clock::rfc3339;
 use crate::event::Recorded;
 use crate::event::subscription::Subscription;
 use crate::follow_up::rule::{self, Rule};
-use crate::store::{Attempt, FollowUp, FollowUpFilter, ParkedCalls, Store, SubscriptionFilter};
+use crate::store::{Attempt, FollowUp, FollowUpFilter, Store, SubscriptionFilter, WhichCalls};
 
 /// The API calls that events call for
 #[derive(Debug, clap::Args)]
@@ -76,6 +77,28 @@ A call that is parked as outcome_unknown may have had its effect: look before it
         /// Every parked one
         #[arg(long)]
         all: bool,
+        #[command(flatten)]
+        config: ConfigArgs,
+    },
+    /// Make no more of calls that wait or are parked, such as those of a backfill
+    #[command(after_help = "Examples:
+  hookwell follow-ups cancel 17 --config hookwell.toml
+  hookwell follow-ups cancel --rule hookwell.backfill --yes --config hookwell.toml
+
+A call that is being made in this moment is left to its end. What was made stays made.")]
+    Cancel {
+        /// Its number
+        #[arg(required_unless_present_any = ["all", "rule"], conflicts_with_all = ["all", "rule"])]
+        id: Option<i64>,
+        /// Every one of a rule
+        #[arg(long, value_name = "NAME", conflicts_with = "all")]
+        rule: Option<String>,
+        /// Every one
+        #[arg(long)]
+        all: bool,
+        /// Do not ask
+        #[arg(long)]
+        yes: bool,
         #[command(flatten)]
         config: ConfigArgs,
     },
@@ -171,11 +194,7 @@ pub(super) async fn run(args: Args) -> Outcome {
         } => {
             let config = config.load()?;
             let store = app::open_store_beside(&config.store).await?;
-            let which = match (id, rule) {
-                (Some(id), _) => ParkedCalls::One(id),
-                (_, Some(rule)) => ParkedCalls::Rule(rule),
-                (None, None) => ParkedCalls::All,
-            };
+            let which = selected(id, rule);
             let count = super::operator(store).retry_follow_ups(&which).await?;
             match (count, id) {
                 (0, Some(id)) => Err(absent(id)),
@@ -184,6 +203,28 @@ pub(super) async fn run(args: Args) -> Outcome {
                     std::io::stdout(),
                     "{count} will be made again; `hookwell follow-ups list` shows what becomes of them."
                 )?),
+            }
+        }
+        Command::Cancel {
+            id,
+            rule,
+            all: _,
+            yes,
+            config,
+        } => {
+            let config = config.load()?;
+            let store = app::open_store_beside(&config.store).await?;
+            let which = selected(id, rule);
+            let whose = match &which {
+                WhichCalls::One(id) => format!("call {id}"),
+                WhichCalls::Rule(rule) => format!("every waiting and parked call of {rule}"),
+                WhichCalls::All => "every waiting and parked call".to_owned(),
+            };
+            consent(yes || id.is_some(), &format!("Cancel {whose}?"))?;
+            let count = super::operator(store).cancel_follow_ups(&which).await?;
+            match (count, id) {
+                (0, Some(id)) => Err(absent(id)),
+                (count, _) => Ok(writeln!(std::io::stdout(), "{count} cancelled")?),
             }
         }
         Command::Try {
@@ -256,6 +297,14 @@ async fn rehearse(store: &dyn Store, rule: &Rule, base: &str, event: &str, json:
 }
 
 /// One call, without its token.
+fn selected(id: Option<i64>, rule: Option<String>) -> WhichCalls {
+    match (id, rule) {
+        (Some(id), _) => WhichCalls::One(id),
+        (_, Some(rule)) => WhichCalls::Rule(rule),
+        (None, None) => WhichCalls::All,
+    }
+}
+
 const ATTEMPT: [&str; 4] = ["at", "status", "reason", "detail"];
 
 fn attempt(one: &Attempt) -> Value {

@@ -1,6 +1,7 @@
 //! `hookwell installs`
 
 use std::io::Write;
+use std::sync::Arc;
 
 use clap::Subcommand;
 use serde_json::{Value, json};
@@ -11,6 +12,7 @@ use crate::clock::{self, rfc3339};
 use crate::event::lifecycle::Account;
 use crate::event::{Micros, backfill};
 use crate::follow_up::RECONCILE;
+use crate::operator::action;
 use crate::store::{Installation, InstallationFilter};
 
 /// Where the apps are installed, and whether there is a token
@@ -150,11 +152,14 @@ pub(super) async fn run(args: Args) -> Outcome {
                         .to_owned(),
                 ));
             }
-            let mut out = std::io::stdout().lock();
+            let operator = super::operator(Arc::clone(&store));
+            let mut out = std::io::stdout();
             for one in companies {
                 let key = format!("installs-{}-{}", one.tenant, now.0);
                 let asked = backfill::reconcile(&key, &one.app_id, &one.tenant, "command", now);
                 store.append(&[asked]).await?;
+                let subject = format!("company {}", one.tenant);
+                operator.note(action::RECONCILE, &subject, 1).await;
                 writeln!(
                     out,
                     "asked for {}; `hookwell follow-ups list --rule {RECONCILE}` shows how far it is",

@@ -11,6 +11,7 @@ use zeroize::Zeroizing;
 use super::{ConfigArgs, Failure, Outcome};
 use crate::follow_up::tokens;
 use crate::key_file::KeyFile;
+use crate::operator::action;
 use crate::seal::{self, Keyring};
 use crate::signature::SigningKey;
 use crate::{app, chance, clock};
@@ -90,6 +91,9 @@ async fn rotate(file: &Path, config: &ConfigArgs, keep: bool, drop: bool) -> Out
         .await
         .map_err(|error| Failure::new(Failure::UNAVAILABLE, error))?;
     let newest = keys.keys().current().to_owned();
+    super::operator(store)
+        .note(action::ROTATE_KEYS, &format!("key {newest}"), sealed)
+        .await;
     writeln!(
         out,
         "{sealed} tokens are sealed with {newest} now; none is sealed with another key."

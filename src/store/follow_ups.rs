@@ -246,9 +246,9 @@ pub struct FollowUpCounts {
     pub oldest_pending_at: Option<Micros>,
 }
 
-/// Which parked calls a person means.
+/// Which calls a person means.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum ParkedCalls {
+pub enum WhichCalls {
     /// One.
     One(i64),
     /// Those of a rule.
@@ -292,6 +292,9 @@ pub trait FollowUps: Send + Sync {
     /// How many there are.
     async fn follow_up_counts(&self) -> Result<FollowUpCounts, Error>;
 
+    /// Ends calls that wait or are parked; returns how many. One that is being made is left to its end.
+    async fn cancel_follow_ups(&self, which: &WhichCalls, now: Micros) -> Result<u64, Error>;
+
     /// Makes parked calls pending again, with all their attempts; returns how many.
-    async fn retry_follow_ups(&self, which: &ParkedCalls, now: Micros) -> Result<u64, Error>;
+    async fn retry_follow_ups(&self, which: &WhichCalls, now: Micros) -> Result<u64, Error>;
 }

@@ -1009,6 +1009,7 @@ use follow_ups::{
     of_many_attempts_the_newest_are_kept,
     the_planner_reads_the_types_it_asks_for_and_plans_each_event_once,
     what_came_of_a_call_before_its_end_is_known_and_bounded,
+    what_is_cancelled_by_hand_is_not_made_and_what_is_under_way_is,
     what_is_claimed_is_shared_among_tenants,
 };
 use gaps::{
@@ -1085,6 +1086,7 @@ store_suite! {
     what_is_claimed_is_shared_among_tenants
     what_came_of_a_call_before_its_end_is_known_and_bounded
     of_many_attempts_the_newest_are_kept
+    what_is_cancelled_by_hand_is_not_made_and_what_is_under_way_is
     calls_of_one_record_run_one_after_the_other
     events_of_one_record_within_a_window_are_one_call
     a_parked_call_waits_for_a_person_and_keeps_its_event

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::{Asked, Sent, Trouble, Visit, counted, form, given, query};
 use crate::clock::rfc3339;
-use crate::store::{FollowUp, FollowUpFilter, ParkedCalls};
+use crate::store::{FollowUp, FollowUpFilter, WhichCalls};
 
 const ROWS: i64 = 50;
 const STATES: [&str; 5] = ["pending", "done", "dead", "cancelled", "merged"];
@@ -27,11 +27,11 @@ pub(super) struct Which {
 }
 
 impl Which {
-    fn calls(self) -> ParkedCalls {
+    fn calls(self) -> WhichCalls {
         match (self.id, given(self.rule)) {
-            (Some(id), _) => ParkedCalls::One(id),
-            (None, Some(rule)) => ParkedCalls::Rule(rule),
-            (None, None) => ParkedCalls::All,
+            (Some(id), _) => WhichCalls::One(id),
+            (None, Some(rule)) => WhichCalls::Rule(rule),
+            (None, None) => WhichCalls::All,
         }
     }
 }

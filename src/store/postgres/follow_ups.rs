@@ -9,8 +9,8 @@ use tokio::time::timeout;
 
 use super::super::{
     Attempt, Claims, Ended, Error, FollowUp, FollowUpCounts, FollowUpFilter, FollowUps, Gap, Gaps,
-    Installation, InstallationFilter, Installations, Known, NewToken, OauthState, ParkedCalls,
-    PlanReader, RefreshEnd, Restored, SealedToken, Subscribed, SubscriptionFilter, Subscriptions,
+    Installation, InstallationFilter, Installations, Known, NewToken, OauthState, PlanReader,
+    RefreshEnd, Restored, SealedToken, Subscribed, SubscriptionFilter, Subscriptions, WhichCalls,
 };
 use super::reader::{Locked, PLANNER_LOCK};
 use super::{PostgresStore, pooled, statements};
@@ -141,7 +141,11 @@ impl FollowUps for PostgresStore {
         pooled!(self, connection => statements::follow_up_counts(connection))
     }
 
-    async fn retry_follow_ups(&self, which: &ParkedCalls, _now: Micros) -> Result<u64, Error> {
+    async fn cancel_follow_ups(&self, which: &WhichCalls, _now: Micros) -> Result<u64, Error> {
+        deed!(self, transaction, now => statements::cancel_waiting(transaction, which, now))
+    }
+
+    async fn retry_follow_ups(&self, which: &WhichCalls, _now: Micros) -> Result<u64, Error> {
         deed!(self, transaction, now => statements::retry_parked(transaction, which, now))
     }
 }

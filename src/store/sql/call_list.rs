@@ -2,7 +2,7 @@
 
 macro_rules! call_list_statements {
     ($connection:ty, $row:ty) => {
-        use crate::store::{Attempt, FollowUp, FollowUpCounts, FollowUpFilter, ParkedCalls};
+        use crate::store::{Attempt, FollowUp, FollowUpCounts, FollowUpFilter, WhichCalls};
 
         fn follow_up_of(row: &$row) -> Result<FollowUp, Error> {
             Ok(FollowUp {
@@ -94,13 +94,13 @@ macro_rules! call_list_statements {
         /// Everything but the beginning and the end of the transaction.
         pub(crate) async fn retry_parked(
             conn: &mut $connection,
-            which: &ParkedCalls,
+            which: &WhichCalls,
             now: Micros,
         ) -> Result<u64, Error> {
             let (id, rule) = match which {
-                ParkedCalls::One(id) => (Some(*id), None),
-                ParkedCalls::Rule(rule) => (None, Some(rule.as_str())),
-                ParkedCalls::All => (None, None),
+                WhichCalls::One(id) => (Some(*id), None),
+                WhichCalls::Rule(rule) => (None, Some(rule.as_str())),
+                WhichCalls::All => (None, None),
             };
             let rows = sqlx::query(
                 "select distinct app_id, tenant from follow_ups where state = 'dead' \
@@ -134,6 +134,30 @@ macro_rules! call_list_statements {
                 wake_at(conn, app_id, tenant, now.0).await?;
             }
             Ok(retried.len() as u64)
+        }
+
+        /// Ends calls that wait or are parked. One that is being made is left to its end.
+        pub(crate) async fn cancel_waiting(
+            conn: &mut $connection,
+            which: &WhichCalls,
+            now: Micros,
+        ) -> Result<u64, Error> {
+            let (id, rule) = match which {
+                WhichCalls::One(id) => (Some(*id), None),
+                WhichCalls::Rule(rule) => (None, Some(rule.as_str())),
+                WhichCalls::All => (None, None),
+            };
+            let ended = sqlx::query(
+                "update follow_ups set state = 'cancelled', reason = 'by_hand', ended_at = $3 \
+                 where (state = 'dead' or (state = 'pending' and not claimed)) \
+                 and ($1 is null or id = $1) and ($2 is null or rule = $2 or substr(rule, 1, length($2) + 1) = $2 || '/')",
+            )
+            .bind(id)
+            .bind(rule)
+            .bind(now.0)
+            .execute(conn)
+            .await?;
+            Ok(ended.rows_affected())
         }
 
         /// Calls that ended before the cutoff, a bounded run; parked ones stay.

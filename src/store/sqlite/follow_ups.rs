@@ -10,8 +10,8 @@ use tokio::sync::Mutex;
 
 use super::super::{
     Attempt, Claims, Ended, Error, FollowUp, FollowUpCounts, FollowUpFilter, FollowUps, Gap, Gaps,
-    Installation, InstallationFilter, Installations, Known, NewToken, OauthState, ParkedCalls,
-    PlanReader, RefreshEnd, Restored, SealedToken, Subscribed, SubscriptionFilter, Subscriptions,
+    Installation, InstallationFilter, Installations, Known, NewToken, OauthState, PlanReader,
+    RefreshEnd, Restored, SealedToken, Subscribed, SubscriptionFilter, Subscriptions, WhichCalls,
 };
 use super::checkpoint::Written;
 use super::writer::{Writer, on};
@@ -130,7 +130,11 @@ impl FollowUps for SqliteStore {
         statements::follow_up_counts(&mut *self.reader().await?).await
     }
 
-    async fn retry_follow_ups(&self, which: &ParkedCalls, now: Micros) -> Result<u64, Error> {
+    async fn cancel_follow_ups(&self, which: &WhichCalls, now: Micros) -> Result<u64, Error> {
+        deed!(self, Now, transaction => statements::cancel_waiting(transaction, which, now))
+    }
+
+    async fn retry_follow_ups(&self, which: &WhichCalls, now: Micros) -> Result<u64, Error> {
         deed!(self, Now, transaction => statements::retry_parked(transaction, which, now))
     }
 }

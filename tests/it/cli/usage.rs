@@ -5,7 +5,7 @@ use crate::harness::daemon::run_plain;
 use crate::harness::{Backend, Daemon, DaemonConfig, run_cli, store_url};
 
 /// Every command that does something.
-pub(crate) const COMMANDS: [&[&str]; 41] = [
+pub(crate) const COMMANDS: [&[&str]; 42] = [
     &["serve"],
     &["check-config"],
     &["migrate"],
@@ -40,6 +40,7 @@ pub(crate) const COMMANDS: [&[&str]; 41] = [
     &["follow-ups", "list"],
     &["follow-ups", "show"],
     &["follow-ups", "retry"],
+    &["follow-ups", "cancel"],
     &["follow-ups", "try"],
     &["backfill"],
     &["replay"],
@@ -189,7 +190,7 @@ fn a_bad_configuration_ends_every_command_with_78() {
                 "show" | "retry" | "admit" | "discard",
             ] => &["1"],
             ["installs" | "follow-ups", "show"] => &["1"],
-            ["follow-ups", "retry"] => &["--all"],
+            ["follow-ups", "retry" | "cancel"] => &["--all"],
             ["follow-ups", "try"] => &["rule", "--event", "1"],
             ["send"] => &["ContactCreate", "--key", "k.pem"],
             ["erase"] => &["--contact", "contact0000000000001"],

@@ -13,6 +13,7 @@ on_both! {
     what_is_under_way_at_shutdown_is_answered_and_in_the_log
     an_outage_eats_no_attempts
     every_answer_has_its_verdict
+    a_call_that_waits_is_cancelled_by_hand
     events_of_one_contact_are_one_call
     conditions_bodies_and_lookups_are_of_the_event
     nothing_secret_is_anywhere
@@ -307,6 +308,46 @@ async fn every_answer_has_its_verdict(backend: Backend) {
         world.api.ghl.clear_faults();
     }
     assert_eq!(world.events("contact.snapshot").len(), 4);
+}
+
+async fn a_call_that_waits_is_cancelled_by_hand(backend: Backend) {
+    let world = World::new(backend, SNAPSHOT).await;
+    // Nobody has authorised the app, so it waits for a token.
+    let daemon = world.start().await;
+    world.contact(&daemon, "ContactCreate", "c1").await;
+    eventually("it waits for a token", WITHIN, async || {
+        let calls = world.follow_ups();
+        (calls.first()?["reason"] == "no_token").then_some(())
+    })
+    .await;
+    let unasked = run_cli(&["follow-ups", "cancel", "--all"], &world.config);
+    assert_eq!(unasked.status.code(), Some(64));
+    let done = eventually("it is not being looked at", WITHIN, async || {
+        let rule = [
+            "follow-ups",
+            "cancel",
+            "--rule",
+            "contact-snapshot",
+            "--yes",
+        ];
+        let done = run_cli(&rule, &world.config);
+        (done.stdout == b"1 cancelled\n").then_some(done)
+    })
+    .await;
+    assert!(done.status.success());
+    let call = &world.follow_ups()[0];
+    assert_eq!(
+        (&call["state"], &call["reason"]),
+        (&json!("cancelled"), &json!("by_hand"))
+    );
+    let trail = world.lines(&["audit"]);
+    assert_eq!(trail[0]["action"], "cancel_follow_ups");
+    // Whoever authorises the app now gets nothing for it.
+    let page = Browser::new().install(&daemon, "").await;
+    assert_eq!(page.status, 200, "{page:?}");
+    world.contact(&daemon, "ContactUpdate", "c2").await;
+    world.settled(2).await;
+    assert!(world.events("contact.snapshot").is_empty());
 }
 
 async fn events_of_one_contact_are_one_call(backend: Backend) {

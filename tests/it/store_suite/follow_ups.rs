@@ -3,7 +3,7 @@
 use hookwell::budget::{Limits, Told};
 use hookwell::event::lifecycle::Lifecycle;
 use hookwell::store::{
-    Claimed, Claims, Ended, FollowUpFilter, Next, ParkedCalls, Plan, PlanReader, Planned,
+    Claimed, Claims, Ended, FollowUpFilter, Next, Plan, PlanReader, Planned, WhichCalls,
 };
 
 use super::*;
@@ -363,9 +363,9 @@ pub async fn a_parked_call_waits_for_a_person_and_keeps_its_event(f: &Fixture) {
         (Some("invalid"), Some("in its words"))
     );
     let retry = async |which| f.store.retry_follow_ups(&which, now()).await.unwrap();
-    assert_eq!(retry(ParkedCalls::One(id + 1)).await, 0);
-    assert_eq!(retry(ParkedCalls::Rule("other".to_owned())).await, 0);
-    assert_eq!(retry(ParkedCalls::Rule("rule".to_owned())).await, 1);
+    assert_eq!(retry(WhichCalls::One(id + 1)).await, 0);
+    assert_eq!(retry(WhichCalls::Rule("other".to_owned())).await, 0);
+    assert_eq!(retry(WhichCalls::Rule("rule".to_owned())).await, 1);
     let claims = claim(f, 9).await;
     assert_eq!((places(&claims), claims.calls[0].attempt), (vec![1], 0));
 }
@@ -403,6 +403,52 @@ pub async fn what_came_of_a_call_before_its_end_is_known_and_bounded(f: &Fixture
     let (events, _) = f.prune(i64::MAX, 0).await;
     assert_eq!(events, 1);
     assert!(statuses().await.is_empty(), "they go with their call");
+}
+
+pub async fn what_is_cancelled_by_hand_is_not_made_and_what_is_under_way_is(f: &Fixture) {
+    f.fill(4).await;
+    let other = Planned {
+        rule: "other/kind".to_owned(),
+        ..call(4, "b", "z")
+    };
+    plan(
+        f,
+        vec![
+            call(1, "a", "x"),
+            call(2, "a", "y"),
+            call(3, "a", "z"),
+            other,
+        ],
+    )
+    .await;
+    let claims = claim(f, 2).await;
+    assert_eq!(places(&claims), [1, 4]);
+    let parked = &claims
+        .calls
+        .iter()
+        .find(|one| one.event.position.0 == 4)
+        .unwrap();
+    assert!(end(f, parked, Next::Park).await);
+    let cancel = async |which| f.store.cancel_follow_ups(&which, now()).await.unwrap();
+    assert_eq!(cancel(WhichCalls::Rule("none".to_owned())).await, 0);
+    assert_eq!(cancel(WhichCalls::Rule("other".to_owned())).await, 1);
+    assert_eq!(cancel(WhichCalls::All).await, 2);
+    let state = |place: i64, state: &str| (place, state.to_owned());
+    let expected = [
+        state(1, "pending"),
+        state(2, "cancelled"),
+        state(3, "cancelled"),
+        state(4, "cancelled"),
+    ];
+    assert_eq!(states(f).await, expected);
+    assert!(claim(f, 9).await.calls.is_empty());
+    let under_way = &claims
+        .calls
+        .iter()
+        .find(|one| one.event.position.0 == 1)
+        .unwrap();
+    assert!(end(f, under_way, Next::Done).await);
+    assert_eq!(states(f).await[0], state(1, "done"));
 }
 
 pub async fn of_many_attempts_the_newest_are_kept(f: &Fixture) {
