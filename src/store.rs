@@ -33,7 +33,7 @@ pub use erasure::{Beside, Erased, Erasure, Found, Subject};
 use follow_ups::ClaimedRow;
 pub use follow_ups::{
     Attempt, CLAIM_LOST, Claimed, Claims, Ended, FollowUp, FollowUpCounts, FollowUpFilter,
-    FollowUps, NO_TOKEN, Next, PLANNER, Plan, PlanReader, Planned, WhichCalls,
+    FollowUpPage, FollowUps, NO_TOKEN, Next, PLANNER, Plan, PlanReader, Planned, WhichCalls,
 };
 pub use gaps::{Gap, Gaps, Known, Restored};
 pub use installations::{

@@ -246,6 +246,18 @@ pub struct FollowUpCounts {
     pub oldest_pending_at: Option<Micros>,
 }
 
+/// Calls of which one page looks at so many, at most.
+pub(crate) const CALLS_LOOK: i64 = 20_000;
+
+/// Some calls, newest first.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct FollowUpPage {
+    /// Those that were found.
+    pub rows: Vec<FollowUp>,
+    /// Where to look on, as [`FollowUpFilter::before`]; none where nothing is left.
+    pub next: Option<i64>,
+}
+
 /// Which calls a person means.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum WhichCalls {
@@ -280,8 +292,26 @@ pub trait FollowUps: Send + Sync {
         now: Micros,
     ) -> Result<Vec<bool>, Error>;
 
-    /// Calls, newest first.
-    async fn follow_ups(&self, filter: &FollowUpFilter) -> Result<Vec<FollowUp>, Error>;
+    /// A part of the calls, newest first.
+    async fn follow_up_page(&self, filter: &FollowUpFilter) -> Result<FollowUpPage, Error>;
+
+    /// Calls, newest first, however far back they are.
+    async fn follow_ups(&self, filter: &FollowUpFilter) -> Result<Vec<FollowUp>, Error> {
+        let (mut filter, mut rows) = (filter.clone(), Vec::new());
+        loop {
+            let page = self.follow_up_page(&filter).await?;
+            filter.limit -= i64::try_from(page.rows.len()).unwrap_or(i64::MAX);
+            rows.extend(page.rows);
+            match page.next {
+                Some(next) if 0 < filter.limit => filter.before = Some(next),
+                _ => return Ok(rows),
+            }
+        }
+    }
+
+    /// How many calls are parked, of a rule or all, and of how many of these nobody knows whether they were made; no more
+    /// than `most` are counted.
+    async fn count_parked(&self, rule: Option<&str>, most: i64) -> Result<(i64, i64), Error>;
 
     /// What came of a call before its last end, oldest first: the newest twenty.
     async fn attempts(&self, id: i64) -> Result<Vec<Attempt>, Error>;

@@ -49,7 +49,7 @@ mod statements {
     replay_statements!(sqlx::Postgres, sqlx::PgConnection, sqlx::postgres::PgRow);
     installation_statements!(sqlx::PgConnection, sqlx::postgres::PgRow);
     subscription_statements!(sqlx::PgConnection, sqlx::postgres::PgRow);
-    call_list_statements!(sqlx::PgConnection, sqlx::postgres::PgRow);
+    call_list_statements!(sqlx::Postgres, sqlx::PgConnection, sqlx::postgres::PgRow);
     census_statements!(
         sqlx::Postgres,
         sqlx::PgConnection,

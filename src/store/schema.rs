@@ -6,7 +6,7 @@
 use super::Error;
 
 /// The schema version this binary was built for: the number of its migrations.
-const SCHEMA_VERSION: usize = 12;
+const SCHEMA_VERSION: usize = 13;
 
 /// How many migrations the store has seen; 0 for an empty one.
 macro_rules! applied_migrations {
@@ -42,7 +42,8 @@ macro_rules! migrations {
             "0009_replays",
             "0010_discarded",
             "0011_attempts",
-            "0012_restored"
+            "0012_restored",
+            "0013_own_calls"
         )
     };
     ($backend:literal, $($name:literal),*) => {

@@ -75,7 +75,11 @@ mod statements {
     );
     installation_statements!(sqlx::SqliteConnection, sqlx::sqlite::SqliteRow);
     subscription_statements!(sqlx::SqliteConnection, sqlx::sqlite::SqliteRow);
-    call_list_statements!(sqlx::SqliteConnection, sqlx::sqlite::SqliteRow);
+    call_list_statements!(
+        sqlx::Sqlite,
+        sqlx::SqliteConnection,
+        sqlx::sqlite::SqliteRow
+    );
     census_statements!(
         sqlx::Sqlite,
         sqlx::SqliteConnection,

@@ -815,8 +815,21 @@ async fn a_page_looks_at_a_part_and_says_where_to_go_on(f: &Fixture) {
     };
     let all = 1_000;
     assert_eq!(
-        states(EventState::Parked, 1, 10, None).await,
+        states(EventState::Parked, all, 10, None).await,
         (vec![20, 3], None)
+    );
+    // Of those, too, only so many are looked at, wherever they are.
+    assert_eq!(
+        states(EventState::Parked, 1, 10, None).await,
+        (vec![20], Some(20))
+    );
+    assert_eq!(
+        states(EventState::Parked, 1, 10, Some(20)).await,
+        (vec![3], Some(3))
+    );
+    assert_eq!(
+        states(EventState::Parked, 1, 10, Some(3)).await,
+        (vec![], None)
     );
     assert_eq!(
         states(EventState::Parked, 1, 1, None).await,
@@ -834,14 +847,14 @@ async fn a_page_looks_at_a_part_and_says_where_to_go_on(f: &Fixture) {
         states(EventState::Pending, all, 10, Some(28)).await,
         (vec![27, 26, 25], None)
     );
-    // Nothing published among the newest five; then on from there.
+    // What is published is behind the cursor: what waits before it is not looked at.
     assert_eq!(
         states(EventState::Published, 5, 10, None).await,
-        (vec![], Some(26))
+        (vec![24, 23, 22, 21], Some(20))
     );
     assert_eq!(
-        states(EventState::Published, 5, 10, Some(26)).await,
-        (vec![24, 23, 22, 21], Some(21))
+        states(EventState::Published, 5, 10, Some(20)).await,
+        (vec![19, 18, 17, 16, 15], Some(15))
     );
 
     // Bodies behind the cursor go, but for the parked ones: pages go on over the hole.
@@ -1005,8 +1018,8 @@ use follow_ups::{
     a_parked_call_waits_for_a_person_and_keeps_its_event,
     a_tenants_budget_bounds_its_claims_and_nobody_elses, an_uninstall_cancels_the_calls_before_it,
     an_uninstall_leaves_a_call_that_is_being_made_to_its_end,
-    calls_of_one_record_run_one_after_the_other, events_of_one_record_within_a_window_are_one_call,
-    of_many_attempts_the_newest_are_kept,
+    calls_are_found_by_each_filter_wherever_they_are, calls_of_one_record_run_one_after_the_other,
+    events_of_one_record_within_a_window_are_one_call, of_many_attempts_the_newest_are_kept,
     the_planner_reads_the_types_it_asks_for_and_plans_each_event_once,
     what_came_of_a_call_before_its_end_is_known_and_bounded,
     what_is_cancelled_by_hand_is_not_made_and_what_is_under_way_is,
@@ -1086,6 +1099,7 @@ store_suite! {
     what_is_claimed_is_shared_among_tenants
     what_came_of_a_call_before_its_end_is_known_and_bounded
     of_many_attempts_the_newest_are_kept
+    calls_are_found_by_each_filter_wherever_they_are
     what_is_cancelled_by_hand_is_not_made_and_what_is_under_way_is
     calls_of_one_record_run_one_after_the_other
     events_of_one_record_within_a_window_are_one_call

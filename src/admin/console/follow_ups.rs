@@ -9,6 +9,8 @@ use crate::clock::rfc3339;
 use crate::store::{FollowUp, FollowUpFilter, WhichCalls};
 
 const ROWS: i64 = 50;
+/// Calls that are counted before it is asked whether all of them are meant.
+const MOST: i64 = 10_000;
 const STATES: [&str; 5] = ["pending", "done", "dead", "cancelled", "merged"];
 
 #[derive(Deserialize)]
@@ -71,18 +73,17 @@ async fn listed(visit: &Visit, asked: Asked<Query>) -> Result<Value, Trouble> {
         limit: ROWS,
     };
     let asked = json!({ "state": filter.state, "rule": filter.rule, "tenant": filter.tenant });
-    let (calls, counts) = visit
+    let (page, counts) = visit
         .ask(move |store| async move {
             Ok((
-                store.follow_ups(&filter).await?,
+                store.follow_up_page(&filter).await?,
                 store.follow_up_counts().await?,
             ))
         })
         .await?;
-    let full = calls.len() as i64 == ROWS;
     Ok(json!({
-        "asked": asked, "calls": calls.iter().map(row).collect::<Vec<_>>(), "pending": counts.pending, "parked": counts.dead,
-        "next": calls.last().filter(|_| full).map(|call| call.id), "states": STATES, "configured": visit.console.has_calls,
+        "asked": asked, "calls": page.rows.iter().map(row).collect::<Vec<_>>(), "pending": counts.pending, "parked": counts.dead,
+        "next": page.next, "states": STATES, "configured": visit.console.has_calls,
     }))
 }
 
@@ -95,41 +96,30 @@ pub(super) async fn confirm(visit: Visit, asked: Asked<Which>) -> Response {
 async fn question(visit: &Visit, asked: Asked<Which>) -> Result<Value, Trouble> {
     let which = query(asked)?;
     let (id, rule) = (which.id, given(which.rule));
-    let filter = FollowUpFilter {
-        state: Some("dead".to_owned()),
-        rule: rule.clone(),
-        limit: 10_001,
-        ..FollowUpFilter::default()
-    };
-    let (parked, one) = visit
+    let of_rule = rule.clone();
+    let (parked, unknown) = visit
         .ask(move |store| async move {
-            let one = match id {
-                Some(id) => store.follow_up(id).await?,
-                None => None,
+            let Some(id) = id else {
+                return store.count_parked(of_rule.as_deref(), MOST + 1).await;
             };
-            Ok((store.follow_ups(&filter).await?, one))
+            let one = store
+                .follow_up(id)
+                .await?
+                .filter(|call| call.state == "dead");
+            let is_unknown = |call: &FollowUp| call.reason.as_deref() == Some("outcome_unknown");
+            let unknown = one.as_ref().is_some_and(is_unknown);
+            Ok((i64::from(one.is_some()), i64::from(unknown)))
         })
         .await?;
-    let parked: Vec<_> = match id {
-        Some(_) => one
-            .into_iter()
-            .filter(|call| call.state == "dead")
-            .collect(),
-        None => parked,
-    };
-    if parked.is_empty() {
+    if parked == 0 {
         return Err(Trouble::NotFound(
             "There is no such parked call.".to_owned(),
         ));
     }
-    let count = match parked.len() {
-        10_001 => "more than 10000 calls".to_owned(),
-        count => counted(count as u64, "call", "calls"),
+    let count = match MOST < parked {
+        true => format!("more than {MOST} calls"),
+        false => counted(u64::try_from(parked).unwrap_or(0), "call", "calls"),
     };
-    let unknown = parked
-        .iter()
-        .filter(|call| call.reason.as_deref() == Some("outcome_unknown"))
-        .count();
     let mut lines =
         vec!["Each is made with all its attempts again, within GHL's limits.".to_owned()];
     if 0 < unknown {
@@ -139,7 +129,7 @@ async fn question(visit: &Visit, asked: Asked<Which>) -> Result<Value, Trouble> 
     }
     Ok(json!({
         "title": format!("Make {count} again?"), "lines": lines, "action": "/follow-ups/retry", "button": format!("Make {count} again"),
-        "back": "/follow-ups?state=dead", "affected": parked.len(),
+        "back": "/follow-ups?state=dead", "affected": parked,
         "fields": [{ "name": "id", "value": id.map(|id| id.to_string()) }, { "name": "rule", "value": rule }],
     }))
 }

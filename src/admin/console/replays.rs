@@ -14,7 +14,7 @@ const ROWS: i64 = 100;
 /// Events a second, as with `hookwell replay`.
 const RATE: i64 = 50;
 /// Looks of 20,000 places in which a page counts; who wants more has the command line.
-const LOOKS: usize = 5;
+const LOOKS: usize = 1;
 
 /// Which events: one, or a range with a filter.
 #[derive(Deserialize)]

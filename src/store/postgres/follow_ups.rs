@@ -8,9 +8,10 @@ use sqlx::postgres::PgConnection;
 use tokio::time::timeout;
 
 use super::super::{
-    Attempt, Claims, Ended, Error, FollowUp, FollowUpCounts, FollowUpFilter, FollowUps, Gap, Gaps,
-    Installation, InstallationFilter, Installations, Known, NewToken, OauthState, PlanReader,
-    RefreshEnd, Restored, SealedToken, Subscribed, SubscriptionFilter, Subscriptions, WhichCalls,
+    Attempt, Claims, Ended, Error, FollowUp, FollowUpCounts, FollowUpFilter, FollowUpPage,
+    FollowUps, Gap, Gaps, Installation, InstallationFilter, Installations, Known, NewToken,
+    OauthState, PlanReader, RefreshEnd, Restored, SealedToken, Subscribed, SubscriptionFilter,
+    Subscriptions, WhichCalls,
 };
 use super::reader::{Locked, PLANNER_LOCK};
 use super::{PostgresStore, pooled, statements};
@@ -125,8 +126,12 @@ impl FollowUps for PostgresStore {
         deed!(self, transaction, now => statements::end(transaction, ended, limits, now))
     }
 
-    async fn follow_ups(&self, filter: &FollowUpFilter) -> Result<Vec<FollowUp>, Error> {
-        pooled!(self, connection => statements::follow_ups(connection, filter))
+    async fn follow_up_page(&self, filter: &FollowUpFilter) -> Result<FollowUpPage, Error> {
+        pooled!(self, connection => statements::follow_up_page(connection, filter))
+    }
+
+    async fn count_parked(&self, rule: Option<&str>, most: i64) -> Result<(i64, i64), Error> {
+        pooled!(self, connection => statements::count_parked(connection, rule, most))
     }
 
     async fn attempts(&self, id: i64) -> Result<Vec<Attempt>, Error> {

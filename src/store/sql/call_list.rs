@@ -1,8 +1,9 @@
 //! Statements about calls that people ask for, and their end by age, for both databases, as `sql` has the others.
 
 macro_rules! call_list_statements {
-    ($connection:ty, $row:ty) => {
-        use crate::store::{Attempt, FollowUp, FollowUpCounts, FollowUpFilter, WhichCalls};
+    ($database:ty, $connection:ty, $row:ty) => {
+        use crate::store::follow_ups::CALLS_LOOK;
+        use crate::store::{Attempt, FollowUp, FollowUpPage, FollowUpCounts, FollowUpFilter, WhichCalls};
 
         fn follow_up_of(row: &$row) -> Result<FollowUp, Error> {
             Ok(FollowUp {
@@ -25,25 +26,79 @@ macro_rules! call_list_statements {
             })
         }
 
-        pub(crate) async fn follow_ups(
+        /// A part of the calls, newest first: what has an index is found by it, the rest among the next 20,000.
+        pub(crate) async fn follow_up_page(
             conn: &mut $connection,
             filter: &FollowUpFilter,
-        ) -> Result<Vec<FollowUp>, Error> {
-            sqlx::query(
-                "select * from follow_ups where ($1 is null or state = $1) and ($2 is null or rule = $2 or substr(rule, 1, length($2) + 1) = $2 || '/') \
-                 and ($3 is null or tenant = $3) and ($5 is null or position = $5) and id < $6 order by id desc limit $4",
+        ) -> Result<FollowUpPage, Error> {
+            let newest: Option<i64> = sqlx::query_scalar("select max(id) from follow_ups").fetch_one(&mut *conn).await?;
+            let before = newest.map_or(1, |newest| newest.saturating_add(1)).min(filter.before.unwrap_or(i64::MAX));
+            let own = filter.rule.as_deref().is_some_and(|rule| rule.starts_with("hookwell."));
+            let is_dead = filter.state.as_deref() == Some("dead");
+            let floor = match own || is_dead || filter.position.is_some() {
+                true => 0,
+                false => before.saturating_sub(1).saturating_sub(CALLS_LOOK).max(0),
+            };
+            let mut query = sqlx::QueryBuilder::<$database>::new("select * from follow_ups where id < ");
+            query.push_bind(before).push(" and id > ").push_bind(floor);
+            if own {
+                query.push(" and substr(rule, 1, 9) = 'hookwell.'");
+            }
+            if let Some(position) = filter.position {
+                query.push(" and position = ").push_bind(position.0);
+            }
+            match filter.state.as_deref() {
+                // In the words of the index.
+                Some("dead") => {
+                    query.push(" and state = 'dead'");
+                }
+                Some(state) => {
+                    query.push(" and state = ").push_bind(state.to_owned());
+                }
+                None => (),
+            }
+            if let Some(rule) = &filter.rule {
+                query.push(" and (rule = ").push_bind(rule.clone());
+                query.push(" or substr(rule, 1, length(").push_bind(rule.clone());
+                query.push(") + 1) = ").push_bind(format!("{rule}/")).push(")");
+            }
+            if let Some(tenant) = &filter.tenant {
+                query.push(" and tenant = ").push_bind(tenant.clone());
+            }
+            query.push(" order by id desc limit ").push_bind(filter.limit);
+            let rows = query.build().fetch_all(&mut *conn).await?;
+            let rows = rows.iter().map(follow_up_of).collect::<Result<Vec<_>, _>>()?;
+            let full = i64::try_from(rows.len()).is_ok_and(|found| filter.limit <= found);
+            let next = match (full, rows.last()) {
+                (true, Some(last)) => Some(last.id),
+                _ if floor == 0 => None,
+                // Retention leaves holes: go on at the next one that is there.
+                _ => sqlx::query_scalar::<_, Option<i64>>("select max(id) from follow_ups where id <= $1")
+                    .bind(floor)
+                    .fetch_one(conn)
+                    .await?
+                    .map(|next| next + 1),
+            };
+            Ok(FollowUpPage { rows, next })
+        }
+
+        /// Parked calls, of a rule or all, and those among them of which nobody knows whether they were made; no more than
+        /// `most` are looked at.
+        pub(crate) async fn count_parked(
+            conn: &mut $connection,
+            rule: Option<&str>,
+            most: i64,
+        ) -> Result<(i64, i64), Error> {
+            let row = sqlx::query(
+                "select count(*) as parked, count(case when reason = 'outcome_unknown' then 1 end) as unknown from (\
+                   select reason from follow_ups where state = 'dead' \
+                   and ($1 is null or rule = $1 or substr(rule, 1, length($1) + 1) = $1 || '/') limit $2) found",
             )
-            .bind(filter.state.as_deref())
-            .bind(filter.rule.as_deref())
-            .bind(filter.tenant.as_deref())
-            .bind(filter.limit)
-            .bind(filter.position.map(|position| position.0))
-            .bind(filter.before.unwrap_or(i64::MAX))
-            .fetch_all(conn)
-            .await?
-            .iter()
-            .map(follow_up_of)
-            .collect()
+            .bind(rule)
+            .bind(most)
+            .fetch_one(conn)
+            .await?;
+            Ok((row.try_get("parked")?, row.try_get("unknown")?))
         }
 
         pub(crate) async fn follow_up(conn: &mut $connection, id: i64) -> Result<Option<FollowUp>, Error> {

@@ -11,6 +11,10 @@ macro_rules! listing_statements {
                              when e.position > (select c.position from cursors c where c.reader = 'relay') then 'pending' \
                              else 'published' end";
 
+        /// Neither a dead letter nor held.
+        const UNPARKED: &str = " and not exists (select 1 from dead_letters d where d.position = e.position) \
+                                and not exists (select 1 from held_events w where w.position = e.position)";
+
         fn listed(row: &$row) -> Result<Listed, Error> {
             let origin: String = row.try_get("origin")?;
             let state: String = row.try_get("state")?;
@@ -37,15 +41,29 @@ macro_rules! listing_statements {
                 Some(EventState::Held) => Some("held_events"),
                 _ => None,
             };
+            let done: i64 = sqlx::query_scalar("select position from cursors where reader = 'relay'").fetch_one(&mut *conn).await?;
+            let (before, after) = match filter.state {
+                Some(EventState::Published) => (before.min(done + 1), filter.after.0),
+                Some(EventState::Pending) => (before, filter.after.0.max(done)),
+                _ => (before, filter.after.0),
+            };
             let floor = match few {
-                Some(_) => filter.after.0,
-                None => filter.after.0.max(before.saturating_sub(1).saturating_sub(filter.look)),
+                Some(_) => after,
+                None => after.max(before.saturating_sub(1).saturating_sub(filter.look)),
             };
             let mut query = sqlx::QueryBuilder::<$database>::new(
                 "select e.position, e.event_key, e.app_id, e.event_type, e.company_id, e.location_id, e.entity_id, e.origin, \
                  e.received_at, cast(length(e.body) as bigint) as body_bytes, ",
             );
-            query.push(STATE).push(" as state from events e where e.position < ").push_bind(before);
+            query.push(STATE).push(" as state from ");
+            if let Some(table) = few {
+                // A bound of its own: else the whole log is read for those that are of another type.
+                query.push("(select position from ").push(table).push(" where position < ").push_bind(before);
+                query.push(" and position > ").push_bind(floor).push(" order by position desc limit ").push_bind(filter.look);
+                query.push(") w join events e on e.position = w.position where e.position < ").push_bind(before);
+            } else {
+                query.push("events e where e.position < ").push_bind(before);
+            }
             query.push(" and e.position > ").push_bind(floor);
             if let Some(event_type) = &filter.event_type {
                 query.push(" and e.event_type = ").push_bind(event_type.clone());
@@ -58,14 +76,12 @@ macro_rules! listing_statements {
                 let (left, right): (&str, &str) = $occurs;
                 query.push(" and ").push(left).push_bind(text.clone().into_bytes()).push(right);
             }
-            match (filter.state, few) {
-                (_, Some(table)) => {
-                    query.push(" and e.position in (select position from ").push(table).push(")");
+            match filter.state {
+                // What these are not is not in question: it is found by the cursor.
+                Some(EventState::Pending | EventState::Published) => {
+                    query.push(UNPARKED);
                 }
-                (Some(state), None) => {
-                    query.push(" and ").push(STATE).push(" = ").push_bind(state.as_str());
-                }
-                (None, None) => (),
+                Some(EventState::Held | EventState::Parked) | None => (),
             }
             query.push(" order by e.position desc limit ").push_bind(filter.limit);
             let found = query.build().fetch_all(&mut *conn).await?;
@@ -73,18 +89,36 @@ macro_rules! listing_statements {
             let full = i64::try_from(rows.len()).is_ok_and(|found| filter.limit <= found);
             let next = match (full, rows.last()) {
                 (true, Some(last)) => Some(last.position),
-                _ if floor <= filter.after.0 => None,
+                _ if few.is_some() => next_of_few(conn, few, before, floor, filter.look).await?,
+                _ if floor <= after => None,
                 // Retention leaves holes: go on at the next one that is there.
                 _ => sqlx::query_scalar::<_, Option<i64>>(
                     "select max(position) from events where position <= $1 and position > $2",
                 )
                 .bind(floor)
-                .bind(filter.after.0)
+                .bind(after)
                 .fetch_one(conn)
                 .await?
                 .map(|next| Position(next + 1)),
             };
             Ok(EventPage { rows, next })
+        }
+
+        /// Where to look on in a table of few, if a page did not look at all of them.
+        async fn next_of_few(
+            conn: &mut $connection,
+            few: Option<&'static str>,
+            before: i64,
+            floor: i64,
+            look: i64,
+        ) -> Result<Option<Position>, Error> {
+            let Some(table) = few else { return Ok(None) };
+            let mut query = sqlx::QueryBuilder::<$database>::new("select count(*) as looked, min(position) as last from (select position from ");
+            query.push(table).push(" where position < ").push_bind(before).push(" and position > ").push_bind(floor);
+            query.push(" order by position desc limit ").push_bind(look).push(") w");
+            let row = query.build().fetch_one(conn).await?;
+            let (looked, last): (i64, Option<i64>) = (row.try_get("looked")?, row.try_get("last")?);
+            Ok(last.filter(|_| look <= looked).map(Position))
         }
 
         /// `from events e where …`: a range of the log, up to `end`.

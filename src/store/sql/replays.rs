@@ -26,10 +26,6 @@ macro_rules! replay_statements {
             })
         }
 
-        /// What is out, and not as a dead letter or held.
-        const PUBLISHED: &str = " and not exists (select 1 from dead_letters d where d.position = e.position) \
-                                 and not exists (select 1 from held_events w where w.position = e.position)";
-
         pub(crate) async fn count_replay(
             conn: &mut $connection,
             filter: &EventRange,
@@ -37,7 +33,7 @@ macro_rules! replay_statements {
             let end = filter.upto.0.min(filter.after.0.saturating_add(RANGE_LOOK));
             let mut query = sqlx::QueryBuilder::<$database>::new("select e.event_type, count(*) as events ");
             push_range(&mut query, filter, end);
-            query.push(PUBLISHED).push(" group by e.event_type order by e.event_type");
+            query.push(UNPARKED).push(" group by e.event_type order by e.event_type");
             let rows = query.build().fetch_all(&mut *conn).await?;
             let types = rows.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?)));
             // Retention leaves holes: go on at the next one that is there.
@@ -125,7 +121,7 @@ macro_rules! replay_statements {
             max_bytes: i64,
         ) -> Result<(Vec<Recorded>, Position), Error> {
             let rest = EventRange { after: replay.position, ..replay.filter.clone() };
-            read_some(conn, &rest, PUBLISHED, limit, max_bytes).await
+            read_some(conn, &rest, UNPARKED, limit, max_bytes).await
         }
 
         /// Moves a replay's cursor, and ends it at its end. One that was cancelled meanwhile only counts.

@@ -9,9 +9,10 @@ use sqlx::sqlite::SqlitePool;
 use tokio::sync::Mutex;
 
 use super::super::{
-    Attempt, Claims, Ended, Error, FollowUp, FollowUpCounts, FollowUpFilter, FollowUps, Gap, Gaps,
-    Installation, InstallationFilter, Installations, Known, NewToken, OauthState, PlanReader,
-    RefreshEnd, Restored, SealedToken, Subscribed, SubscriptionFilter, Subscriptions, WhichCalls,
+    Attempt, Claims, Ended, Error, FollowUp, FollowUpCounts, FollowUpFilter, FollowUpPage,
+    FollowUps, Gap, Gaps, Installation, InstallationFilter, Installations, Known, NewToken,
+    OauthState, PlanReader, RefreshEnd, Restored, SealedToken, Subscribed, SubscriptionFilter,
+    Subscriptions, WhichCalls,
 };
 use super::checkpoint::Written;
 use super::writer::{Writer, on};
@@ -114,8 +115,12 @@ impl FollowUps for SqliteStore {
         deed!(self, Now, transaction => statements::end(transaction, ended, limits, now))
     }
 
-    async fn follow_ups(&self, filter: &FollowUpFilter) -> Result<Vec<FollowUp>, Error> {
-        statements::follow_ups(&mut *self.reader().await?, filter).await
+    async fn follow_up_page(&self, filter: &FollowUpFilter) -> Result<FollowUpPage, Error> {
+        statements::follow_up_page(&mut *self.reader().await?, filter).await
+    }
+
+    async fn count_parked(&self, rule: Option<&str>, most: i64) -> Result<(i64, i64), Error> {
+        statements::count_parked(&mut *self.reader().await?, rule, most).await
     }
 
     async fn attempts(&self, id: i64) -> Result<Vec<Attempt>, Error> {

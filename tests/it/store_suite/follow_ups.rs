@@ -451,6 +451,94 @@ pub async fn what_is_cancelled_by_hand_is_not_made_and_what_is_under_way_is(f: &
     assert_eq!(states(f).await[0], state(1, "done"));
 }
 
+pub async fn calls_are_found_by_each_filter_wherever_they_are(f: &Fixture) {
+    f.fill(6).await;
+    let named = |position, rule: &str, tenant: &str| Planned {
+        rule: rule.to_owned(),
+        entity_id: None,
+        ..call(position, tenant, "")
+    };
+    let calls = vec![
+        named(1, "hookwell.backfill/contacts", "a"),
+        named(2, "rule", "a"),
+        named(3, "rule", "b"),
+        named(4, "rules", "b"),
+        named(5, "rule/sub", "a"),
+    ];
+    plan(f, calls).await;
+    let claims = claim(f, 9).await;
+    let dead = claims
+        .calls
+        .iter()
+        .find(|one| one.event.position.0 == 2)
+        .unwrap();
+    assert!(end(f, dead, Next::Park).await);
+    let found = async |filter: FollowUpFilter| -> Vec<i64> {
+        let filter = FollowUpFilter {
+            limit: 10,
+            ..filter
+        };
+        let found = f.store.follow_ups(&filter).await.unwrap();
+        found.iter().map(|one| one.position.0).collect()
+    };
+    let text = |text: &str| Some(text.to_owned());
+    let none = FollowUpFilter::default;
+    assert_eq!(found(none()).await, [5, 4, 3, 2, 1]);
+    assert_eq!(
+        found(FollowUpFilter {
+            rule: text("rule"),
+            ..none()
+        })
+        .await,
+        [5, 3, 2]
+    );
+    assert_eq!(
+        found(FollowUpFilter {
+            rule: text("hookwell.backfill"),
+            ..none()
+        })
+        .await,
+        [1]
+    );
+    assert_eq!(
+        found(FollowUpFilter {
+            state: text("dead"),
+            ..none()
+        })
+        .await,
+        [2]
+    );
+    assert_eq!(
+        found(FollowUpFilter {
+            state: text("pending"),
+            tenant: text("a"),
+            ..none()
+        })
+        .await,
+        [5, 1]
+    );
+    assert_eq!(
+        found(FollowUpFilter {
+            position: Some(Position(4)),
+            ..none()
+        })
+        .await,
+        [4]
+    );
+    let page = FollowUpFilter { limit: 2, ..none() };
+    let page = f.store.follow_up_page(&page).await.unwrap();
+    assert_eq!(page.next, Some(page.rows[1].id));
+    assert_eq!(
+        f.store.count_parked(Some("rule"), 10).await.unwrap(),
+        (1, 0)
+    );
+    assert_eq!(
+        f.store.count_parked(Some("rules"), 10).await.unwrap(),
+        (0, 0)
+    );
+    assert_eq!(f.store.count_parked(None, 10).await.unwrap(), (1, 0));
+}
+
 pub async fn of_many_attempts_the_newest_are_kept(f: &Fixture) {
     f.fill(1).await;
     plan(f, vec![call(1, "a", "x")]).await;
