@@ -5,10 +5,9 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::{code, stderr, stdout};
-use crate::harness::daemon::ALL;
+use crate::harness::daemon::{ALL, cli};
 use crate::harness::{
-    Backend, Daemon, DaemonConfig, Ghl, Operator, Sink, eventually, fresh_vhost, on_both, run_cli,
-    store_url,
+    Backend, Daemon, DaemonConfig, Ghl, Operator, Sink, eventually, fresh_vhost, on_both, store_url,
 };
 
 on_both! {
@@ -36,16 +35,6 @@ fn lines(text: &str) -> Vec<Value> {
     text.lines()
         .map(|line| serde_json::from_str(line).unwrap())
         .collect()
-}
-
-async fn cli(arguments: &[&str], config: &DaemonConfig) -> std::process::Output {
-    let config = config.clone();
-    let arguments: Vec<String> = arguments.iter().map(|one| (*one).to_owned()).collect();
-    let run = move || {
-        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-        run_cli(&arguments, &config)
-    };
-    tokio::task::spawn_blocking(run).await.unwrap()
 }
 
 async fn a_contact_is_erased_and_nobody_else(backend: Backend) {

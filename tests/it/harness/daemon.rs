@@ -177,6 +177,17 @@ pub fn run_cli(arguments: &[&str], config: &DaemonConfig) -> Output {
     )
 }
 
+/// The same beside tasks that have to go on meanwhile.
+pub async fn cli(arguments: &[&str], config: &DaemonConfig) -> Output {
+    let config = config.clone();
+    let arguments: Vec<String> = arguments.iter().map(|one| (*one).to_owned()).collect();
+    let run = move || {
+        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+        run_cli(&arguments, &config)
+    };
+    tokio::task::spawn_blocking(run).await.unwrap()
+}
+
 /// The same without `--config`.
 pub fn run_plain(arguments: &[&str], config: &DaemonConfig) -> Output {
     let child = hookwell(config)

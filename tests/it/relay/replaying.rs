@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 
 use super::*;
+use crate::harness::daemon::cli;
 use crate::harness::{Delivery, on_both};
 
 on_both! {
@@ -27,16 +28,6 @@ async fn published(daemon: &Daemon, ghl: &Ghl, sink: &Sink, count: usize) -> Vec
     let first = sink.wait_for(count, WITHIN).await;
     ledger_is(daemon, count, 0).await;
     first
-}
-
-async fn cli(arguments: &[&str], config: &DaemonConfig) -> Output {
-    let config = config.clone();
-    let arguments: Vec<String> = arguments.iter().map(|one| (*one).to_owned()).collect();
-    let run = move || {
-        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-        run_cli(&arguments, &config)
-    };
-    tokio::task::spawn_blocking(run).await.unwrap()
 }
 
 /// The copies that say that they were asked for.

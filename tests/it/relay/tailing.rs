@@ -1,20 +1,14 @@
 //! `hookwell tail`.
 
 use super::*;
+use crate::harness::daemon::cli;
 
 #[tokio::test]
 async fn tail_shows_what_arrives_and_leaves_what_waits() {
     let broker = fresh_vhost().await;
     let store = store_url(Backend::Sqlite).await;
     let config = DaemonConfig::new(store.url()).broker(&broker.url);
-    let tail = async |arguments: &[&str]| {
-        let (config, arguments) = (config.clone(), arguments.join(" "));
-        let run = move || {
-            let arguments: Vec<_> = arguments.split(' ').collect();
-            run_cli(&[&["tail"], arguments.as_slice()].concat(), &config)
-        };
-        tokio::task::spawn_blocking(run).await.unwrap()
-    };
+    let tail = async |arguments: &[&str]| cli(&[&["tail"], arguments].concat(), &config).await;
     let before = tail(&["--timeout", "5s"]).await;
     assert_eq!(before.status.code(), Some(69));
     let said = String::from_utf8_lossy(&before.stderr);
