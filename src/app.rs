@@ -116,6 +116,9 @@ pub async fn open_store_beside(settings: &config::Store) -> Result<Arc<dyn Store
     Ok(Arc::new(store))
 }
 
+/// How long a connection of the admin listener may be idle.
+const ADMIN_IDLE: Duration = Duration::from_secs(150);
+
 /// Runs the daemon until `shutdown`.
 ///
 /// # Errors
@@ -244,6 +247,8 @@ pub async fn serve(config: Config, shutdown: CancellationToken) -> Result<Exit, 
     let admin_limits = http::Limits {
         connections: 64,
         drain: Duration::from_secs(1),
+        // A Prometheus that looks once a minute keeps its connection, also where there are no descriptors for another.
+        header_timeout: ADMIN_IDLE,
         ..limits
     };
     let admin_routes = admin::router(metrics.clone(), Arc::clone(&readiness), console);

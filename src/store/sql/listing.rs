@@ -6,8 +6,12 @@ macro_rules! listing_statements {
         use crate::store::listing::RANGE_LOOK;
         use crate::store::{AuditEntry, EventFilter, EventPage, EventRange, EventState, Listed};
 
-        const STATE: &str = "case when exists (select 1 from dead_letters d where d.position = e.position) then 'parked' \
-                             when exists (select 1 from held_events w where w.position = e.position) then 'held' \
+        /// Of dead letters and held events so many are looked at: each is a read at random.
+        const FEW_LOOK: i64 = 5_000;
+
+        /// Look-ups by key; `exists` becomes a scan of the whole table on Postgres.
+        const STATE: &str = "case when (select 1 from dead_letters d where d.position = e.position) is not null then 'parked' \
+                             when (select 1 from held_events w where w.position = e.position) is not null then 'held' \
                              when e.position > (select c.position from cursors c where c.reader = 'relay') then 'pending' \
                              else 'published' end";
 
@@ -59,12 +63,12 @@ macro_rules! listing_statements {
             if let Some(table) = few {
                 // A bound of its own: else the whole log is read for those that are of another type.
                 query.push("(select position from ").push(table).push(" where position < ").push_bind(before);
-                query.push(" and position > ").push_bind(floor).push(" order by position desc limit ").push_bind(filter.look);
-                query.push(") w join events e on e.position = w.position where e.position < ").push_bind(before);
+                query.push(" and position > ").push_bind(floor).push(" order by position desc limit ").push_bind(filter.look.min(FEW_LOOK));
+                query.push(") w join events e on e.position = w.position where true");
             } else {
                 query.push("events e where e.position < ").push_bind(before);
+                query.push(" and e.position > ").push_bind(floor);
             }
-            query.push(" and e.position > ").push_bind(floor);
             if let Some(event_type) = &filter.event_type {
                 query.push(" and e.event_type = ").push_bind(event_type.clone());
             }
@@ -89,7 +93,7 @@ macro_rules! listing_statements {
             let full = i64::try_from(rows.len()).is_ok_and(|found| filter.limit <= found);
             let next = match (full, rows.last()) {
                 (true, Some(last)) => Some(last.position),
-                _ if few.is_some() => next_of_few(conn, few, before, floor, filter.look).await?,
+                _ if few.is_some() => next_of_few(conn, few, before, floor, filter.look.min(FEW_LOOK)).await?,
                 _ if floor <= after => None,
                 // Retention leaves holes: go on at the next one that is there.
                 _ => sqlx::query_scalar::<_, Option<i64>>(

@@ -51,18 +51,17 @@ macro_rules! retention_statements {
                 Some(row) => Some((row.try_get::<String, _>("event_key")?, row.try_get::<String, _>("app_id")?)),
                 None => None,
             };
-            let done = sqlx::query(
-                "delete from event_keys where (event_key, app_id) > ($1, $2) \
-                 and ($3 is null or (event_key, app_id) <= ($3, $4)) \
-                 and received_at < $5 and position <= (select min(c.position) from cursors c where c.reader <> 'census')",
-            )
-            .bind(after.0.as_str())
-            .bind(after.1.as_str())
-            .bind(last.as_ref().map(|key| key.0.as_str()))
-            .bind(last.as_ref().map(|key| key.1.as_str()))
-            .bind(before.0)
-            .execute(conn)
-            .await?;
+            let mut query = sqlx::QueryBuilder::<$database>::new("delete from event_keys where (event_key, app_id) > (");
+            query.push_bind(after.0.clone()).push(", ").push_bind(after.1.clone()).push(")");
+            // Said only where there is one: a bound that may be null is none to SQLite, which then reads on to the end of the
+            // tree, while nothing can be appended.
+            if let Some((key, app_id)) = &last {
+                query.push(" and (event_key, app_id) <= (").push_bind(key.clone());
+                query.push(", ").push_bind(app_id.clone()).push(")");
+            }
+            query.push(" and received_at < ").push_bind(before.0);
+            query.push(" and position <= (select min(c.position) from cursors c where c.reader <> 'census')");
+            let done = query.build().execute(conn).await?;
             Ok((done.rows_affected(), last))
         }
 
