@@ -46,10 +46,16 @@ impl Relay {
                 .publish_outcomes
                 .with_label_values(&[outcome])
                 .inc();
-            tracing::info!(
-                position = recorded.position.0, event_key = %recorded.event.key, outcome,
-                "dead letter published again"
-            );
+            match &verdict {
+                None => tracing::info!(
+                    position = recorded.position.0, event_key = %recorded.event.key,
+                    "a dead letter is published"
+                ),
+                Some(parked) => tracing::warn!(
+                    position = recorded.position.0, event_key = %recorded.event.key, reason = parked.reason, detail = %parked.detail,
+                    "a dead letter was refused again and stays parked"
+                ),
+            }
             reader
                 .settle_retry(recorded.position, verdict.as_ref(), (self.clock)())
                 .await?;

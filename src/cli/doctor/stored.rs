@@ -75,7 +75,7 @@ pub(super) async fn look(
         findings.warning(
             "dead letters",
             format!("{} events could not be published", ledger.parked),
-            "`hookwell dead-letters list` says why; then `hookwell dead-letters retry --all`",
+            "mend what `hookwell dead-letters list` says, then `hookwell dead-letters retry --all`",
         );
     }
     if 0 < ledger.quarantined {
