@@ -278,7 +278,7 @@ It keeps running until Ctrl-C. In another terminal, try:
   curl $ghl/_dev/report
   $h follow-ups list --config $config
 
-  # accepted = published + pending + parked
+  # accepted = published + pending + parked + discarded
   $h status --config $config
   curl http://127.0.0.1:$admin_port/metrics
 NEXT

@@ -23,6 +23,7 @@ const LEAST_ID: usize = 10;
 
 /// Remove everything about a contact or of a tenant
 #[derive(Debug, clap::Args)]
+#[command(group = clap::ArgGroup::new("whose").args(["contact", "tenant"]).required(true))]
 #[command(after_help = "Examples:
   hookwell erase --config hookwell.toml --contact seD4PfOuKoVMLkEZqo00 --dry-run
   hookwell erase --config hookwell.toml --contact seD4PfOuKoVMLkEZqo00
@@ -33,12 +34,7 @@ pub(super) struct Args {
     #[command(flatten)]
     config: ConfigArgs,
     /// A contact's id
-    #[arg(
-        long,
-        value_name = "ID",
-        required_unless_present = "tenant",
-        conflicts_with = "tenant"
-    )]
+    #[arg(long, value_name = "ID")]
     contact: Option<String>,
     /// A location's or a company's id
     #[arg(long, value_name = "ID")]

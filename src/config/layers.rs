@@ -380,8 +380,12 @@ impl Section {
         })
     }
 
-    /// Takes a table whose keys are free, with texts, numbers and flags as values.
-    pub fn free_table<T>(&mut self, key: &str, of: impl Fn(Free<'_>) -> T) -> Vec<(String, T)> {
+    /// Takes a table whose keys are free, with texts, numbers and flags as values, each with its place.
+    pub fn free_table<T>(
+        &mut self,
+        key: &str,
+        of: impl Fn(Free<'_>, &str) -> T,
+    ) -> Vec<(String, T)> {
         let Some(node) = self.take(key) else {
             return Vec::new();
         };
@@ -392,9 +396,9 @@ impl Section {
         let mut taken = Vec::new();
         for (name, node) in entries {
             match &node.value {
-                Value::Text(text) => taken.push((name, of(Free::Text(text)))),
-                Value::Number(number) => taken.push((name, of(Free::Number(*number)))),
-                Value::Flag(flag) => taken.push((name, of(Free::Flag(*flag)))),
+                Value::Text(text) => taken.push((name, of(Free::Text(text), &node.place))),
+                Value::Number(number) => taken.push((name, of(Free::Number(*number), &node.place))),
+                Value::Flag(flag) => taken.push((name, of(Free::Flag(*flag), &node.place))),
                 other => self.problem(
                     &format!("{key}.{name}"),
                     &node.place,

@@ -17,7 +17,7 @@ pub(super) const ORIGIN: &str = "hookwell-origin";
 pub const HEADERS: [(&str, &str); 8] = [
     (
         "hookwell-position",
-        "place in the log; rises with time, without gaps",
+        "place in the log; rises with time, without gaps but where a copy was restored",
     ),
     (ORIGIN, "`webhook`, `follow_up`, `backfill` or `replay`"),
     ("ghl-app-id", "the app it was sent to"),

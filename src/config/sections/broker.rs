@@ -144,7 +144,7 @@ fn queue(q: &mut Section, warnings: &mut Vec<String>) -> Option<Queue> {
              hookwell's promise ends at the confirm, so use kind = \"quorum\""
         ));
     }
-    let arguments = q.free_table("arguments", |value| match value {
+    let arguments = q.free_table("arguments", |value, _| match value {
         Free::Text(text) => Argument::Text(text.to_owned()),
         Free::Number(number) => Argument::Number(number),
         Free::Flag(flag) => Argument::Flag(flag),

@@ -82,6 +82,36 @@ id = "two"
 }
 
 #[test]
+fn types_that_are_kept_for_times_of_their_own_are_told_with_their_places() {
+    let app = "[[apps]]\nid = \"a\"\npath = \"/a\"\n";
+    let kept = |table: &str| {
+        format!("[store]\nkeep_keys = \"31days\"\n[store.keep_bodies_of]\n{table}{app}")
+    };
+    let (config, path) = file(&kept(
+        "INSTALL = \"31days\"\nInboundMessage = \"1day\"\n\"contact.snapshot\" = \"2h\"\n",
+    ));
+    let output = run_plain(&["check-config", "--config", &path], &config);
+    assert_eq!(code(&output), Some(0), "{}", stderr(&output));
+    let (config, path) = file(&kept(
+        "INSTALL = \"32days\"\nInboundMesage = \"1day\"\nContactCreate = 3\n",
+    ));
+    let output = run_plain(&["check-config", "--config", &path], &config);
+    assert_eq!(code(&output), Some(78));
+    let said = stderr(&output);
+    for told in [
+        format!(
+            "store.keep_bodies_of.INSTALL ({path}:4:11): must be a duration from 1s to that of store.keep_keys"
+        ),
+        format!(
+            "store.keep_bodies_of.InboundMesage ({path}:5:17): is no type of event; did you mean InboundMessage?"
+        ),
+        format!("store.keep_bodies_of.ContactCreate ({path}:6:17): must be a duration"),
+    ] {
+        assert!(said.contains(&told), "{told}\n{said}");
+    }
+}
+
+#[test]
 fn what_is_not_toml_or_not_there_is_told() {
     let (config, path) = file("[http\nlisten = 1");
     let output = run_plain(&["check-config", "--config", &path], &config);
