@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::{TcpListener, TcpSocket};
+use tokio::net::TcpListener;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -436,28 +436,13 @@ impl Calls {
     }
 }
 
-/// Connections that the system holds until they are accepted, if it allows so many (`net.core.somaxconn`): what comes at
-/// once beyond them is reset.
-const BACKLOG: u32 = 4_096;
-
-fn bind(address: std::net::SocketAddr) -> std::io::Result<TcpListener> {
-    let socket = match address.is_ipv4() {
-        true => TcpSocket::new_v4()?,
-        false => TcpSocket::new_v6()?,
-    };
-    // A restart does not wait for connections of the one before.
-    socket.set_reuseaddr(true)?;
-    socket.bind(address)?;
-    socket.listen(BACKLOG)
-}
-
 async fn listen(address: std::net::SocketAddr, key: &'static str) -> Result<TcpListener, Error> {
     let failed = |source| Error::Listen {
         address,
         key,
         source,
     };
-    let listener = bind(address).map_err(failed)?;
+    let listener = http::bind(address).map_err(failed)?;
     let bound = listener.local_addr().map_err(failed)?;
     tracing::info!(listener = key, address = %bound, "listening");
     Ok(listener)

@@ -5,6 +5,7 @@
 //! deadline too), one for the age of a connection, a cap on their number, and limits on the head's
 //! size and number of headers. What is in a request is [`webhook`]'s business.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,7 +16,7 @@ use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::service::TowerToHyperService;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
@@ -51,6 +52,25 @@ const LAST_WORDS: Duration = Duration::from_millis(200);
 /// What a connection over the cap gets: GHL retries it later.
 const OVER_THE_CAP: &[u8] =
     b"HTTP/1.1 429 Too Many Requests\r\nretry-after: 30\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+
+/// Connections that the system holds until they are accepted, if it allows so many (`net.core.somaxconn`): what comes at
+/// once beyond them is reset.
+const BACKLOG: u32 = 4_096;
+
+/// A listener at an address.
+///
+/// # Errors
+/// The system's: the address is taken, is not this machine's, or may not be used.
+pub fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
+    let socket = match address.is_ipv4() {
+        true => TcpSocket::new_v4()?,
+        false => TcpSocket::new_v6()?,
+    };
+    // A restart does not wait for connections of the one before.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
+}
 
 /// Serves until shutdown; then stops accepting, lets running requests end, and closes.
 pub async fn serve(

@@ -52,13 +52,6 @@ fn lane(recorded: &Recorded) -> &str {
     recorded.event.tenant.id().unwrap_or_default()
 }
 
-impl Relay {
-    /// The message for an event.
-    fn message(&self, recorded: &Recorded) -> broker::Message {
-        message(recorded, self.spans.percent())
-    }
-}
-
 /// What the relay needs to know.
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -361,6 +354,11 @@ impl Relay {
             );
         }
         Ok(())
+    }
+
+    /// The message for an event.
+    fn message(&self, recorded: &Recorded) -> broker::Message {
+        message(recorded, self.spans.percent())
     }
 
     fn tell_parked(&self, parked: &[Parked]) {

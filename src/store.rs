@@ -311,6 +311,21 @@ pub enum Selection {
     All,
 }
 
+impl Selection {
+    /// The one at this place, or all where none is given.
+    pub fn of(position: Option<i64>) -> Self {
+        position.map_or(Self::All, |position| Self::One(Position(position)))
+    }
+
+    /// The place that it is bound to.
+    fn bound(self) -> Option<i64> {
+        match self {
+            Self::One(position) => Some(position.0),
+            Self::All => None,
+        }
+    }
+}
+
 /// The log and what is kept beside it. Each method is one whole deed.
 #[async_trait]
 pub trait Store:

@@ -120,7 +120,7 @@ pub(super) async fn run(args: Args) -> Outcome {
         } => {
             let config = config.load()?;
             let store = app::open_store_beside(&config.store).await?;
-            let selection = selected(position);
+            let selection = Selection::of(position);
             let count = super::operator(store).retry_dead_letters(selection).await?;
             match (count, position) {
                 (0, Some(position)) => Err(absent(position)),
@@ -147,12 +147,6 @@ pub(super) async fn run(args: Args) -> Outcome {
     }
 }
 
-fn selected(position: Option<i64>) -> Selection {
-    position.map_or(Selection::All, |position| {
-        Selection::One(Position(position))
-    })
-}
-
 async fn discard(store: Arc<dyn Store>, position: Option<i64>, yes: bool) -> Outcome {
     let count = match position {
         Some(position) => i64::from(store.dead_letter(Position(position)).await?.is_some()),
@@ -170,7 +164,7 @@ async fn discard(store: Arc<dyn Store>, position: Option<i64>, yes: bool) -> Out
         &format!("Remove {count} dead letters with their events for ever?"),
     )?;
     let erased = super::operator(store)
-        .discard_dead_letters(selected(position))
+        .discard_dead_letters(Selection::of(position))
         .await?;
     writeln!(out, "{} discarded", erased.events)?;
     match erased.left {

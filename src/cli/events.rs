@@ -7,7 +7,7 @@ use clap::Subcommand;
 use serde_json::{Value, json};
 
 use super::progress::{self, ProgressBar};
-use super::when::when;
+use super::when::between;
 use super::{ConfigArgs, Failure, Outcome, table};
 use crate::app;
 use crate::clock::{self, rfc3339};
@@ -123,8 +123,7 @@ pub(super) async fn run(args: Args) -> Outcome {
         } => {
             let config = config.load()?;
             let now = clock::system()();
-            let since = since.map(|text| when(&text, now)).transpose()?;
-            let until = until.map(|text| when(&text, now)).transpose()?;
+            let (since, until) = between(since.as_deref(), until.as_deref(), now)?;
             let store = app::open_store_beside(&config.store).await?;
             let filter = EventFilter {
                 event_type,
@@ -174,8 +173,7 @@ pub(super) async fn run(args: Args) -> Outcome {
         } => {
             let config = config.load()?;
             let now = clock::system()();
-            let since = since.map(|text| when(&text, now)).transpose()?;
-            let until = until.map(|text| when(&text, now)).transpose()?;
+            let (since, until) = between(since.as_deref(), until.as_deref(), now)?;
             let store = app::open_store_beside(&config.store).await?;
             let whole = EventRange {
                 event_type,

@@ -194,7 +194,7 @@ pub(super) async fn run(args: Args) -> Outcome {
         } => {
             let config = config.load()?;
             let store = app::open_store_beside(&config.store).await?;
-            let which = selected(id, rule);
+            let which = WhichCalls::of(id, rule);
             let count = super::operator(store).retry_follow_ups(&which).await?;
             match (count, id) {
                 (0, Some(id)) => Err(absent(id)),
@@ -214,7 +214,7 @@ pub(super) async fn run(args: Args) -> Outcome {
         } => {
             let config = config.load()?;
             let store = app::open_store_beside(&config.store).await?;
-            let which = selected(id, rule);
+            let which = WhichCalls::of(id, rule);
             let whose = match &which {
                 WhichCalls::One(id) => format!("call {id}"),
                 WhichCalls::Rule(rule) => format!("every waiting and parked call of {rule}"),
@@ -297,14 +297,6 @@ async fn rehearse(store: &dyn Store, rule: &Rule, base: &str, event: &str, json:
 }
 
 /// One call, without its token.
-fn selected(id: Option<i64>, rule: Option<String>) -> WhichCalls {
-    match (id, rule) {
-        (Some(id), _) => WhichCalls::One(id),
-        (_, Some(rule)) => WhichCalls::Rule(rule),
-        (None, None) => WhichCalls::All,
-    }
-}
-
 const ATTEMPT: [&str; 4] = ["at", "status", "reason", "detail"];
 
 fn attempt(one: &Attempt) -> Value {

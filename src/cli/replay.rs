@@ -10,7 +10,7 @@ use tokio::time::{Instant, sleep};
 
 use super::consent::consent;
 use super::progress::{self, ProgressBar};
-use super::when::when;
+use super::when::between;
 use super::{ConfigArgs, Failure, Outcome, events, table};
 use crate::app;
 use crate::clock::{self, rfc3339};
@@ -237,8 +237,7 @@ async fn alone(store: &dyn Store, event: &str) -> Result<EventRange, Failure> {
 /// What was received in a time, of what is published.
 async fn range(store: &dyn Store, ask: &Ask) -> Result<EventRange, Failure> {
     let now = clock::system()();
-    let moment = |text: &Option<String>| text.as_ref().map(|text| when(text, now)).transpose();
-    let (since, until) = (moment(&ask.since)?, moment(&ask.until)?);
+    let (since, until) = between(ask.since.as_deref(), ask.until.as_deref(), now)?;
     if let (Some(since), Some(until)) = (since, until)
         && until <= since
     {

@@ -23,6 +23,16 @@ pub(super) fn when(text: &str, now: Micros) -> Result<Micros, Failure> {
         })
 }
 
+/// What `--since` and `--until` say, where they are given.
+pub(super) fn between(
+    since: Option<&str>,
+    until: Option<&str>,
+    now: Micros,
+) -> Result<(Option<Micros>, Option<Micros>), Failure> {
+    let moment = |text: Option<&str>| text.map(|text| when(text, now)).transpose();
+    Ok((moment(since)?, moment(until)?))
+}
+
 /// The time of an HTTP `Date` header (RFC 9110, 5.6.7), in seconds since 1970.
 pub(super) fn http_date(text: &str) -> Option<i64> {
     let at = httpdate::parse_http_date(text).ok()?;

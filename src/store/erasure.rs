@@ -93,7 +93,7 @@ pub trait Erasure: Send + Sync {
     /// Counts what there is of a subject beside the log.
     async fn find_beside(&self, subject: &Subject) -> Result<Beside, Error>;
 
-    /// Removes what there is of a subject beside the log, in one transaction; returns what there was.
+    /// Removes what there is of a subject beside the log, in one transaction; returns what went.
     async fn erase_beside(&self, subject: &Subject) -> Result<Beside, Error>;
 
     /// Gives up on dead letters: they go, with their events. Those whose calls are being made stay.

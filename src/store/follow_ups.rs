@@ -269,6 +269,26 @@ pub enum WhichCalls {
     All,
 }
 
+impl WhichCalls {
+    /// One if it is named, else those of a rule if that is, else every one.
+    pub fn of(id: Option<i64>, rule: Option<String>) -> Self {
+        match (id, rule) {
+            (Some(id), _) => Self::One(id),
+            (None, Some(rule)) => Self::Rule(rule),
+            (None, None) => Self::All,
+        }
+    }
+
+    /// The number or the rule that they are bound to.
+    pub(crate) fn bounds(&self) -> (Option<i64>, Option<&str>) {
+        match self {
+            Self::One(id) => (Some(*id), None),
+            Self::Rule(rule) => (None, Some(rule)),
+            Self::All => (None, None),
+        }
+    }
+}
+
 /// The calls and their budgets. Times are the store's own where daemons share it (Postgres), else `now`.
 #[async_trait]
 pub trait FollowUps: Send + Sync {

@@ -98,11 +98,10 @@ impl EventFilter {
         since: Option<Micros>,
         until: Option<Micros>,
     ) -> Result<Self, Error> {
-        if let Some(since) = since {
-            self.after = self.after.max(store.place_at(since).await?);
-        }
-        if let Some(until) = until {
-            let until = Position(store.place_at(until).await?.0 + 1);
+        let (after, upto) = places(store, since, until).await?;
+        self.after = self.after.max(after);
+        if let Some(upto) = upto {
+            let until = Position(upto.0 + 1);
             self.before = Some(self.before.map_or(until, |before| before.min(until)));
         }
         Ok(self)
@@ -133,15 +132,29 @@ impl EventRange {
         since: Option<Micros>,
         until: Option<Micros>,
     ) -> Result<Self, Error> {
-        if let Some(since) = since {
-            self.after = self.after.max(store.place_at(since).await?);
-        }
-        if let Some(until) = until {
-            self.upto = self.upto.min(store.place_at(until).await?);
-        }
+        let (after, upto) = places(store, since, until).await?;
+        self.after = self.after.max(after);
+        self.upto = upto.map_or(self.upto, |upto| self.upto.min(upto));
         self.after = self.after.min(self.upto);
         Ok(self)
     }
+}
+
+/// Behind which place what was received in a time begins, and up to which it goes.
+async fn places(
+    store: &dyn Store,
+    since: Option<Micros>,
+    until: Option<Micros>,
+) -> Result<(Position, Option<Position>), Error> {
+    let after = match since {
+        Some(since) => store.place_at(since).await?,
+        None => Position(0),
+    };
+    let upto = match until {
+        Some(until) => Some(store.place_at(until).await?),
+        None => None,
+    };
+    Ok((after, upto))
 }
 
 /// An event without its body.

@@ -169,15 +169,11 @@ macro_rules! shared_statements {
         }
 
         pub(crate) async fn retry_dead_letters(conn: &mut $connection, selection: Selection) -> Result<u64, Error> {
-            let only = match selection {
-                Selection::One(position) => Some(position.0),
-                Selection::All => None,
-            };
             let done = sqlx::query(
                 "update dead_letters set state = 'retry', retries = retries + 1 \
                  where state = 'parked' and ($1 is null or position = $1)",
             )
-            .bind(only)
+            .bind(selection.bound())
             .execute(conn)
             .await?;
             Ok(done.rows_affected())

@@ -6,7 +6,6 @@ use serde_json::{Value, json};
 
 use super::{Asked, Sent, Trouble, Visit, counted, form, query};
 use crate::clock::rfc3339;
-use crate::event::Position;
 use crate::store::Selection;
 
 const ROWS: i64 = 200;
@@ -19,9 +18,7 @@ pub(super) struct Which {
 
 impl Which {
     fn selection(&self) -> Selection {
-        self.position.map_or(Selection::All, |position| {
-            Selection::One(Position(position))
-        })
+        Selection::of(self.position)
     }
 }
 

@@ -30,11 +30,7 @@ pub(super) struct Which {
 
 impl Which {
     fn calls(self) -> WhichCalls {
-        match (self.id, given(self.rule)) {
-            (Some(id), _) => WhichCalls::One(id),
-            (None, Some(rule)) => WhichCalls::Rule(rule),
-            (None, None) => WhichCalls::All,
-        }
+        WhichCalls::of(self.id, given(self.rule))
     }
 }
 

@@ -5,21 +5,9 @@ use sqlx::Connection;
 use tokio::time::timeout;
 
 use super::super::{Beside, Erased, Erasure, Error, Found, Selection, Subject};
+use super::follow_ups::{deed, server_time};
 use super::{PostgresStore, pooled, statements};
 use crate::event::Position;
-
-/// Runs a deed in a transaction.
-macro_rules! begun {
-    ($store:expr, $transaction:ident => $work:expr) => {
-        pooled!($store, connection => async {
-            let mut begun = connection.begin().await?;
-            let $transaction = &mut *begun;
-            let answer = $work.await?;
-            begun.commit().await?;
-            Ok::<_, Error>(answer)
-        })
-    };
-}
 
 #[async_trait]
 impl Erasure for PostgresStore {
@@ -32,7 +20,7 @@ impl Erasure for PostgresStore {
     }
 
     async fn erase_events(&self, subject: &Subject, after: Position) -> Result<Erased, Error> {
-        begun!(self, transaction => statements::erase_events(transaction, subject, after))
+        deed!(self, transaction, _now => statements::erase_events(transaction, subject, after))
     }
 
     async fn find_beside(&self, subject: &Subject) -> Result<Beside, Error> {
@@ -40,10 +28,10 @@ impl Erasure for PostgresStore {
     }
 
     async fn erase_beside(&self, subject: &Subject) -> Result<Beside, Error> {
-        begun!(self, transaction => statements::erase_beside(transaction, subject))
+        deed!(self, transaction, _now => statements::erase_beside(transaction, subject))
     }
 
     async fn discard_dead_letters(&self, selection: Selection) -> Result<Erased, Error> {
-        begun!(self, transaction => statements::discard_dead_letters(transaction, selection))
+        deed!(self, transaction, _now => statements::discard_dead_letters(transaction, selection))
     }
 }

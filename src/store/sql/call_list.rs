@@ -152,11 +152,7 @@ macro_rules! call_list_statements {
             which: &WhichCalls,
             now: Micros,
         ) -> Result<u64, Error> {
-            let (id, rule) = match which {
-                WhichCalls::One(id) => (Some(*id), None),
-                WhichCalls::Rule(rule) => (None, Some(rule.as_str())),
-                WhichCalls::All => (None, None),
-            };
+            let (id, rule) = which.bounds();
             let rows = sqlx::query(
                 "select distinct app_id, tenant from follow_ups where state = 'dead' \
                  and ($1 is null or id = $1) and ($2 is null or rule = $2 or substr(rule, 1, length($2) + 1) = $2 || '/')",
@@ -197,11 +193,7 @@ macro_rules! call_list_statements {
             which: &WhichCalls,
             now: Micros,
         ) -> Result<u64, Error> {
-            let (id, rule) = match which {
-                WhichCalls::One(id) => (Some(*id), None),
-                WhichCalls::Rule(rule) => (None, Some(rule.as_str())),
-                WhichCalls::All => (None, None),
-            };
+            let (id, rule) = which.bounds();
             let ended = sqlx::query(
                 "update follow_ups set state = 'cancelled', reason = 'by_hand', ended_at = $3 \
                  where (state = 'dead' or (state = 'pending' and not claimed)) \

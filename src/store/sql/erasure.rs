@@ -187,7 +187,7 @@ macro_rules! erasure_statements {
 
         /// Everything but the beginning and the end of the transaction.
         pub(crate) async fn erase_beside(conn: &mut $connection, subject: &Subject) -> Result<Beside, Error> {
-            let (id, mut beside) = (subject.id(), find_beside(conn, subject).await?);
+            let (id, mut beside) = (subject.id(), Beside::default());
             let mut query = sqlx::QueryBuilder::<$database>::new("delete from quarantine where id in (select e.id from quarantine e where ");
             push_occurs(&mut query, id);
             query.push(")");
@@ -206,25 +206,22 @@ macro_rules! erasure_statements {
                       and i.state = 'uninstalled' and i.app_id = tokens.app_id)",
                     "delete from tenants where tenant = $1 or tenant in (select i.tenant from installations i \
                       where i.company_id = $1 and i.state = 'uninstalled')",
-                    "delete from installations where (tenant = $1 or company_id = $1) and state = 'uninstalled'",
                 ] {
                     sqlx::query(sql).bind(id).execute(&mut *conn).await?;
                 }
+                let over = "delete from installations where (tenant = $1 or company_id = $1) and state = 'uninstalled'";
+                beside.installations = sqlx::query(over).bind(id).execute(&mut *conn).await?.rows_affected() as i64;
             }
             Ok(beside)
         }
 
         /// Everything but the beginning and the end of the transaction.
         pub(crate) async fn discard_dead_letters(conn: &mut $connection, selection: Selection) -> Result<Erased, Error> {
-            let only = match selection {
-                Selection::One(position) => Some(position.0),
-                Selection::All => None,
-            };
             let sql = format!(
                 "select d.position from dead_letters d where d.state = 'parked' and ($1 is null or d.position = $1) \
                  and d.position <= {PASSED} order by d.position"
             );
-            let positions: Vec<i64> = sqlx::query_scalar(sqlx::AssertSqlSafe(sql)).bind(only).fetch_all(&mut *conn).await?;
+            let positions: Vec<i64> = sqlx::query_scalar(sqlx::AssertSqlSafe(sql)).bind(selection.bound()).fetch_all(&mut *conn).await?;
             erase_positions(conn, &positions).await
         }
     };

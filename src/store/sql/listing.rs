@@ -37,7 +37,12 @@ macro_rules! listing_statements {
         }
 
         pub(crate) async fn events(conn: &mut $connection, filter: &EventFilter) -> Result<EventPage, Error> {
-            let head: i64 = sqlx::query_scalar("select position from log_head").fetch_one(&mut *conn).await?;
+            let ends = sqlx::query(
+                "select h.position as head, c.position as done from log_head h, cursors c where c.reader = 'relay'",
+            )
+            .fetch_one(&mut *conn)
+            .await?;
+            let (head, done): (i64, i64) = (ends.try_get("head")?, ends.try_get("done")?);
             let before = filter.before.map_or(head + 1, |before| before.0.min(head + 1));
             // What waits in a table of its own is found there, wherever it is in the log.
             let few = match filter.state {
@@ -45,7 +50,6 @@ macro_rules! listing_statements {
                 Some(EventState::Held) => Some("held_events"),
                 _ => None,
             };
-            let done: i64 = sqlx::query_scalar("select position from cursors where reader = 'relay'").fetch_one(&mut *conn).await?;
             let (before, after) = match filter.state {
                 Some(EventState::Published) => (before.min(done + 1), filter.after.0),
                 Some(EventState::Pending) => (before, filter.after.0.max(done)),
