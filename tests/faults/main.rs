@@ -38,6 +38,7 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use clap::{Parser, Subcommand, ValueEnum};
+use futures_util::StreamExt;
 
 use abilities::Abilities;
 use bench::Bench;
@@ -86,6 +87,9 @@ struct RunArguments {
     /// Write a table in Markdown here.
     #[arg(long)]
     results: Option<PathBuf>,
+    /// So many rows at once. What is measured in time wants one.
+    #[arg(long, default_value_t = 1)]
+    jobs: usize,
     /// Keep the folders of the runs, good ones too; so does the variable HOOKWELL_TEST_KEEP.
     #[arg(long)]
     keep: bool,
@@ -194,33 +198,41 @@ async fn run(arguments: RunArguments) -> Result<bool, String> {
     let rows = rows
         .iter()
         .flat_map(|row| row.stores.iter().copied().map(move |store| (*row, store)));
-    for (row, store) in rows.filter(|(_, store)| only(store)) {
+    let carry = async |(row, store)| {
         let missing = match defect {
             Some(_) => mutants::missing(&abilities, row),
             None => abilities.says_missing(row.needs),
         };
         let began = Instant::now();
-        let result = if missing.is_empty() {
-            tokio::select! {
-                outcome = bench.carry(row, store, defect) => {
-                    if !outcome.passed {
-                        kept = true;
-                    } else if !keep {
-                        bench.forget(row, store);
-                    }
-                    RowResult::Ran(outcome)
-                }
-                // Everything that was started ends with what is dropped here.
-                () = interrupted() => {
-                    was_interrupted = true;
-                    break;
-                }
-            }
-        } else {
-            RowResult::NotRun(missing)
+        let result = match missing.is_empty() {
+            true => RowResult::Ran(bench.carry(row, store, defect).await),
+            false => RowResult::NotRun(missing),
         };
-        report.add(row, store, began.elapsed(), result);
+        (row, store, began.elapsed(), result)
+    };
+    let mut results = futures_util::stream::iter(rows.filter(|(_, store)| only(store)))
+        .map(carry)
+        .buffered(arguments.jobs.max(1));
+    loop {
+        let next = tokio::select! {
+            next = results.next() => next,
+            // Everything that was started ends with what is dropped here.
+            () = interrupted() => {
+                was_interrupted = true;
+                None
+            }
+        };
+        let Some((row, store, took, result)) = next else {
+            break;
+        };
+        match &result {
+            RowResult::Ran(outcome) if !outcome.passed => kept = true,
+            RowResult::Ran(_) if !keep => bench.forget(row, store),
+            _ => (),
+        }
+        report.add(row, store, took, result);
     }
+    drop(results);
     report.print_sum();
     if let Some(path) = &arguments.results {
         write(path, &report.markdown().await)?;

@@ -6,9 +6,10 @@
 #   bash tests/faults/run.sh ROW|GROUP... [OPTION...]   such as F-01, or L --store sqlite
 #   bash tests/faults/run.sh list
 #
-# Options: --store sqlite|postgres, --seed N, --whole, --results FILE, --keep,
-# --strict (a row that cannot run here is a failure). Installs with apt-get what
-# is missing; power cuts and namespaces want root. Exits 1 when a row fails.
+# Options: --store sqlite|postgres, --seed N, --whole, --jobs N (rows at once),
+# --results FILE, --keep, --strict (a row that cannot run here is a failure).
+# Installs with apt-get what is missing; power cuts and namespaces want root.
+# Exits 1 when a row fails.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 # shellcheck source=deploy/services.sh
