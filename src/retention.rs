@@ -51,6 +51,7 @@ pub async fn run(
     loop {
         failpoints::panic("retention.panic");
         let cutoff = Cutoff {
+            now: (clock)(),
             bodies_before: before(settings.bodies),
             bodies_before_of: settings
                 .bodies_of

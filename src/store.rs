@@ -270,6 +270,8 @@ impl Ledger {
 /// What retention may remove.
 #[derive(Debug, Clone)]
 pub struct Cutoff {
+    /// The time.
+    pub now: Micros,
     /// Bodies received before this moment, if every reader has passed them.
     pub bodies_before: Micros,
     /// The same for types that are kept shorter or longer.

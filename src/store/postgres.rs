@@ -27,6 +27,7 @@ mod append;
 mod census;
 mod erasure;
 mod follow_ups;
+mod partitions;
 mod reader;
 mod replays;
 
@@ -292,10 +293,12 @@ impl Store for PostgresStore {
     }
 
     async fn prune(&self, cutoff: &Cutoff) -> Result<Pruned, Error> {
-        let after = self.sweep.after();
-        let (pruned, stopped) =
-            pooled!(self, connection => statements::prune(connection, cutoff, &after))?;
+        let dropped = partitions::drop_oldest(self, cutoff).await?;
+        let (after, before) = (self.sweep.after(), partitions::singly_before(cutoff));
+        let (mut pruned, stopped) =
+            pooled!(self, connection => statements::prune(connection, cutoff, before, &after))?;
         self.sweep.stop(stopped);
+        pruned.events += dropped;
         Ok(pruned)
     }
 
@@ -313,8 +316,7 @@ impl Store for PostgresStore {
     }
 
     async fn upkeep(&self) {
-        // The server's own affair.
-        std::future::pending().await
+        partitions::keep_ahead(self).await
     }
 
     async fn close(&self) {

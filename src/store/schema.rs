@@ -6,7 +6,7 @@
 use super::Error;
 
 /// The schema version this binary was built for: the number of its migrations.
-const SCHEMA_VERSION: usize = 13;
+const SCHEMA_VERSION: usize = 14;
 
 /// How many migrations the store has seen; 0 for an empty one.
 macro_rules! applied_migrations {
@@ -43,7 +43,8 @@ macro_rules! migrations {
             "0010_discarded",
             "0011_attempts",
             "0012_restored",
-            "0013_own_calls"
+            "0013_own_calls",
+            "0014_partitions"
         )
     };
     ($backend:literal, $($name:literal),*) => {

@@ -393,8 +393,7 @@ impl Store for SqliteStore {
         keys::write_older(&self.writer, &self.written, before).await?;
         let mut writer = self.writer.lock().await;
         let after = self.sweep.after();
-        let (pruned, stopped) =
-            on!(writer, Later, connection => statements::prune(connection, cutoff, &after))?;
+        let (pruned, stopped) = on!(writer, Later, connection => statements::prune(connection, cutoff, cutoff.bodies_before, &after))?;
         self.sweep.stop(stopped);
         Ok(pruned)
     }

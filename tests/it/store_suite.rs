@@ -27,6 +27,7 @@ mod held;
 mod installations;
 mod lost_answers;
 mod order;
+mod partitions;
 mod replays;
 mod schema;
 mod young_keys;
@@ -116,9 +117,8 @@ impl Fixture {
         positions
     }
 
-    /// Prunes until nothing more goes, a few rows at a time; how many events and keys went. The planner has
-    /// seen everything by then: it is the relay that these cases are about.
-    async fn prune(&self, bodies_before: i64, keys_before: i64) -> (u64, u64) {
+    /// The planner has seen everything, and calls for nothing.
+    async fn planned(&self) {
         let upto = Position(self.ledger().await.accepted);
         let plan = Plan {
             upto,
@@ -129,8 +129,14 @@ impl Fixture {
         })
         .await;
         planner.settle(&plan, Micros(0)).await.unwrap();
-        drop(planner);
+    }
+
+    /// Prunes until nothing more goes, a few rows at a time; how many events and keys went. The planner has
+    /// seen everything by then: it is the relay that these cases are about.
+    async fn prune(&self, bodies_before: i64, keys_before: i64) -> (u64, u64) {
+        self.planned().await;
         let cutoff = Cutoff {
+            now: Micros(bodies_before),
             bodies_before: Micros(bodies_before),
             bodies_before_of: Vec::new(),
             keys_before: Micros(keys_before),

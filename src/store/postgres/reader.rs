@@ -12,7 +12,7 @@ use super::statements;
 use crate::event::{Micros, Position, Recorded};
 
 /// The class of hookwell's advisory locks ("hkwl"); the second half says which reader.
-const LOCK_CLASS: i32 = 0x686b_776c;
+pub(super) const LOCK_CLASS: i32 = 0x686b_776c;
 pub(super) const RELAY_LOCK: i32 = 1;
 pub(super) const PLANNER_LOCK: i32 = 2;
 

@@ -70,6 +70,7 @@ macro_rules! retention_statements {
         pub(crate) async fn prune_by_type(
             conn: &mut $connection,
             cutoff: &Cutoff,
+            others_before: Micros,
             after: Position,
         ) -> Result<(u64, Option<Position>), Error> {
             let run = sqlx::query(
@@ -83,7 +84,7 @@ macro_rules! retention_statements {
             .fetch_one(&mut *conn)
             .await?;
             let (upto, oldest): (Option<i64>, Option<i64>) = (run.try_get("upto")?, run.try_get("oldest")?);
-            let latest = cutoff.bodies_before_of.iter().map(|(_, before)| *before).fold(cutoff.bodies_before, Micros::max);
+            let latest = cutoff.bodies_before_of.iter().map(|(_, before)| *before).fold(others_before, Micros::max);
             let (Some(upto), Some(oldest)) = (upto, oldest) else {
                 return Ok((0, None));
             };
@@ -102,21 +103,23 @@ macro_rules! retention_statements {
             for (event_type, before) in &cutoff.bodies_before_of {
                 query.push(" when ").push_bind(event_type.clone()).push(" then ").push_bind(before.0);
             }
-            query.push(" else ").push_bind(cutoff.bodies_before.0).push(" end");
+            query.push(" else ").push_bind(others_before.0).push(" end");
             let gone = query.build().execute(conn).await?.rows_affected();
             Ok((gone, Some(Position(upto))))
         }
 
-        /// Removes what is old, a bounded run of each; the second value is where the sweeps stopped.
+        /// Removes what is old, a bounded run of each: events that came before `events_before`, unless their type is
+        /// kept for a time of its own. The second value is where the sweeps stopped.
         pub(crate) async fn prune(
             conn: &mut $connection,
             cutoff: &Cutoff,
+            events_before: Micros,
             after: &Swept,
         ) -> Result<(Pruned, Swept), Error> {
             let follow_ups = prune_follow_ups(conn, cutoff.bodies_before, cutoff.batch).await?;
             let (events, event) = match cutoff.bodies_before_of.is_empty() {
-                true => (prune_events(conn, cutoff.bodies_before, cutoff.batch).await?, None),
-                false => prune_by_type(conn, cutoff, after.event).await?,
+                true => (prune_events(conn, events_before, cutoff.batch).await?, None),
+                false => prune_by_type(conn, cutoff, events_before, after.event).await?,
             };
             let (keys, key) = prune_keys(conn, &after.key, cutoff.keys_before, cutoff.batch).await?;
             let swept = Swept { key: key.unwrap_or_default(), event: event.unwrap_or_default() };

@@ -20,6 +20,7 @@ name = "start-won"
 on = ["OpportunityStatusUpdate"]
 when = "body.status == 'won'"
 trigger = "deal_won"
+attempts = 100
 
 [[follow_ups]]
 name = "tell-lost"

@@ -116,13 +116,13 @@ pub async fn execute(url: &str, sql: &str) {
     connection.close().await.unwrap();
 }
 
-/// Runs statements of the test's own on whichever store it is.
 /// How many migrations there are.
 pub fn migrations() -> i64 {
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/migrations/sqlite");
     std::fs::read_dir(folder).unwrap().count() as i64
 }
 
+/// Runs statements of the test's own on whichever store it is.
 pub async fn execute_on(store: &StoreUrl, sql: &str) {
     if !store.url().starts_with("sqlite:") {
         return execute(store.url(), sql).await;

@@ -346,6 +346,7 @@ pub(super) async fn types_are_kept_for_times_of_their_own(f: &Fixture) {
     .await;
     // The others up to 20, the short ones up to 30, the long ones up to 10.
     let cutoff = Cutoff {
+        now: Micros(500),
         bodies_before: Micros(201),
         bodies_before_of: vec![
             ("Short".to_owned(), Micros(301)),

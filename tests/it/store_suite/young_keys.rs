@@ -70,6 +70,7 @@ fn word(appended: &Appended) -> &'static str {
 async fn write_all(store: &SqliteStore) {
     // Nothing is behind the relay's cursor, so nothing is removed.
     let cutoff = Cutoff {
+        now: Micros(i64::MAX),
         bodies_before: Micros(i64::MAX),
         bodies_before_of: Vec::new(),
         keys_before: Micros(i64::MAX),
