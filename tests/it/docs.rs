@@ -41,6 +41,7 @@ fn the_documents_name_no_metric_that_is_not_there() {
         "deploy/INSTALL.md",
         "deploy/CONSUMERS.md",
         "deploy/OPERATIONS.md",
+        "deploy/SCALING.md",
         "deploy/observe/alerts.yaml",
         "deploy/observe/alerts_test.yaml",
         "deploy/observe/dashboard.json",
