@@ -117,6 +117,20 @@ consumers() {
   AMQP_URL=$url bash tests/consumers.sh
 }
 
+# Both wait most of the time.
+alerts_and_restore() {
+  local binary restored
+  binary=$(cargo_target)/debug/hookwell
+  bash tests/restore.sh "$binary" sqlite >"$work/restore.log" 2>&1 &
+  restored=$!
+  bash tests/alerts.sh --only HookwellSignaturesWrong --only HookwellBrokerDown --only HookwellStoreDown "$binary" || {
+    wait "$restored" || true
+    return 1
+  }
+  wait "$restored" || { cat "$work/restore.log"; return 1; }
+  tail -n 1 "$work/restore.log"
+}
+
 # The last lines: what ran, and the sum of all "test result:" lines.
 summary() {
   local sums passed=0 not_passed=0 line
@@ -155,6 +169,7 @@ else
   step 'cargo doc' documentation
   step 'cargo test' rust_tests
   step 'fault bench, first slice' bash tests/faults/run.sh first --jobs 2
+  step 'three alerts, and a backup restored' alerts_and_restore
   step 'example consumers' consumers
   step 'quick start' quick_start
   if command -v shellcheck >/dev/null; then
