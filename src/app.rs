@@ -29,7 +29,7 @@ use crate::quarantine::Keeper;
 use crate::relay::Relay;
 use crate::retry::Delays;
 use crate::spans::Spans;
-use crate::store::{self, Access, PostgresStore, SqliteStore, Store};
+use crate::store::{self, Access, Migrated, PostgresStore, SqliteStore, Store};
 use crate::supervisor::{Exit, Supervisor};
 use crate::telemetry::Chain;
 use crate::{census, chance, clock, ghl, observe, retention};
@@ -70,23 +70,25 @@ pub enum Error {
     },
 }
 
-/// Opens the store for a daemon or a migration, migrates it, and returns how many migrations ran.
+/// Opens the store for a daemon or a migration, and migrates it.
 ///
 /// A database that does not answer is tried again until `store.connect_timeout`; one that must not be
 /// used is an error at once.
-pub async fn open_store(settings: &config::Store) -> Result<(Arc<dyn Store>, usize), store::Error> {
+pub async fn open_store(
+    settings: &config::Store,
+) -> Result<(Arc<dyn Store>, Migrated), store::Error> {
     if settings.url.starts_with("sqlite:") {
         let store = SqliteStore::open(&settings.url, Access::Exclusive).await?;
-        let ran = store.migrate().await?;
-        return Ok((Arc::new(store), ran));
+        let migrated = store.migrate().await?;
+        return Ok((Arc::new(store), migrated));
     }
     let give_up = Instant::now() + settings.connect_timeout;
     let mut delays = Delays::new(Duration::from_millis(200), Duration::from_secs(2));
     loop {
         let opened = async {
             let store = PostgresStore::open(&settings.url, settings.statement_timeout).await?;
-            let ran = store.migrate().await?;
-            Ok((Arc::new(store) as Arc<dyn Store>, ran))
+            let migrated = store.migrate().await?;
+            Ok((Arc::new(store) as Arc<dyn Store>, migrated))
         };
         match opened.await {
             Err(error @ (store::Error::Unavailable(_) | store::Error::Deadline(_)))
@@ -108,11 +110,11 @@ pub async fn open_store(settings: &config::Store) -> Result<(Arc<dyn Store>, usi
 pub async fn open_store_beside(settings: &config::Store) -> Result<Arc<dyn Store>, store::Error> {
     if settings.url.starts_with("sqlite:") {
         let store = SqliteStore::open(&settings.url, Access::Shared).await?;
-        store.check_schema().await?;
+        store.schema().await?;
         return Ok(Arc::new(store));
     }
     let store = PostgresStore::open(&settings.url, settings.statement_timeout).await?;
-    store.check_schema().await?;
+    store.schema().await?;
     Ok(Arc::new(store))
 }
 
@@ -127,9 +129,19 @@ pub async fn serve(config: Config, shutdown: CancellationToken) -> Result<Exit, 
     for warning in &config.warnings {
         tracing::warn!("{warning}");
     }
-    let (store, migrations) = open_store(&config.store).await?;
-    if migrations > 0 {
-        tracing::info!(migrations, "the store's schema was brought up to date");
+    let (store, Migrated { ran, schema }) = open_store(&config.store).await?;
+    if ran > 0 {
+        tracing::info!(
+            migrations = ran,
+            "the store's schema was brought up to date"
+        );
+    }
+    if schema.is_newer() {
+        tracing::warn!(
+            schema = schema.version,
+            known = schema.known,
+            "the store's schema is newer than this hookwell's, and lets it run"
+        );
     }
     let keys = match &config.calls {
         Some(settings) => Some(open_keys(&settings.key_file, store.as_ref()).await?),

@@ -43,6 +43,7 @@ pub use installations::{
 pub use listing::{AuditEntry, EventFilter, EventPage, EventRange, EventState, Listed, Listings};
 pub use postgres::PostgresStore;
 pub use replays::{Replay, ReplayCount, ReplayStep, Replays};
+pub use schema::{Migrated, Schema};
 pub use sqlite::{Access, SqliteStore};
 pub use subscriptions::{Subscribed, SubscriptionFilter, Subscriptions};
 
@@ -64,7 +65,7 @@ pub enum Error {
     /// Another process holds it.
     #[error("{0}")]
     InUse(String),
-    /// Its schema is not the one this binary was built for.
+    /// Its schema is not one that this binary may run on.
     #[error("{0}")]
     Schema(String),
     /// A migration failed.
@@ -333,6 +334,9 @@ impl Selection {
 pub trait Store:
     FollowUps + Installations + Subscriptions + Gaps + Listings + Census + Replays + Erasure
 {
+    /// Its schema, where this binary may run on it; [`Error::Schema`] where not. Changes nothing.
+    async fn schema(&self) -> Result<Schema, Error>;
+
     /// Appends a batch in one transaction and says what became of each event, in order. On return the
     /// new ones are durable. No two events of a batch may share app and key.
     ///

@@ -4,6 +4,7 @@ use std::io::Write;
 
 use super::{ConfigArgs, Outcome};
 use crate::app;
+use crate::store::Migrated;
 
 /// Bring the store's schema up to date (serve does so by itself)
 #[derive(Debug, clap::Args)]
@@ -18,9 +19,14 @@ pub(super) struct Args {
 
 pub(super) async fn run(args: Args) -> Outcome {
     let config = args.config.load()?;
-    let ran = app::open_store(&config.store).await?.1;
+    let Migrated { ran, schema } = app::open_store(&config.store).await?.1;
     let mut out = std::io::stdout().lock();
     match ran {
+        _ if schema.is_newer() => writeln!(
+            out,
+            "Nothing to do: the schema is at {}, newer than this hookwell's {}, and lets it run.",
+            schema.version, schema.known
+        )?,
         0 => writeln!(out, "The schema is up to date.")?,
         1 => writeln!(out, "1 migration ran; the schema is up to date.")?,
         n => writeln!(out, "{n} migrations ran; the schema is up to date.")?,

@@ -33,6 +33,7 @@ const SILENT: i64 = 20;
 pub(super) async fn run(args: Args) -> Outcome {
     let config = args.config.load()?;
     let store = app::open_store_beside(&config.store).await?;
+    let schema = store.schema().await?;
     let ledger = store.ledger().await?;
     let gaps = store.gaps(GAPS).await?;
     let now = clock::system()();
@@ -46,6 +47,7 @@ pub(super) async fn run(args: Args) -> Outcome {
         let status = json!({
             "accepted": ledger.accepted, "published": ledger.published, "pending": ledger.pending,
             "held": ledger.held, "held_tenants": ledger.held_tenants, "parked": ledger.parked, "discarded": ledger.discarded, "mismatch": ledger.mismatch(), "quarantined": ledger.quarantined,
+            "schema": schema.version, "schema_known": schema.known,
             "oldest_pending_seconds": waiting.map(|age| age.as_secs()),
             "webhook_answers": answers.all(), "webhook_success_ratio": answers.success_ratio(),
             "silent_tenants": silent.iter().map(|silent| json!({
@@ -58,6 +60,13 @@ pub(super) async fn run(args: Args) -> Outcome {
         });
         writeln!(out, "{status}")?;
     } else {
+        if schema.is_newer() {
+            writeln!(
+                out,
+                "the schema is at {}, newer than this hookwell's {}, and lets it run\n",
+                schema.version, schema.known
+            )?;
+        }
         writeln!(out, "accepted     {:>10}", ledger.accepted)?;
         writeln!(out, "  published  {:>10}", ledger.published)?;
         let age =

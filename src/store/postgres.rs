@@ -15,8 +15,8 @@ use tokio::time::timeout;
 
 use super::schema;
 use super::{
-    Appended, Cutoff, DeadLetter, Error, HeldTenant, Ledger, Pruned, QuarantineBounds, Quarantined,
-    RELAY, Reader, Refused, Selection, Store, Sweep,
+    Appended, Cutoff, DeadLetter, Error, HeldTenant, Ledger, Migrated, Pruned, QuarantineBounds,
+    Quarantined, RELAY, Reader, Refused, Schema, Selection, Store, Sweep,
 };
 use crate::event::{Event, Position, Recorded};
 use crate::failpoints;
@@ -136,34 +136,29 @@ impl PostgresStore {
     }
 
     /// Brings the schema up to date, once however many daemons start together (sqlx takes an advisory
-    /// lock), and returns how many migrations ran.
+    /// lock).
     ///
     /// # Errors
-    /// [`Error::Schema`] when the schema is newer than this binary.
-    pub async fn migrate(&self) -> Result<usize, Error> {
+    /// [`Error::Schema`] when the schema is newer and not for this binary.
+    pub async fn migrate(&self) -> Result<Migrated, Error> {
         // A migration may take longer than a statement of the daily work.
         let options = self.options.clone().options([("statement_timeout", "0")]);
         let mut connection = PgConnection::connect_with(&options).await?;
-        let before = schema::applied_migrations!(&mut connection);
+        let before = schema::found!(&mut connection);
+        before.expect_compatible()?;
         let migrator = schema::migrations!("postgres");
         migrator
             .run(&mut connection)
             .await
             .map_err(schema::migration_error)?;
-        let after = schema::applied_migrations!(&mut connection);
+        let migrated = before.migrated_to(schema::found!(&mut connection))?;
         #[cfg(feature = "failpoints")]
         if failpoints::mutant("mutant.M7") {
             let sql = include_str!("../../tests/faults/mutants/M7.sql");
             sqlx::raw_sql(sql).execute(&mut connection).await?;
         }
         connection.close().await?;
-        Ok(after - before)
-    }
-
-    /// Refuses a schema that is not this binary's, without changing it.
-    pub async fn check_schema(&self) -> Result<(), Error> {
-        let mut connection = self.pool.acquire().await?;
-        schema::expect_schema(schema::applied_migrations!(&mut *connection))
+        Ok(migrated)
     }
 
     async fn connect(&self) -> Result<PgConnection, Error> {
@@ -221,6 +216,11 @@ use pooled;
 
 #[async_trait]
 impl Store for PostgresStore {
+    async fn schema(&self) -> Result<Schema, Error> {
+        let mut connection = self.pool.acquire().await?;
+        schema::found!(connection).expect_usable()
+    }
+
     async fn append(&self, batch: &[Event]) -> Result<Vec<Appended>, Error> {
         if failpoints::mutant("mutant.M5") {
             return append::through_pool(&self.pool, batch).await;

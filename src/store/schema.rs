@@ -1,30 +1,114 @@
 //! Migrations, and what to say about a schema that is not this binary's.
 //!
 //! The files are in `migrations/`, one folder a backend, the same numbers and names in both. Applied
-//! ones never change.
+//! ones never change. A newer schema may be one that this binary can run on: `compatibility` says so.
 
 use super::Error;
 
 /// The schema version this binary was built for: the number of its migrations.
-const SCHEMA_VERSION: usize = 14;
+const SCHEMA_VERSION: usize = 15;
 
-/// How many migrations the store has seen; 0 for an empty one.
-macro_rules! applied_migrations {
+/// The store's schema and this binary's, where this binary may run on it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Schema {
+    /// The store's version.
+    pub version: i64,
+    /// The version this binary was built for.
+    pub known: i64,
+}
+
+impl Schema {
+    /// Whether a newer hookwell was here.
+    pub fn is_newer(self) -> bool {
+        self.version > self.known
+    }
+}
+
+/// What a migration did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Migrated {
+    /// How many files ran.
+    pub ran: i64,
+    /// What the store has now.
+    pub schema: Schema,
+}
+
+/// What the store says of its schema.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Found {
+    /// Its version, 0 for an empty store.
+    pub(super) version: i64,
+    /// The oldest version whose binaries may run on it.
+    pub(super) oldest: i64,
+}
+
+impl Found {
+    /// Refuses a schema that this binary must not touch.
+    pub(super) fn expect_compatible(self) -> Result<(), Error> {
+        let (Self { version, oldest }, known) = (self, known());
+        if version <= known || oldest <= known {
+            return Ok(());
+        }
+        Err(Error::Schema(format!(
+            "the store's schema is at {version}, for a hookwell that knows {oldest} or newer; this one ({}) knows {known}. \
+             Run the newer hookwell again, or restore the backup from before the upgrade: deploy/OPERATIONS.md, \"A refused downgrade\"",
+            env!("CARGO_PKG_VERSION")
+        )))
+    }
+
+    /// Refuses a schema that this binary cannot run on.
+    pub(super) fn expect_usable(self) -> Result<Schema, Error> {
+        self.expect_compatible()?;
+        let (version, known) = (self.version, known());
+        if version < known {
+            return Err(Error::Schema(format!(
+                "the store's schema is at {version}, this hookwell needs {known}; run `hookwell migrate`"
+            )));
+        }
+        Ok(Schema { version, known })
+    }
+
+    /// What was done since, from a schema that was compatible.
+    pub(super) fn migrated_to(self, now: Self) -> Result<Migrated, Error> {
+        let schema = now.expect_usable()?;
+        Ok(Migrated {
+            // Not what a newer one did meanwhile.
+            ran: (schema.known - self.version).max(0),
+            schema,
+        })
+    }
+}
+
+/// The schema version this binary was built for.
+pub(super) const fn known() -> i64 {
+    SCHEMA_VERSION as i64
+}
+
+/// Asks a connection for [`Found`].
+macro_rules! found {
     ($connection:expr) => {{
-        let found: Result<i64, sqlx::Error> =
-            sqlx::query_scalar("select count(*) from _sqlx_migrations where success")
-                .fetch_one($connection)
+        let newest: Result<Option<i64>, sqlx::Error> =
+            sqlx::query_scalar("select max(version) from _sqlx_migrations where success")
+                .fetch_one(&mut *$connection)
                 .await;
-        match found {
-            Ok(count) => usize::try_from(count)
-                .map_err(|_| crate::store::Error::Corrupt("_sqlx_migrations"))?,
+        let version = match newest {
+            Ok(version) => version.unwrap_or(0),
             // The table is made by the first migration.
             Err(sqlx::Error::Database(_)) => 0,
             Err(error) => return Err(error.into()),
-        }
+        };
+        let oldest = match version > crate::store::schema::known() {
+            true => {
+                sqlx::query_scalar("select oldest from compatibility")
+                    .fetch_one(&mut *$connection)
+                    .await?
+            }
+            false => version,
+        };
+        crate::store::schema::Found { version, oldest }
     }};
 }
-pub(super) use applied_migrations;
+pub(super) use found;
 
 /// The migrations of a backend, by the name of its folder.
 macro_rules! migrations {
@@ -44,7 +128,8 @@ macro_rules! migrations {
             "0011_attempts",
             "0012_restored",
             "0013_own_calls",
-            "0014_partitions"
+            "0014_compatibility",
+            "0015_partitions"
         )
     };
     ($backend:literal, $($name:literal),*) => {
@@ -66,35 +151,20 @@ pub(super) fn migrator(
         let name = name.split_once('_').map_or(name, |(_, name)| name);
         Migration::new(number, name.into(), MigrationType::Simple, sql, false)
     });
-    Migrator::with_migrations(numbered.collect())
+    let mut migrator = Migrator::with_migrations(numbered.collect());
+    // `Found` judges newer ones, before and after: one may also come while this runs.
+    migrator.set_ignore_missing(true);
+    migrator
 }
 
 pub(super) fn migration_error(error: sqlx::migrate::MigrateError) -> Error {
     use sqlx::migrate::MigrateError;
     match error {
-        MigrateError::VersionMissing(version) => Error::Schema(format!(
-            "the store's schema has migration {version}, which this hookwell ({}) does not know; \
-             run the version that made it or a newer one",
-            env!("CARGO_PKG_VERSION")
-        )),
         MigrateError::VersionMismatch(version) => Error::Schema(format!(
             "migration {version} of the store differs from this hookwell's; it was made by another build"
         )),
         MigrateError::Execute(source) => Error::Unavailable(source),
         other => Error::Migration(other),
-    }
-}
-
-pub(super) fn expect_schema(applied: usize) -> Result<(), Error> {
-    use std::cmp::Ordering;
-    match applied.cmp(&SCHEMA_VERSION) {
-        Ordering::Equal => Ok(()),
-        Ordering::Less => Err(Error::Schema(format!(
-            "the store's schema is at {applied}, this hookwell needs {SCHEMA_VERSION}; run `hookwell migrate`"
-        ))),
-        Ordering::Greater => Err(Error::Schema(format!(
-            "the store's schema is at {applied}, this hookwell knows {SCHEMA_VERSION}; run the version that made it or a newer one"
-        ))),
     }
 }
 
@@ -120,6 +190,76 @@ mod tests {
                 .map(|one| format!("{:04}_{}.sql", one.version, one.description))
                 .collect();
             assert_eq!(known, names);
+        }
+    }
+
+    /// Whether a version before could not live with it, as far as the SQL shows.
+    fn takes_away(sql: &str) -> bool {
+        statements(sql).iter().any(|words| match words.as_slice() {
+            ["drop", what, ..] => *what != "index",
+            ["create", "or", "replace", ..] => true,
+            ["alter", rest @ ..] => rest
+                .iter()
+                .any(|word| ["drop", "rename", "alter"].contains(word)),
+            _ => false,
+        })
+    }
+
+    /// The words of each statement.
+    fn statements(sql: &str) -> Vec<Vec<&str>> {
+        let without_comments = sql.lines().map(|line| line.split("--").next().unwrap());
+        let mut statements = vec![Vec::new()];
+        for word in without_comments.flat_map(str::split_whitespace) {
+            statements
+                .last_mut()
+                .unwrap()
+                .push(word.trim_end_matches(';'));
+            if word.ends_with(';') {
+                statements.push(Vec::new());
+            }
+        }
+        statements
+    }
+
+    #[test]
+    fn what_takes_something_away_is_told_from_what_adds() {
+        for (sql, expected) in [
+            ("-- drop table a;\ncreate table a (drop_at bigint);", false),
+            ("create index i on a (b);\ndrop index j;", false),
+            (
+                "alter table a add column b bigint not null default 0;",
+                false,
+            ),
+            ("create table b (c bigint);\ndrop table a;", true),
+            ("alter table a\n    drop column b;", true),
+            ("alter table a rename column b to c;", true),
+            ("alter table a alter column b type text;", true),
+            ("drop function f;", true),
+            (
+                "create or replace function f() returns void language sql as $$ $$;",
+                true,
+            ),
+        ] {
+            assert_eq!(takes_away(sql), expected, "{sql}");
+        }
+    }
+
+    #[test]
+    fn a_migration_that_takes_something_away_says_whom_it_still_suits() {
+        let migrations = [migrations!("postgres"), migrations!("sqlite")];
+        for one in migrations.iter().flat_map(|known| known.iter()) {
+            // `compatibility` came with 14.
+            if one.version <= 14 || !takes_away(one.sql.as_str()) {
+                continue;
+            }
+            let own = one.version.to_string();
+            let raises = ["update", "compatibility", "set", "oldest", "=", &own];
+            assert!(
+                statements(one.sql.as_str()).iter().any(|it| *it == raises),
+                "{:04}_{} takes something away: see migrations/README.md",
+                one.version,
+                one.description
+            );
         }
     }
 }

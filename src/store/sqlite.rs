@@ -23,8 +23,8 @@ use tokio::time::sleep;
 
 use super::schema;
 use super::{
-    Appended, Cutoff, DeadLetter, Error, HeldTenant, Ledger, Pruned, QuarantineBounds, Quarantined,
-    Reader, Refused, Selection, Store, Sweep,
+    Appended, Cutoff, DeadLetter, Error, HeldTenant, Ledger, Migrated, Pruned, QuarantineBounds,
+    Quarantined, Reader, Refused, Schema, Selection, Store, Sweep,
 };
 use crate::event::{Event, Position, Recorded};
 use crate::failpoints;
@@ -187,26 +187,19 @@ impl SqliteStore {
         })
     }
 
-    /// Brings the schema up to date and returns how many migrations ran.
+    /// Brings the schema up to date.
     ///
     /// # Errors
-    /// [`Error::Schema`] when the schema is newer than this binary.
-    pub async fn migrate(&self) -> Result<usize, Error> {
+    /// [`Error::Schema`] when the schema is newer and not for this binary.
+    pub async fn migrate(&self) -> Result<Migrated, Error> {
         let mut writer = self.writer.lock().await;
         let migrator = schema::migrations!("sqlite");
         on!(writer, Now, connection => async {
-            let before = schema::applied_migrations!(&mut *connection);
+            let before = schema::found!(connection);
+            before.expect_compatible()?;
             let ran = migrator.run(&mut *connection).await;
             ran.map_err(schema::migration_error)?;
-            Ok(schema::applied_migrations!(&mut *connection) - before)
-        })
-    }
-
-    /// Refuses a schema that is not this binary's, without changing it.
-    pub async fn check_schema(&self) -> Result<(), Error> {
-        let mut writer = self.writer.lock().await;
-        on!(writer, Now, connection => async {
-            schema::expect_schema(schema::applied_migrations!(&mut *connection))
+            before.migrated_to(schema::found!(connection))
         })
     }
 
@@ -294,6 +287,11 @@ async fn expect_durable(connection: &mut SqliteConnection, path: &Path) -> Resul
 
 #[async_trait]
 impl Store for SqliteStore {
+    async fn schema(&self) -> Result<Schema, Error> {
+        let mut writer = self.writer.lock().await;
+        on!(writer, Now, connection => async { schema::found!(connection).expect_usable() })
+    }
+
     async fn append(&self, batch: &[Event]) -> Result<Vec<Appended>, Error> {
         let mut writer = self.writer.lock().await;
         if !self.path.exists() {

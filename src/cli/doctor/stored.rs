@@ -20,8 +20,20 @@ pub(super) async fn look(
     let kind = config.store.url.split(':').next().unwrap_or_default();
     findings.good(
         "store",
-        format!("{kind}: it answers, keeps what it acknowledges, and its schema is this version's"),
+        format!("{kind}: it answers, and keeps what it acknowledges"),
     );
+    let schema = store.schema().await?;
+    match schema.is_newer() {
+        false => findings.good("schema", format!("{}, this version's", schema.version)),
+        true => findings.warning(
+            "schema",
+            format!(
+                "{}, newer than this version's {}, and lets it run",
+                schema.version, schema.known
+            ),
+            "end the upgrade or the way back: the same version on every host",
+        ),
+    }
     if let Some(disk) = store.disk() {
         let (free, percent) = (disk.free / 1024 / 1024, disk.free * 100 / disk.total.max(1));
         match percent {

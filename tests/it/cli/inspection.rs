@@ -59,12 +59,16 @@ async fn status_shows_the_ledger_in_words_and_as_json() {
     let mut status: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     let age = status["oldest_pending_seconds"].take();
     assert!(age.as_u64().is_some_and(|age| age < 60), "{age}");
+    assert_eq!(status["schema"], status["schema_known"]);
+    for key in ["schema", "schema_known"] {
+        assert!(status[key].take().is_i64(), "{key}");
+    }
     // They are written every ten seconds.
     let answers = status["webhook_answers"].take();
     assert!(answers == 0 || answers == 3, "{answers}");
     assert_eq!(
         status,
-        serde_json::json!({"gaps": [], "accepted": 3, "published": 0, "pending": 3, "held": 0, "held_tenants": 0, "parked": 0,
+        serde_json::json!({"schema": null, "schema_known": null, "gaps": [], "accepted": 3, "published": 0, "pending": 3, "held": 0, "held_tenants": 0, "parked": 0,
             "discarded": 0, "mismatch": 0, "quarantined": 0, "oldest_pending_seconds": null, "webhook_answers": null, "webhook_success_ratio": 1.0,
             "silent_tenants": []})
     );

@@ -1,51 +1,96 @@
 //! Migrations: once, however many ask for them, and never backwards.
 
-use sqlx::{AssertSqlSafe, Connection};
+use hookwell::store::Store;
+use sqlx::Connection;
 
-use super::{Access, SqliteStore, postgres};
+use super::postgres;
 use crate::harness::{
     Backend, Daemon, DaemonConfig, Ghl, fresh_postgres_url, run_cli, store, store_url,
 };
 
+/// A migration of a version after this one.
 const FROM_THE_FUTURE: &str = "insert into _sqlx_migrations \
      (version, description, success, checksum, execution_time) values (999, 'future', true, '', 0)";
+/// What it says besides, where the versions before it cannot live with it.
+const FOR_NONE_BEFORE: &str = "update compatibility set oldest = 999";
 
 #[tokio::test]
-async fn a_schema_newer_than_the_binary_is_refused() {
+async fn on_a_newer_schema_that_allows_it_everything_runs_and_says_so() {
     for backend in Backend::ALL {
         let url = store_url(backend).await;
-        match backend {
-            Backend::Postgres => {
-                postgres(url.url()).await.migrate().await.unwrap();
-                store::execute(url.url(), FROM_THE_FUTURE).await;
-            }
-            Backend::Sqlite => {
-                let store = SqliteStore::open(url.url(), Access::Exclusive)
-                    .await
-                    .unwrap();
-                store.migrate().await.unwrap();
-                drop(store);
-                let mut plain = sqlx::SqliteConnection::connect(url.url()).await.unwrap();
-                sqlx::query(AssertSqlSafe(FROM_THE_FUTURE))
-                    .execute(&mut plain)
-                    .await
-                    .unwrap();
-                plain.close().await.unwrap();
-            }
-        }
         let config = DaemonConfig::new(url.url());
+        assert!(run_cli(&["migrate"], &config).status.success());
+        store::execute_on(&url, FROM_THE_FUTURE).await;
+
+        let known = store::migrations();
+        let newer =
+            format!("the schema is at 999, newer than this hookwell's {known}, and lets it run");
+        let migrated = run_cli(&["migrate"], &config);
+        assert!(migrated.status.success(), "{backend:?}: {migrated:?}");
+        assert_eq!(
+            String::from_utf8_lossy(&migrated.stdout),
+            format!("Nothing to do: {newer}.\n"),
+            "{backend:?}"
+        );
+
+        let mut daemon = Daemon::start(&config).await;
+        let ghl = Ghl::new();
+        let mut client = ghl.client(&daemon).await;
+        let body = ghl.body("ContactCreate", "l1", 1);
+        assert_eq!(client.post(&ghl, &body).await.unwrap().status, 200);
+        let status = run_cli(&["status"], &config);
+        let said = String::from_utf8_lossy(&status.stdout);
+        assert!(said.starts_with(&newer), "{backend:?}: {said}");
+        let status = run_cli(&["status", "--json"], &config);
+        let status: serde_json::Value = serde_json::from_slice(&status.stdout).unwrap();
+        assert_eq!(
+            (
+                &status["schema"],
+                &status["schema_known"],
+                &status["accepted"]
+            ),
+            (&999.into(), &known.into(), &1.into()),
+            "{backend:?}"
+        );
+        let doctor = run_cli(&["doctor"], &config);
+        let said = String::from_utf8_lossy(&doctor.stdout);
+        let finding = format!("warning  schema         999, newer than this version's {known}");
+        assert!(said.contains(&finding), "{backend:?}: {said}");
+        assert!(daemon.terminate().await.success());
+        let log = daemon.log();
+        let warned = "the store's schema is newer than this hookwell's, and lets it run";
+        assert!(log.contains(warned), "{backend:?}: {log}");
+    }
+}
+
+#[tokio::test]
+async fn a_newer_schema_that_does_not_allow_it_is_refused() {
+    for backend in Backend::ALL {
+        let url = store_url(backend).await;
+        let config = DaemonConfig::new(url.url());
+        assert!(run_cli(&["migrate"], &config).status.success());
+        store::execute_on(&url, FROM_THE_FUTURE).await;
+        store::execute_on(&url, FOR_NONE_BEFORE).await;
+
+        let refusal = format!(
+            "the store's schema is at 999, for a hookwell that knows 999 or newer; this one ({}) knows {}. \
+             Run the newer hookwell again, or restore the backup from before the upgrade: \
+             deploy/OPERATIONS.md, \"A refused downgrade\"",
+            env!("CARGO_PKG_VERSION"),
+            store::migrations()
+        );
         let (code, log) = Daemon::try_start(&config).await.err().unwrap();
         assert_eq!(code, Some(69), "{backend:?}: {log}");
-        assert!(log.contains("newer"), "{backend:?}: {log}");
+        assert!(log.contains(&refusal), "{backend:?}: {log}");
         for command in [&["migrate"][..], &["status"], &["events", "list"]] {
             let output = run_cli(command, &config);
             let said = String::from_utf8_lossy(&output.stderr);
+            assert_eq!(output.status.code(), Some(69), "{backend:?} {command:?}");
             assert_eq!(
-                output.status.code(),
-                Some(69),
-                "{backend:?} {command:?}: {said}"
+                said,
+                format!("hookwell: {refusal}\n"),
+                "{backend:?} {command:?}"
             );
-            assert!(said.contains("newer"), "{backend:?} {command:?}: {said}");
         }
     }
 }
@@ -81,8 +126,8 @@ async fn migrations_run_once_when_three_start_together() {
         ran.unwrap();
     }
     for store in &stores {
-        assert_eq!(store.migrate().await.unwrap(), 0);
-        store.check_schema().await.unwrap();
+        assert_eq!(store.migrate().await.unwrap().ran, 0);
+        store.schema().await.unwrap();
     }
 
     let url = fresh_postgres_url().await;

@@ -1,2 +1,2 @@
 -- Only Postgres keeps the log in partitions. Here what is old goes in small runs, and its pages are used again.
-select 1;
+update compatibility set oldest = 15;
