@@ -1028,6 +1028,8 @@ use follow_ups::{
     events_of_one_record_within_a_window_are_one_call, of_many_attempts_the_newest_are_kept,
     the_planner_reads_the_types_it_asks_for_and_plans_each_event_once,
     what_came_of_a_call_before_its_end_is_known_and_bounded,
+    a_call_behind_one_that_is_cancelled_is_made_at_once,
+    a_call_behind_one_that_is_erased_is_made_at_once,
     what_is_cancelled_by_hand_is_not_made_and_what_is_under_way_is,
     what_is_claimed_is_shared_among_tenants,
 };
@@ -1119,6 +1121,8 @@ store_suite! {
     a_refresh_that_brought_no_new_refresh_token_keeps_the_old_one
     a_refresh_without_an_end_is_over_after_its_time_and_counted
     an_access_token_that_is_not_taken_counts_as_expired_if_it_is_still_that_one
+    a_call_behind_one_that_is_cancelled_is_made_at_once
+    a_call_behind_one_that_is_erased_is_made_at_once
     a_state_is_good_once_and_with_its_cookie
     tokens_are_found_by_the_key_that_sealed_them
     installations_are_listed_page_by_page

@@ -161,11 +161,7 @@ macro_rules! call_list_statements {
             .bind(rule)
             .fetch_all(&mut *conn)
             .await?;
-            let mut tenants = Vec::new();
-            for row in &rows {
-                tenants.push((row.try_get::<String, _>("app_id")?, row.try_get::<String, _>("tenant")?));
-            }
-            lock_budgets(conn, &tenants.iter().map(|(app, tenant)| (app.as_str(), tenant.as_str())).collect()).await?;
+            lock_found(conn, &rows).await?;
             // One that was parked since has its tenant here too.
             let retried = sqlx::query(
                 "update follow_ups set state = 'pending', due_at = $3, attempt = 0, ended_at = null, reason = null \
@@ -194,6 +190,15 @@ macro_rules! call_list_statements {
             now: Micros,
         ) -> Result<u64, Error> {
             let (id, rule) = which.bounds();
+            let rows = sqlx::query(
+                "select distinct app_id, tenant from follow_ups where state = 'pending' and not claimed \
+                 and ($1 is null or id = $1) and ($2 is null or rule = $2 or substr(rule, 1, length($2) + 1) = $2 || '/')",
+            )
+            .bind(id)
+            .bind(rule)
+            .fetch_all(&mut *conn)
+            .await?;
+            let tenants = lock_found(conn, &rows).await?;
             let ended = sqlx::query(
                 "update follow_ups set state = 'cancelled', reason = 'by_hand', ended_at = $3 \
                  where (state = 'dead' or (state = 'pending' and not claimed)) \
@@ -202,8 +207,12 @@ macro_rules! call_list_statements {
             .bind(id)
             .bind(rule)
             .bind(now.0)
-            .execute(conn)
+            .execute(&mut *conn)
             .await?;
+            // The next of its rule and record need not wait until it would have been made.
+            for (app_id, tenant) in &tenants {
+                wake_at(conn, app_id, tenant, now.0).await?;
+            }
             Ok(ended.rows_affected())
         }
 

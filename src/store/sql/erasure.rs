@@ -98,9 +98,19 @@ macro_rules! erasure_statements {
 
         /// Removes events that every reader has passed, with all that hangs on them.
         async fn erase_positions(conn: &mut $connection, positions: &[i64]) -> Result<Erased, Error> {
+            let mut rows = Vec::new();
+            for run in positions.chunks(ERASE_ROWS) {
+                let mut called = within("select distinct app_id, tenant from follow_ups where", run, " and state = 'pending'");
+                rows.extend(called.build().fetch_all(&mut *conn).await?);
+            }
+            let tenants = lock_found(conn, &rows).await?;
             let mut erased = Erased::default();
             for run in positions.chunks(ERASE_ROWS) {
                 erase_run(conn, run, &mut erased).await?;
+            }
+            // The next of a call's rule and record need not wait until it would have been made: at once, whatever the time.
+            for (app_id, tenant) in &tenants {
+                wake_at(conn, app_id, tenant, 0).await?;
             }
             Ok(erased)
         }

@@ -94,6 +94,16 @@ macro_rules! follow_up_statements {
             Ok(())
         }
 
+        /// The same of those that were found, as rows of app and tenant.
+        async fn lock_found(conn: &mut $connection, rows: &[$row]) -> Result<BTreeSet<(String, String)>, Error> {
+            let mut tenants = BTreeSet::new();
+            for row in rows {
+                tenants.insert((row.try_get("app_id")?, row.try_get("tenant")?));
+            }
+            lock_budgets(conn, &tenants.iter().map(|(app, tenant): &(String, String)| (app.as_str(), tenant.as_str())).collect()).await?;
+            Ok(tenants)
+        }
+
         /// Everything but the beginning and the end of the transaction.
         pub(crate) async fn settle_plan(conn: &mut $connection, plan: &Plan, now: Micros) -> Result<(), Error> {
             let mut cancelled = Vec::new();

@@ -451,6 +451,42 @@ pub async fn what_is_cancelled_by_hand_is_not_made_and_what_is_under_way_is(f: &
     assert_eq!(states(f).await[0], state(1, "done"));
 }
 
+/// Two calls of one record, the first of which is to be made again in a quarter of an hour.
+async fn one_waits_for_another(f: &Fixture) -> i64 {
+    f.fill(2).await;
+    plan(f, vec![call(1, "a", "x"), call(2, "a", "x")]).await;
+    let claims = claim(f, 9).await;
+    assert_eq!(places(&claims), [1]);
+    let again = Next::Again {
+        after: Duration::from_secs(900),
+        attempt: 1,
+        progress: String::new(),
+    };
+    assert!(end(f, &claims.calls[0], again).await);
+    let none = claim(f, 9).await;
+    assert!(none.calls.is_empty());
+    assert!(Duration::from_secs(800) < none.next_in.unwrap(), "{none:?}");
+    claims.calls[0].id
+}
+
+pub async fn a_call_behind_one_that_is_cancelled_is_made_at_once(f: &Fixture) {
+    let first = one_waits_for_another(f).await;
+    let one = WhichCalls::One(first);
+    assert_eq!(f.store.cancel_follow_ups(&one, now()).await.unwrap(), 1);
+    assert_eq!(places(&claim(f, 9).await), [2]);
+}
+
+pub async fn a_call_behind_one_that_is_erased_is_made_at_once(f: &Fixture) {
+    one_waits_for_another(f).await;
+    let mut reader = f.reader().await;
+    let settled = done(2, 1, &[parked(1)]);
+    reader.settle(&settled, now()).await.unwrap();
+    let one = Selection::One(Position(1));
+    let erased = f.store.discard_dead_letters(one).await.unwrap();
+    assert_eq!((erased.events, erased.calls), (1, 1));
+    assert_eq!(places(&claim(f, 9).await), [2]);
+}
+
 pub async fn calls_are_found_by_each_filter_wherever_they_are(f: &Fixture) {
     f.fill(6).await;
     let named = |position, rule: &str, tenant: &str| Planned {
