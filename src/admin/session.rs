@@ -13,8 +13,8 @@ use sha2::{Digest, Sha256};
 
 use crate::event::Micros;
 
-/// The cookie's name.
-pub(super) const COOKIE: &str = "hookwell_session";
+/// The cookie's name, with the port behind it, see [`cookie_name`].
+const COOKIE: &str = "hookwell_session";
 /// Seconds that a session lasts.
 pub(super) const LIFE_SECONDS: i64 = 12 * 3600;
 /// Sessions at most: another one ends the oldest.
@@ -154,13 +154,27 @@ fn hash(text: &str) -> [u8; 32] {
     Sha256::digest(text).into()
 }
 
+/// The cookie's name at the port that the browser asked: to it, all ports of a host have the same cookies, and two
+/// consoles side by side would log each other out.
+pub(super) fn cookie_name(headers: &HeaderMap) -> String {
+    let host = headers
+        .get(header::HOST)
+        .and_then(|host| host.to_str().ok());
+    let port = host.and_then(|host| host.rsplit_once(':')?.1.parse::<u16>().ok());
+    match port {
+        Some(port) => format!("{COOKIE}_{port}"),
+        None => COOKIE.to_owned(),
+    }
+}
+
 fn cookies(headers: &HeaderMap) -> impl Iterator<Item = &str> {
+    let name = cookie_name(headers);
     let values = headers
         .get_all(header::COOKIE)
         .iter()
         .filter_map(|value| value.to_str().ok());
     let pairs = values.flat_map(|value| value.split(';'));
-    pairs.filter_map(|pair| pair.trim().strip_prefix(COOKIE)?.strip_prefix('='))
+    pairs.filter_map(move |pair| pair.trim().strip_prefix(&name)?.strip_prefix('='))
 }
 
 /// Whether a page of this very origin made the request, as far as the browser says. `Origin` is what counts; a browser
@@ -271,6 +285,23 @@ mod tests {
                 })
                 .collect();
             assert_eq!(is_own(&map), expected, "{rows:?}");
+        }
+    }
+
+    #[test]
+    fn each_port_of_a_host_has_a_cookie_of_its_own() {
+        for (host, name) in [
+            ("127.0.0.1:9464", "hookwell_session_9464"),
+            ("[::1]:9465", "hookwell_session_9465"),
+            ("[::1]", "hookwell_session"),
+            ("console.example", "hookwell_session"),
+        ] {
+            let both = "hookwell_session=plain; hookwell_session_9464=a; hookwell_session_9465=b";
+            let asked = headers(&[("host", host), ("cookie", both)]);
+            assert_eq!(cookie_name(&asked), name);
+            let found: Vec<_> = cookies(&asked).collect();
+            let (_, rest) = both.split_once(&format!("{name}=")).unwrap();
+            assert_eq!(found, [rest.split(';').next().unwrap()], "{host}");
         }
     }
 

@@ -9,7 +9,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::{Asked, Console, Sent, Visit, form, query};
-use crate::admin::session::{self, COOKIE, LIFE_SECONDS};
+use crate::admin::session::{self, LIFE_SECONDS, cookie_name};
 use crate::chance;
 
 #[derive(Deserialize, Default)]
@@ -81,8 +81,9 @@ pub(super) async fn login(
         .get("x-forwarded-proto")
         .is_some_and(|proto| proto == "https");
     let secure = if secure { "; Secure" } else { "" };
+    let name = cookie_name(&headers);
     let cookie = format!(
-        "{COOKIE}={cookie}; Path=/; Max-Age={LIFE_SECONDS}; HttpOnly; SameSite=Strict{secure}"
+        "{name}={cookie}; Path=/; Max-Age={LIFE_SECONDS}; HttpOnly; SameSite=Strict{secure}"
     );
     let mut response = Redirect::to(local(&form.next)).into_response();
     if let Ok(cookie) = HeaderValue::from_str(&cookie) {
@@ -91,11 +92,12 @@ pub(super) async fn login(
     response
 }
 
-pub(super) async fn logout(visit: Visit) -> Response {
+pub(super) async fn logout(visit: Visit, headers: HeaderMap) -> Response {
     if let Some(key) = &visit.session {
         visit.console.sessions.end(key);
     }
-    let gone = format!("{COOKIE}=; Path=/; Max-Age=0; HttpOnly; SameSite=Strict");
+    let name = cookie_name(&headers);
+    let gone = format!("{name}=; Path=/; Max-Age=0; HttpOnly; SameSite=Strict");
     let mut response = Redirect::to("/login").into_response();
     if let Ok(gone) = HeaderValue::from_str(&gone) {
         response.headers_mut().insert(header::SET_COOKIE, gone);

@@ -111,6 +111,35 @@ async fn a_browser_logs_in_with_its_token_and_out_again() {
 }
 
 #[tokio::test]
+async fn two_consoles_of_one_host_do_not_log_each_other_out() {
+    let (here, there) = (
+        World::new(Backend::Sqlite).await,
+        World::new(Backend::Sqlite).await,
+    );
+    let (here, there) = (here.start().await, there.start().await);
+    let cookie_of = |ada: &Visitor| {
+        let cookie = ada.headers.iter().find(|(name, _)| *name == "cookie");
+        cookie.unwrap().1.clone()
+    };
+    let cookies = [
+        cookie_of(&Visitor::ada(&here).await),
+        cookie_of(&Visitor::ada(&there).await),
+    ];
+    let name = |cookie: &str| cookie.split('=').next().unwrap().to_owned();
+    assert_ne!(name(&cookies[0]), name(&cookies[1]));
+    // A browser sends both to each of them.
+    let both = cookies.join("; ");
+    let browser = |daemon| Visitor::browser(daemon).with("cookie", &both);
+    for daemon in [&here, &there] {
+        assert_eq!(browser(daemon).get("/audit").await.status, 200);
+    }
+    let page = browser(&here).send("/logout", &[]).await;
+    assert_eq!(name(page.header("set-cookie")), name(&cookies[0]));
+    assert_eq!(browser(&here).get("/audit").await.status, 303);
+    assert_eq!(browser(&there).get("/audit").await.status, 200);
+}
+
+#[tokio::test]
 async fn a_page_of_another_origin_can_change_nothing() {
     let world = World::new(Backend::Sqlite).await;
     let daemon = world.start().await;
