@@ -23,6 +23,8 @@ const MORE: i64 = 1_000_000;
 
 Positions after the copy's end were given to events that are lost now, and would be given to others: consumers that compare hookwell-position, or remember the keys of answers, would take those for old. With this the log goes on behind a place that was never given out, and what changed since the copy is read from the API however short the time was, since GHL was told 200 and does not come again.
 
+A store that never had an event is refused unless --head is given: it is hardly the copy that was meant.
+
 First let one daemon publish what the copy still has (`hookwell status`: pending 0), and stop it: no daemon may run. deploy/OPERATIONS.md, \"Restore\", has the whole way.")]
 pub(super) struct Args {
     #[command(flatten)]
@@ -49,6 +51,13 @@ pub(super) async fn run(args: Args) -> Outcome {
         ));
     };
     let from = store.ledger().await?.head;
+    if from == Position(0) && args.head.is_none() {
+        return Err(Failure::saying(
+            Failure::NO_INPUT,
+            "this store never had an event, as no copy of a log that was in use: check that store.url is the restored one, \
+             or give --head where the copy was made before the first event",
+        ));
+    }
     let head = args.head.map_or(Position(from.0 + MORE), Position);
     consent(
         args.yes,

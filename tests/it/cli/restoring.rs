@@ -13,6 +13,7 @@ use crate::harness::{
 on_both! {
     a_restored_log_goes_on_behind_what_was_given_out
     a_copy_with_waiting_events_is_left_as_it_is
+    an_empty_store_is_hardly_the_copy_that_was_meant
 }
 
 const WITHIN: Duration = Duration::from_secs(60);
@@ -132,4 +133,29 @@ async fn a_copy_with_waiting_events_is_left_as_it_is(backend: Backend) {
         (&known["accepted"], &known["pending"]),
         (&json!(3), &json!(3))
     );
+}
+
+async fn an_empty_store_is_hardly_the_copy_that_was_meant(backend: Backend) {
+    let store = store_url(backend).await;
+    let config = DaemonConfig::new(store.url());
+    let refused = run_cli(&["restored", "--yes"], &config);
+    assert_eq!(code(&refused), Some(66), "{}", stdout(&refused));
+    assert!(
+        stderr(&refused).contains("store.url"),
+        "{}",
+        stderr(&refused)
+    );
+    let daemon = Daemon::start(&config).await;
+    let ghl = Ghl::new();
+    post(&ghl, &daemon, 1).await;
+    let shown = run_cli(&["events", "show", "1"], &config);
+    assert_eq!(code(&shown), Some(0), "its log begins at 1 still");
+    drop(daemon);
+
+    // Whoever names a place knows.
+    let store = store_url(backend).await;
+    let config = DaemonConfig::new(store.url());
+    let raised = run_cli(&["restored", "--yes", "--head", "1000"], &config);
+    assert_eq!(code(&raised), Some(0), "{}", stderr(&raised));
+    assert!(stdout(&raised).contains("The next event is at 1001."));
 }
