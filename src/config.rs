@@ -29,6 +29,7 @@ mod layers;
 mod sections;
 
 pub use layers::Problem;
+pub(crate) use layers::is_open;
 
 /// The defaults, as shipped in `config/`.
 pub const DEFAULTS: &str = include_str!("../config/default.toml");

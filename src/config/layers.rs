@@ -69,6 +69,13 @@ pub struct Section {
     problems: Vec<Problem>,
 }
 
+/// Whether a file can be read or changed by anybody, or changed by its group. Its group may read it: where root keeps
+/// the file, that is how the daemon does.
+pub(crate) fn is_open(path: &std::path::Path) -> bool {
+    use std::os::unix::fs::PermissionsExt;
+    std::fs::metadata(path).is_ok_and(|about| about.permissions().mode() & 0o027 != 0)
+}
+
 impl Section {
     fn path(&self, key: &str) -> String {
         if self.name.is_empty() {
@@ -270,6 +277,16 @@ impl Section {
                 Vec::new()
             }
         }
+    }
+
+    /// The file with a secret, where others than its owner and its group may read it, or its group may change it.
+    pub fn open_secret(&self, key: &str) -> Option<String> {
+        let Value::Text(path) = &self.entries.get(&format!("{key}_file"))?.value else {
+            return None;
+        };
+        // There Docker puts secrets that the whole container may read; nobody else is in it.
+        let is_containers = path.starts_with("/run/secrets/");
+        (!is_containers && is_open(std::path::Path::new(path))).then(|| path.clone())
     }
 
     /// Takes a secret: from the key itself, or from the file that `<key>_file` names. `several` says

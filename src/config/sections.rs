@@ -92,6 +92,12 @@ pub(super) fn http_of(root: &mut Section, grace: Option<Duration>) -> Option<Htt
 pub(super) fn admin(root: &mut Section, warnings: &mut Vec<String>) -> Option<Admin> {
     let mut s = root.section("admin");
     let listen = s.read("listen", address);
+    if let Some(path) = s.open_secret("token") {
+        warnings.push(format!(
+            "admin.token_file: {path} can be read by anybody, or changed by its group, and who has a token may use the console; \
+             chmod 640 {path}, or 600 where its owner runs the daemon"
+        ));
+    }
     let mut tokens: Vec<admin::Token> = Vec::new();
     for (text, place) in s.secrets("token", true) {
         if text.starts_with('#') {

@@ -3,7 +3,7 @@
 use super::Findings;
 use crate::census;
 use crate::clock;
-use crate::config::{Calls, Config};
+use crate::config::{Calls, Config, is_open};
 use crate::event::Micros;
 use crate::follow_up::tokens::missing_key;
 use crate::key_file::KeyFile;
@@ -178,11 +178,7 @@ async fn keys(
             "put its line back; without it every app has to be authorised again",
         ),
     }
-    use std::os::unix::fs::PermissionsExt;
-    // Its group may read it: where root keeps the file, that is how the daemon does.
-    if let Ok(about) = std::fs::metadata(&calls.key_file)
-        && about.permissions().mode() & 0o027 != 0
-    {
+    if is_open(&calls.key_file) {
         findings.warning(
             "token keys",
             format!("{path} can be read by anybody, or changed by its group"),

@@ -187,6 +187,29 @@ async fn a_page_of_another_origin_can_change_nothing() {
 }
 
 #[tokio::test]
+async fn a_token_file_that_everybody_can_read_is_warned_of_wherever_the_configuration_is_read() {
+    use std::os::unix::fs::PermissionsExt;
+    let world = World::new(Backend::Sqlite).await;
+    let file = world.config.dir().join("tokens");
+    let advice = format!("chmod 640 {}", file.display());
+    for (mode, is_open) in [(0o644, true), (0o660, true), (0o640, false), (0o600, false)] {
+        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(mode)).unwrap();
+        let checked = run_cli(&["check-config"], &world.config);
+        let said = String::from_utf8(checked.stdout).unwrap();
+        assert_eq!(said.contains(&advice), is_open, "{mode:o}: {said}");
+    }
+    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o644)).unwrap();
+    let daemon = world.start().await;
+    assert!(daemon.log().contains(&advice), "{}", daemon.log());
+    let looked = run_cli(&["doctor"], &world.config);
+    let said = String::from_utf8(looked.stdout).unwrap();
+    assert!(
+        said.contains("warning  configuration  admin.token_file") && said.contains(&advice),
+        "{said}"
+    );
+}
+
+#[tokio::test]
 async fn weak_tokens_are_refused_at_start_and_never_shown() {
     let store = store_url(Backend::Sqlite).await;
     let rows = [
