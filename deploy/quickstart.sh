@@ -9,7 +9,8 @@
 # HOOKWELL_BIN), runs it on SQLite with a generated development key, sends one
 # of each main event and prints what arrived in which queue. Then it installs an
 # app at a GHL of its own (hookwell dev ghl) and shows a record that was fetched
-# because of a webhook. Works as root in a container and as a user with sudo.
+# because of a webhook. While it runs there is a console in the browser; it says
+# where, and the token. Works as root in a container and as a user with sudo.
 # Everything lives in one temporary folder and goes with it.
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
@@ -101,6 +102,8 @@ free_port admin_port
 free_port ghl_port
 "$hookwell" keys rotate --file "$work/token-keys" >>"$log" 2>&1 || { show_log "$log"; die 'no key for tokens could be made'; }
 printf '%s\n' "$CLIENT_SECRET" >"$work/client_secret"
+token=$(random_hex 32)
+(umask 077 && printf 'you:%s\n' "$token" >"$work/admin_tokens")
 ghl=http://127.0.0.1:$ghl_port callback=http://127.0.0.1:$http_port/oauth/callback
 cat >"$config" <<TOML
 [http]
@@ -108,6 +111,7 @@ listen = "127.0.0.1:$http_port"
 
 [admin]
 listen = "127.0.0.1:$admin_port"
+token_file = "$work/admin_tokens"
 
 [store]
 url = "sqlite://$work/hookwell.db"
@@ -268,7 +272,11 @@ grep -q "contact\.snapshot\.$installed" "$work/tail2.out" || { show_log "$log"; 
 printf -v h '%q' "$hookwell"
 cat <<NEXT
 
-It keeps running until Ctrl-C. In another terminal, try:
+It keeps running until Ctrl-C. The console for the person on call:
+
+  http://127.0.0.1:$admin_port/   log in with the token $token
+
+In another terminal, try:
 
   # 1,000 webhooks at 200 a second, and what comes out of the queue
   $h send ContactUpdate --config $config --key $key --count 1000 --rate 200
