@@ -127,7 +127,8 @@ pub fn judge_again(
     ingest::judge(verifier, apps, &webhook, entry.first_seen_at.min(now)).map_err(Stays::Refused)
 }
 
-fn subject_of(which: Selection) -> String {
+/// Which dead letters, in the trail's words.
+pub(crate) fn subject_of(which: Selection) -> String {
     match which {
         Selection::One(position) => format!("position {position}"),
         Selection::All => "all".to_owned(),
@@ -271,8 +272,12 @@ impl Operator {
         };
         let appended = self.store.append(&[judged.event]).await?.remove(0);
         self.store.release_quarantined(entry.id).await?;
-        self.note(action::ADMIT, &format!("quarantine {}", entry.id), 1)
-            .await;
+        // The entry is gone: what leads on is the place in the log.
+        let subject = match appended.position() {
+            Some(position) => format!("quarantine {}, position {position}", entry.id),
+            None => format!("quarantine {}", entry.id),
+        };
+        self.note(action::ADMIT, &subject, 1).await;
         Ok(Admission::Admitted(appended))
     }
 

@@ -102,6 +102,16 @@ pub enum Appended {
     Altered(Position, EventKey),
 }
 
+impl Appended {
+    /// Where it is in the log now; none where it was there before.
+    pub fn position(&self) -> Option<Position> {
+        match self {
+            Self::New(position) | Self::Altered(position, _) => Some(*position),
+            Self::Duplicate => None,
+        }
+    }
+}
+
 /// An event that the relay gave up on, with the reason.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Parked {
@@ -194,6 +204,13 @@ pub struct DeadLetter {
     pub state: String,
 }
 
+impl DeadLetter {
+    /// Whether it waits for a person.
+    pub fn is_parked(&self) -> bool {
+        self.state == "parked"
+    }
+}
+
 /// A refused request, ready to be kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refused {
@@ -253,6 +270,8 @@ pub struct Ledger {
     pub held_tenants: i64,
     /// Open dead letters.
     pub parked: i64,
+    /// Those of them that a person asked for again, until they are out or refused again; a part of `parked`.
+    pub retry: i64,
     /// Dead letters and held events that a person gave up on.
     pub discarded: i64,
     /// Entries in quarantine.

@@ -37,6 +37,7 @@ use crate::telemetry::Chain;
 mod dead_letters;
 mod entrance;
 mod events;
+mod facts;
 mod follow_ups;
 mod gaps;
 mod installations;

@@ -148,21 +148,30 @@ pub(super) async fn run(args: Args) -> Outcome {
 }
 
 async fn discard(store: Arc<dyn Store>, position: Option<i64>, yes: bool) -> Outcome {
-    let count = match position {
-        Some(position) => i64::from(store.dead_letter(Position(position)).await?.is_some()),
-        None => store.ledger().await?.parked,
-    };
-    if let (0, Some(position)) = (count, position) {
-        return Err(absent(position));
-    }
     let mut out = std::io::stdout();
-    if count == 0 {
-        return Ok(writeln!(out, "There is no parked dead letter.")?);
-    }
-    consent(
-        yes,
-        &format!("Remove {count} dead letters with their events for ever?"),
-    )?;
+    let question = match position {
+        Some(position) => {
+            let letter = store.dead_letter(Position(position)).await?;
+            let letter = letter.ok_or_else(|| absent(position))?;
+            let named = [
+                letter.event_type.as_str(),
+                letter.event_key.as_str(),
+                letter.reason.as_str(),
+            ];
+            let [event_type, key, reason] = named.map(table::printable);
+            format!(
+                "Remove the {event_type} {key} at position {position}, parked as {reason}, for ever?"
+            )
+        }
+        None => {
+            let ledger = store.ledger().await?;
+            match ledger.parked - ledger.retry {
+                0 => return Ok(writeln!(out, "There is no parked dead letter.")?),
+                count => format!("Remove {count} dead letters with their events for ever?"),
+            }
+        }
+    };
+    consent(yes, &question)?;
     let erased = super::operator(store)
         .discard_dead_letters(Selection::of(position))
         .await?;

@@ -42,7 +42,7 @@ There is no index for this, so a rare thing in a long log takes a while; --since
         #[arg(long, value_name = "ID")]
         tenant: Option<String>,
         /// Only in this state
-        #[arg(long, value_parser = ["pending", "held", "parked", "published"])]
+        #[arg(long, value_parser = ["pending", "held", "parked", "retry", "published"])]
         state: Option<String>,
         /// Only with this text in the body, as it is there byte for byte
         #[arg(long, value_name = "TEXT")]

@@ -219,6 +219,10 @@ async fn alone(store: &dyn Store, event: &str) -> Result<EventRange, Failure> {
                 "a dead letter",
                 format!("`hookwell dead-letters retry {position}` publishes it"),
             ),
+            Some(EventState::Retry) => (
+                "a dead letter that is being published again",
+                "`hookwell status` shows when it is out".to_owned(),
+            ),
             Some(EventState::Held) => ("held", "`hookwell held` says why".to_owned()),
             _ => ("still to be published", "it goes out by itself".to_owned()),
         };

@@ -46,7 +46,7 @@ pub(super) async fn run(args: Args) -> Outcome {
     if args.json {
         let status = json!({
             "accepted": ledger.accepted, "published": ledger.published, "pending": ledger.pending,
-            "held": ledger.held, "held_tenants": ledger.held_tenants, "parked": ledger.parked, "discarded": ledger.discarded, "mismatch": ledger.mismatch(), "quarantined": ledger.quarantined,
+            "held": ledger.held, "held_tenants": ledger.held_tenants, "parked": ledger.parked, "retry": ledger.retry, "discarded": ledger.discarded, "mismatch": ledger.mismatch(), "quarantined": ledger.quarantined,
             "schema": schema.version, "schema_known": schema.known,
             "oldest_pending_seconds": waiting.map(|age| age.as_secs()),
             "webhook_answers": answers.all(), "webhook_success_ratio": answers.success_ratio(),
@@ -94,6 +94,13 @@ pub(super) async fn run(args: Args) -> Outcome {
             ""
         };
         writeln!(out, "  parked     {:>10}{advice}", ledger.parked)?;
+        if ledger.retry > 0 {
+            writeln!(
+                out,
+                "    retry    {:>10}  being published again",
+                ledger.retry
+            )?;
+        }
         if ledger.discarded > 0 {
             writeln!(out, "  discarded  {:>10}", ledger.discarded)?;
         }

@@ -19,13 +19,21 @@ pub enum EventState {
     Held,
     /// A dead letter.
     Parked,
+    /// A dead letter that the relay is to publish again.
+    Retry,
     /// Confirmed.
     Published,
 }
 
 impl EventState {
     /// Every state.
-    pub const ALL: [Self; 4] = [Self::Pending, Self::Held, Self::Parked, Self::Published];
+    pub const ALL: [Self; 5] = [
+        Self::Pending,
+        Self::Held,
+        Self::Parked,
+        Self::Retry,
+        Self::Published,
+    ];
 
     /// The name used in the store, on pages and on the command line.
     pub fn as_str(self) -> &'static str {
@@ -33,6 +41,7 @@ impl EventState {
             Self::Pending => "pending",
             Self::Held => "held",
             Self::Parked => "parked",
+            Self::Retry => "retry",
             Self::Published => "published",
         }
     }

@@ -85,6 +85,7 @@ macro_rules! shared_statements {
             let row = sqlx::query(
                 "select h.position as head, h.position - h.skipped as accepted, c.position as done, c.published, c.discarded, \
                         (select count(*) from dead_letters) as parked, \
+                        (select count(*) from dead_letters where state = 'retry') as retry, \
                         (select count(*) from quarantine) as quarantined, \
                         (select cast(coalesce(sum(t.events), 0) as bigint) from held_tenants t) as held, \
                         (select count(*) from held_tenants) as held_tenants, \
@@ -113,6 +114,7 @@ macro_rules! shared_statements {
                 held,
                 held_tenants: row.try_get("held_tenants")?,
                 parked: row.try_get("parked")?,
+                retry: row.try_get("retry")?,
                 discarded: row.try_get("discarded")?,
                 quarantined: row.try_get("quarantined")?,
                 oldest_pending_at: oldest.map(Micros),

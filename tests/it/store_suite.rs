@@ -486,6 +486,17 @@ async fn the_ledger_balances_at_each_step_of_a_dead_letters_life(f: &Fixture) {
     );
     assert_eq!(positions(&reader.retries(10).await.unwrap()), [2]);
     assert_eq!(f.counts().await, (5, 2, 1, 2));
+    // It is a dead letter still, and told apart from the one that waits for a person.
+    assert_eq!(f.ledger().await.retry, 1);
+    for (state, expected) in [(EventState::Retry, [2]), (EventState::Parked, [4])] {
+        let filter = EventFilter {
+            state: Some(state),
+            ..EventFilter::default()
+        };
+        let page = f.store.events(&filter).await.unwrap();
+        assert_eq!(places(&page), expected);
+        assert_eq!((page.rows[0].state, page.next), (state, None));
+    }
 
     reader
         .settle_retry(Position(2), Some(&parked(2)), Micros(8))
@@ -497,6 +508,7 @@ async fn the_ledger_balances_at_each_step_of_a_dead_letters_life(f: &Fixture) {
         ("parked", 1, Micros(8))
     );
     assert_eq!(f.counts().await, (5, 2, 1, 2));
+    assert_eq!(f.ledger().await.retry, 0);
 
     assert_eq!(f.store.retry_dead_letters(Selection::All).await.unwrap(), 2);
     assert_eq!(positions(&reader.retries(1).await.unwrap()), [2]);
@@ -1016,6 +1028,8 @@ macro_rules! store_suite {
 
 use follow_ups::{
     a_budget_that_was_all_under_way_comes_back_after_its_claims,
+    a_call_behind_one_that_is_cancelled_is_made_at_once,
+    a_call_behind_one_that_is_erased_is_made_at_once,
     a_call_is_claimed_by_one_and_ended_under_its_claim,
     a_call_without_its_event_is_parked_and_holds_up_nobody,
     a_claim_whose_time_is_over_is_somebody_elses, a_claim_without_a_call_costs_no_budget,
@@ -1028,8 +1042,6 @@ use follow_ups::{
     events_of_one_record_within_a_window_are_one_call, of_many_attempts_the_newest_are_kept,
     the_planner_reads_the_types_it_asks_for_and_plans_each_event_once,
     what_came_of_a_call_before_its_end_is_known_and_bounded,
-    a_call_behind_one_that_is_cancelled_is_made_at_once,
-    a_call_behind_one_that_is_erased_is_made_at_once,
     what_is_cancelled_by_hand_is_not_made_and_what_is_under_way_is,
     what_is_claimed_is_shared_among_tenants,
 };
@@ -1109,6 +1121,8 @@ store_suite! {
     of_many_attempts_the_newest_are_kept
     calls_are_found_by_each_filter_wherever_they_are
     what_is_cancelled_by_hand_is_not_made_and_what_is_under_way_is
+    a_call_behind_one_that_is_cancelled_is_made_at_once
+    a_call_behind_one_that_is_erased_is_made_at_once
     calls_of_one_record_run_one_after_the_other
     events_of_one_record_within_a_window_are_one_call
     a_parked_call_waits_for_a_person_and_keeps_its_event
@@ -1121,8 +1135,6 @@ store_suite! {
     a_refresh_that_brought_no_new_refresh_token_keeps_the_old_one
     a_refresh_without_an_end_is_over_after_its_time_and_counted
     an_access_token_that_is_not_taken_counts_as_expired_if_it_is_still_that_one
-    a_call_behind_one_that_is_cancelled_is_made_at_once
-    a_call_behind_one_that_is_erased_is_made_at_once
     a_state_is_good_once_and_with_its_cookie
     tokens_are_found_by_the_key_that_sealed_them
     installations_are_listed_page_by_page

@@ -11,9 +11,13 @@ use crate::admin::pretty::pretty;
 use crate::clock::rfc3339;
 use crate::event::Position;
 use crate::event::lifecycle::moment;
+use crate::operator::{self, action::RETRY_DEAD_LETTERS};
 use crate::relay;
 use crate::routing::key_of_event;
-use crate::store::{Attempt, EventFilter, EventPage, EventState, FollowUp, FollowUpFilter, Listed};
+use crate::store::{
+    Attempt, EventFilter, EventPage, EventRange, EventState, FollowUp, FollowUpFilter, Listed,
+    Selection,
+};
 
 /// Rows of a page.
 const ROWS: i64 = 50;
@@ -22,6 +26,8 @@ const LOOK: i64 = 20_000;
 const LOOK_FOR_TEXT: i64 = 2_000;
 /// Bytes of a body that are shown laid out.
 const MOST_PRETTY: usize = 256 * 1024;
+/// The newest deeds, among which those of one event are looked for.
+const DEEDS: i64 = 500;
 
 #[derive(Deserialize, Default)]
 pub(super) struct Query {
@@ -81,9 +87,10 @@ async fn find(visit: &Visit, query: Query) -> Result<EventPage, Trouble> {
         Some(name) => match EventState::parse(&name) {
             Some(state) => Some(state),
             None => {
-                return Err(Trouble::BadRequest(
-                    "state must be pending, held, parked or published".to_owned(),
-                ));
+                return Err(Trouble::BadRequest(format!(
+                    "state must be one of {}",
+                    EventState::ALL.map(EventState::as_str).join(", ")
+                )));
             }
         },
     };
@@ -170,21 +177,40 @@ async fn look(visit: &Visit, text: &str) -> Result<Value, Trouble> {
                 .rows
                 .pop();
             let recorded = store.event_at(position).await?;
+            let before = EventFilter {
+                before: Some(position),
+                limit: 1,
+                ..EventFilter::default()
+            };
+            let before = store.events(&before).await?.rows.pop();
+            let behind = EventRange {
+                after: position,
+                upto: Position(i64::MAX),
+                ..EventRange::default()
+            };
+            let behind = store.read_range(&behind, 1, 1).await?.0.pop();
+            let neighbours = (
+                before.map(|one| one.position.0),
+                behind.map(|one| one.position.0),
+            );
             let letter = store.dead_letter(position).await?;
+            let deeds = store.audit_trail(None, DEEDS).await?;
             let mut shown = Vec::new();
             for call in store.follow_ups(&calls).await? {
                 let attempts = store.attempts(call.id).await?;
                 shown.push((call, attempts));
             }
-            Ok((listed, recorded, letter, shown))
+            Ok((listed, recorded, neighbours, letter, deeds, shown))
         })
         .await?;
-    let (Some(listed), Some(recorded), letter, calls) = found else {
+    let (Some(listed), Some(recorded), (before, behind), letter, deeds, calls) = found else {
         return Err(absent(text));
     };
     let event = &recorded.event;
     let body = std::str::from_utf8(&event.body).ok();
     let mut value = row(&listed);
+    value["before"] = json!(before);
+    value["behind"] = json!(behind);
     value["company_id"] = json!(event.tenant.company_id);
     value["location_id"] = json!(event.tenant.location_id);
     value["routing_key"] = json!(key_of_event(event));
@@ -205,6 +231,14 @@ async fn look(visit: &Visit, text: &str) -> Result<Value, Trouble> {
         "reason": letter.reason, "detail": letter.detail, "parked_at": rfc3339(letter.parked_at), "retries": letter.retries,
         "state": letter.state,
     })));
+    // When it was published is not kept; when a person asked for it again is.
+    let subject = operator::subject_of(Selection::One(position));
+    value["asked_again"] = deeds
+        .iter()
+        .rev()
+        .filter(|deed| deed.action == RETRY_DEAD_LETTERS && deed.subject == subject)
+        .map(|deed| json!({ "at": rfc3339(deed.at), "who": deed.who }))
+        .collect();
     value["calls"] = calls.iter().map(with_attempts).collect();
     Ok(value)
 }

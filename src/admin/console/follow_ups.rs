@@ -4,9 +4,9 @@ use axum::response::Response;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{Asked, Sent, Trouble, Visit, counted, form, given, query};
+use super::{Asked, Sent, Trouble, Visit, counted, facts, form, given, query};
 use crate::clock::rfc3339;
-use crate::store::{FollowUp, FollowUpFilter, WhichCalls};
+use crate::store::{EventFilter, FollowUp, FollowUpFilter, WhichCalls};
 
 const ROWS: i64 = 50;
 /// Calls that are counted before it is asked whether all of them are meant.
@@ -93,20 +93,22 @@ async fn question(visit: &Visit, asked: Asked<Which>) -> Result<Value, Trouble> 
     let which = query(asked)?;
     let (id, rule) = (which.id, given(which.rule));
     let of_rule = rule.clone();
-    let (parked, unknown) = visit
-        .ask(move |store| async move {
-            let Some(id) = id else {
-                return store.count_parked(of_rule.as_deref(), MOST + 1).await;
-            };
-            let one = store
-                .follow_up(id)
-                .await?
-                .filter(|call| call.state == "dead");
-            let is_unknown = |call: &FollowUp| call.reason.as_deref() == Some("outcome_unknown");
-            let unknown = one.as_ref().is_some_and(is_unknown);
-            Ok((i64::from(one.is_some()), i64::from(unknown)))
-        })
-        .await?;
+    let (parked, unknown, facts) = match id {
+        Some(id) => {
+            let (call, facts) = concerned(visit, id).await?;
+            let is_unknown = call.reason.as_deref() == Some("outcome_unknown");
+            (1, i64::from(is_unknown), facts)
+        }
+        None => {
+            let (parked, unknown) =
+                visit
+                    .ask(move |store| async move {
+                        store.count_parked(of_rule.as_deref(), MOST + 1).await
+                    })
+                    .await?;
+            (parked, unknown, Vec::new())
+        }
+    };
     if parked == 0 {
         return Err(Trouble::NotFound(
             "There is no such parked call.".to_owned(),
@@ -125,9 +127,47 @@ async fn question(visit: &Visit, asked: Asked<Which>) -> Result<Value, Trouble> 
     }
     Ok(json!({
         "title": format!("Make {count} again?"), "lines": lines, "action": "/follow-ups/retry", "button": format!("Make {count} again"),
-        "back": "/follow-ups?state=dead", "affected": parked,
+        "back": "/follow-ups?state=dead", "affected": parked, "facts": facts,
         "fields": [{ "name": "id", "value": id.map(|id| id.to_string()) }, { "name": "rule", "value": rule }],
     }))
+}
+
+/// A parked call with what it is for and why it is parked.
+async fn concerned(visit: &Visit, id: i64) -> Result<(FollowUp, Vec<Value>), Trouble> {
+    let (call, listed) = visit
+        .ask(move |store| async move {
+            let Some(call) = store.follow_up(id).await? else {
+                return Ok((None, None));
+            };
+            let of = EventFilter::alone(call.position);
+            let listed = store.events(&of).await?.rows.into_iter().next();
+            Ok((Some(call), listed))
+        })
+        .await?;
+    let Some(call) = call.filter(|call| call.state == "dead") else {
+        return Err(Trouble::NotFound(
+            "There is no such parked call.".to_owned(),
+        ));
+    };
+    let mut known = vec![
+        facts::fact("rule", &call.rule),
+        facts::fact("made for", &call.tenant),
+    ];
+    known.extend(
+        call.entity_id
+            .as_deref()
+            .map(|entity| facts::fact("entity", entity)),
+    );
+    let why = [
+        call.status.map(|status| status.to_string()),
+        call.reason.clone(),
+        call.detail.clone(),
+    ];
+    let why: Vec<_> = why.into_iter().flatten().collect();
+    known.push(facts::fact("reason", &why.join(" ")));
+    known.extend(call.ended_at.map(|at| facts::moment("parked", at)));
+    known.extend(listed.iter().flat_map(facts::event));
+    Ok((call, known))
 }
 
 pub(super) async fn retry(visit: Visit, sent: Sent<Which>) -> Response {
@@ -138,11 +178,15 @@ pub(super) async fn retry(visit: Visit, sent: Sent<Which>) -> Response {
             let count = visit
                 .ask(move |_| async move { operator.retry_follow_ups(&which).await })
                 .await;
-            count.map(|count| {
-                (
+            count.map(|count| match count {
+                0 => (
+                    0,
+                    "Nothing was done: nothing of that is parked any more.".to_owned(),
+                ),
+                count => (
                     count,
                     format!("{} will be made again.", counted(count, "call", "calls")),
-                )
+                ),
             })
         }
     };

@@ -45,7 +45,7 @@ async fn look(visit: &Visit) -> Result<Value, Trouble> {
         "problems": problems(&ledger, waits, &calls, open_gaps, &answers, console.parts.store.disk(), metrics),
         "ledger": {
             "accepted": ledger.accepted, "published": ledger.published, "pending": ledger.pending, "held": ledger.held,
-            "held_tenants": ledger.held_tenants, "parked": ledger.parked, "discarded": ledger.discarded, "mismatch": ledger.mismatch(),
+            "held_tenants": ledger.held_tenants, "parked": ledger.parked, "retry": ledger.retry, "discarded": ledger.discarded, "mismatch": ledger.mismatch(),
             "quarantined": ledger.quarantined, "oldest_pending_at": ledger.oldest_pending_at.map(rfc3339),
             "oldest_pending_seconds": waits,
         },
@@ -67,10 +67,12 @@ async fn look(visit: &Visit) -> Result<Value, Trouble> {
             "tenant": silent.tenant, "last_at": rfc3339(silent.last_at), "longest_gap_seconds": silent.longest_gap / 1_000_000,
         })).collect::<Vec<_>>(),
         "gaps_open": open_gaps,
+        "figures_since": samples.first().map(|first| rfc3339(first.at)),
+        "has_hour": MINUTES < samples.len(),
         "sparks": [
-            spark("received a minute", &rates(&samples, |ledger| ledger.accepted)),
+            spark("accepted a minute", &rates(&samples, |ledger| ledger.accepted)),
             spark("published a minute", &rates(&samples, |ledger| ledger.published)),
-            spark("waiting", &levels(&samples, |ledger| ledger.pending)),
+            spark("pending", &levels(&samples, |ledger| ledger.pending)),
             spark("parked", &levels(&samples, |ledger| ledger.parked)),
         ],
     }))
@@ -140,14 +142,21 @@ fn problems(
             format!("{events} of {tenants} are held: RabbitMQ refuses them."),
         );
     }
-    if 0 < ledger.parked {
+    let parked = ledger.parked - ledger.retry;
+    if 0 < parked {
+        let events = counted(many(parked), "event", "events");
         say(
             "warn",
             "/dead-letters",
-            format!(
-                "{} could not be published.",
-                counted(many(ledger.parked), "event", "events")
-            ),
+            format!("{events} could not be published."),
+        );
+    }
+    if 0 < ledger.retry {
+        let events = counted(many(ledger.retry), "event is", "events are");
+        say(
+            "info",
+            "/events?state=retry",
+            format!("{events} being published again."),
         );
     }
     if 0 < calls.dead {

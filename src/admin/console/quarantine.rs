@@ -6,9 +6,10 @@ use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{Asked, Console, Sent, Trouble, Visit, counted, form, query};
+use super::{Asked, Console, Sent, Trouble, Visit, counted, facts, form, query};
 use crate::admin::pretty::pretty;
 use crate::clock::rfc3339;
+use crate::event::{Event, Position};
 use crate::operator::{self, Admission};
 use crate::store::Quarantined;
 
@@ -47,9 +48,9 @@ async fn entry(visit: &Visit, id: i64) -> Result<Quarantined, Trouble> {
 }
 
 /// What the door would say of it now.
-fn verdict(console: &Console, entry: &Quarantined) -> Result<(), String> {
+fn judged(console: &Console, entry: &Quarantined) -> Result<Event, String> {
     operator::judge_again(&console.verifier, &console.apps, entry, console.now())
-        .map(|_| ())
+        .map(|judged| judged.event)
         .map_err(|stays| stays.to_string())
 }
 
@@ -71,9 +72,9 @@ async fn look(visit: &Visit, id: &str) -> Result<Value, Trouble> {
     value["body"] = json!(String::from_utf8_lossy(&body));
     value["pretty"] = json!(text.and_then(pretty));
     value["body_bytes"] = json!(body.len());
-    let verdict = verdict(&visit.console, &entry);
-    value["good_now"] = json!(verdict.is_ok());
-    value["still"] = json!(verdict.err());
+    let judged = judged(&visit.console, &entry);
+    value["good_now"] = json!(judged.is_ok());
+    value["still"] = json!(judged.err());
     Ok(value)
 }
 
@@ -84,13 +85,13 @@ pub(super) async fn confirm(visit: Visit, asked: Asked<Which>) -> Response {
 
 async fn question(visit: &Visit, asked: Asked<Which>) -> Result<Value, Trouble> {
     let Which { id } = query(asked)?;
-    let count = match id {
-        Some(id) => entry(visit, id).await.map(|_| 1)?,
+    let (count, facts) = match id {
+        Some(id) => (1, concerned(visit, id).await?),
         None => {
-            visit
+            let ledger = visit
                 .ask(|store| async move { store.ledger().await })
-                .await?
-                .quarantined
+                .await?;
+            (ledger.quarantined, Vec::new())
         }
     };
     if count == 0 {
@@ -99,6 +100,7 @@ async fn question(visit: &Visit, asked: Asked<Which>) -> Result<Value, Trouble> 
     let requests = counted(u64::try_from(count).unwrap_or(0), "request", "requests");
     Ok(json!({
         "title": format!("Judge {requests} again?"), "button": format!("Judge {requests} again"), "affected": count,
+        "facts": facts,
         "lines": [
             "What verifies by the configuration of now goes into the log and out to consumers, with the time at which it first came.",
             "What does not verify stays where it is: nothing unverified ever enters the log.",
@@ -108,17 +110,65 @@ async fn question(visit: &Visit, asked: Asked<Which>) -> Result<Value, Trouble> 
     }))
 }
 
+/// A refused request with the reason; whose it is where somebody vouches for that.
+async fn concerned(visit: &Visit, id: i64) -> Result<Vec<Value>, Trouble> {
+    let entry = entry(visit, id).await?;
+    let mut known = vec![
+        facts::fact("refused for", &entry.reason),
+        facts::fact("path", &entry.path),
+        facts::moment("first", entry.first_seen_at),
+        facts::moment("last", entry.last_seen_at),
+    ];
+    match judged(&visit.console, &entry) {
+        Ok(event) => {
+            known.push(facts::fact("type", &event.event_type));
+            known.extend(facts::named(event.key.as_str(), &event.tenant));
+        }
+        Err(still) => known.push(facts::fact(
+            "now",
+            &format!("it would still be refused: {still}"),
+        )),
+    }
+    Ok(known)
+}
+
 pub(super) async fn admit(visit: Visit, sent: Sent<Which>) -> Response {
-    let done = match form(sent) {
+    let judged = match form(sent) {
         Err(trouble) => Err(trouble),
         Ok(Which { id }) => judge(&visit, id).await,
     };
-    visit.done("/quarantine", done)
+    match judged {
+        Err(trouble) => visit.done("", Err(trouble)),
+        Ok(Judged {
+            admitted,
+            stay,
+            last,
+        }) => {
+            let to = last
+                .filter(|_| admitted == 1)
+                .map(|at| format!("/events/{at}"));
+            let said = format!(
+                "{} admitted; {} in quarantine.",
+                counted(admitted, "request", "requests"),
+                counted(stay, "request stays", "requests stay")
+            );
+            visit.done(to.as_deref().unwrap_or("/quarantine"), Ok((admitted, said)))
+        }
+    }
 }
 
-async fn judge(visit: &Visit, id: Option<i64>) -> Result<(u64, String), Trouble> {
+/// What became of those that were judged.
+#[derive(Default)]
+struct Judged {
+    admitted: u64,
+    stay: u64,
+    /// Where the last one of them is now.
+    last: Option<Position>,
+}
+
+async fn judge(visit: &Visit, id: Option<i64>) -> Result<Judged, Trouble> {
     let (operator, console) = (visit.operator(), std::sync::Arc::clone(&visit.console));
-    let (admitted, stay) = visit
+    visit
         .ask(move |store| async move {
             // Oldest first, in the order in which they came.
             let ids = match id {
@@ -131,7 +181,7 @@ async fn judge(visit: &Visit, id: Option<i64>) -> Result<(u64, String), Trouble>
                     .map(|entry| entry.id)
                     .collect(),
             };
-            let (mut admitted, mut stay) = (0_u64, 0_u64);
+            let mut judged = Judged::default();
             for id in ids {
                 // Another person may have been quicker.
                 let Some(entry) = store.quarantined_one(id).await? else {
@@ -141,19 +191,14 @@ async fn judge(visit: &Visit, id: Option<i64>) -> Result<(u64, String), Trouble>
                     .admit(&console.verifier, &console.apps, &entry)
                     .await?
                 {
-                    Admission::Admitted(_) => admitted += 1,
-                    Admission::Stays(_) => stay += 1,
+                    Admission::Admitted(appended) => {
+                        judged.admitted += 1;
+                        judged.last = appended.position();
+                    }
+                    Admission::Stays(_) => judged.stay += 1,
                 }
             }
-            Ok((admitted, stay))
+            Ok(judged)
         })
-        .await?;
-    let stays = counted(stay, "request stays", "requests stay");
-    Ok((
-        admitted,
-        format!(
-            "{} admitted; {stays} in quarantine.",
-            counted(admitted, "request", "requests")
-        ),
-    ))
+        .await
 }

@@ -5,7 +5,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::events::time;
-use super::{Asked, Sent, Trouble, Visit, counted, form, given, query};
+use super::{Asked, Sent, Trouble, Visit, counted, facts, form, given, query};
 use crate::clock::rfc3339;
 use crate::event::Position;
 use crate::store::{EventFilter, EventRange, EventState, Replay};
@@ -43,7 +43,8 @@ async fn listed(visit: &Visit) -> Result<Value, Trouble> {
     let replays = visit
         .ask(|store| async move { store.replays(ROWS).await })
         .await?;
-    Ok(json!({ "replays": replays.iter().map(row).collect::<Vec<_>>() }))
+    let running = replays.iter().any(Replay::is_running);
+    Ok(json!({ "replays": replays.iter().map(row).collect::<Vec<_>>(), "running": running }))
 }
 
 fn row(replay: &Replay) -> Value {
@@ -104,10 +105,19 @@ async fn question(visit: &Visit, asked: Asked<Which>) -> Result<Value, Trouble> 
     let which = query(asked)?;
     let one = which.position;
     let (filter, events) = matched(visit, which).await?;
+    let facts = match one.map(Position) {
+        Some(position) => visit
+            .ask(move |store| async move { store.events(&EventFilter::alone(position)).await })
+            .await?
+            .rows
+            .first()
+            .map(facts::event),
+        None => None,
+    };
     let count = counted(u64::try_from(events).unwrap_or(0), "event", "events");
     let back = one.map_or("/events".to_owned(), |one| format!("/events/{one}"));
     Ok(json!({
-        "title": format!("Publish {count} again?"), "button": format!("Publish {count} again"), "affected": events,
+        "title": format!("Publish {count} again?"), "button": format!("Publish {count} again"), "affected": events, "facts": facts,
         "lines": [
             "Every queue that is bound for them gets them, with the same message_id as before; the header hookwell-origin says replay.",
             format!("They go out in the order of the log, {RATE} a second, beside the traffic of now."),
@@ -135,7 +145,8 @@ async fn begin(visit: &Visit, which: Which) -> Result<(u64, String), Trouble> {
         .ask(move |_| async move { operator.replay(&filter, RATE, events).await })
         .await?;
     let count = u64::try_from(events).unwrap_or(0);
-    let sentence = format!("Replay {id}: {}.", counted(count, "event", "events"));
+    let events = counted(count, "event", "events");
+    let sentence = format!("Replay {id} publishes {events} again.");
     Ok((count, sentence))
 }
 
@@ -154,7 +165,7 @@ async fn question_cancel(visit: &Visit, asked: Asked<One>) -> Result<Value, Trou
     };
     let left = u64::try_from(replay.left()).unwrap_or(0);
     Ok(json!({
-        "title": format!("End replay {id}?"), "button": format!("End replay {id}"), "affected": left,
+        "title": format!("End replay {id}?"), "button": format!("End replay {id}"), "affected": left, "facts": facts::replay(&replay),
         "lines": [format!("{} will not go out. What is out stays out.", counted(left, "event", "events"))],
         "action": "/replays/cancel", "back": "/replays",
         "fields": [{ "name": "id", "value": id.to_string() }],

@@ -10,10 +10,10 @@ macro_rules! listing_statements {
         const FEW_LOOK: i64 = 5_000;
 
         /// Look-ups by key; `exists` becomes a scan of the whole table on Postgres.
-        const STATE: &str = "case when (select 1 from dead_letters d where d.position = e.position) is not null then 'parked' \
-                             when (select 1 from held_events w where w.position = e.position) is not null then 'held' \
+        const STATE: &str = "coalesce((select d.state from dead_letters d where d.position = e.position), \
+                             case when (select 1 from held_events w where w.position = e.position) is not null then 'held' \
                              when e.position > (select c.position from cursors c where c.reader = 'relay') then 'pending' \
-                             else 'published' end";
+                             else 'published' end)";
 
         /// Neither a dead letter nor held.
         const UNPARKED: &str = " and not exists (select 1 from dead_letters d where d.position = e.position) \
@@ -46,8 +46,9 @@ macro_rules! listing_statements {
             let before = filter.before.map_or(head + 1, |before| before.0.min(head + 1));
             // What waits in a table of its own is found there, wherever it is in the log.
             let few = match filter.state {
-                Some(EventState::Parked) => Some("dead_letters"),
-                Some(EventState::Held) => Some("held_events"),
+                Some(EventState::Parked) => Some("dead_letters where state = 'parked' and"),
+                Some(EventState::Retry) => Some("dead_letters where state = 'retry' and"),
+                Some(EventState::Held) => Some("held_events where"),
                 _ => None,
             };
             let (before, after) = match filter.state {
@@ -66,7 +67,7 @@ macro_rules! listing_statements {
             query.push(STATE).push(" as state from ");
             if let Some(table) = few {
                 // A bound of its own: else the whole log is read for those that are of another type.
-                query.push("(select position from ").push(table).push(" where position < ").push_bind(before);
+                query.push("(select position from ").push(table).push(" position < ").push_bind(before);
                 query.push(" and position > ").push_bind(floor).push(" order by position desc limit ").push_bind(filter.look.min(FEW_LOOK));
                 query.push(") w join events e on e.position = w.position where true");
             } else {
@@ -89,7 +90,7 @@ macro_rules! listing_statements {
                 Some(EventState::Pending | EventState::Published) => {
                     query.push(UNPARKED);
                 }
-                Some(EventState::Held | EventState::Parked) | None => (),
+                Some(EventState::Held | EventState::Parked | EventState::Retry) | None => (),
             }
             query.push(" order by e.position desc limit ").push_bind(filter.limit);
             let found = query.build().fetch_all(&mut *conn).await?;
@@ -122,7 +123,7 @@ macro_rules! listing_statements {
         ) -> Result<Option<Position>, Error> {
             let Some(table) = few else { return Ok(None) };
             let mut query = sqlx::QueryBuilder::<$database>::new("select count(*) as looked, min(position) as last from (select position from ");
-            query.push(table).push(" where position < ").push_bind(before).push(" and position > ").push_bind(floor);
+            query.push(table).push(" position < ").push_bind(before).push(" and position > ").push_bind(floor);
             query.push(" order by position desc limit ").push_bind(look).push(") w");
             let row = query.build().fetch_one(conn).await?;
             let (looked, last): (i64, Option<i64>) = (row.try_get("looked")?, row.try_get("last")?);

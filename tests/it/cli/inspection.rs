@@ -68,7 +68,7 @@ async fn status_shows_the_ledger_in_words_and_as_json() {
     assert!(answers == 0 || answers == 3, "{answers}");
     assert_eq!(
         status,
-        serde_json::json!({"schema": null, "schema_known": null, "gaps": [], "accepted": 3, "published": 0, "pending": 3, "held": 0, "held_tenants": 0, "parked": 0,
+        serde_json::json!({"schema": null, "schema_known": null, "gaps": [], "accepted": 3, "published": 0, "pending": 3, "held": 0, "held_tenants": 0, "parked": 0, "retry": 0,
             "discarded": 0, "mismatch": 0, "quarantined": 0, "oldest_pending_seconds": null, "webhook_answers": null, "webhook_success_ratio": 1.0,
             "silent_tenants": []})
     );

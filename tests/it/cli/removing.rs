@@ -190,6 +190,14 @@ async fn dead_letters_are_given_up_on(backend: Backend) {
         (metric("parked").await == Some(3.0)).then_some(())
     })
     .await;
+    let unasked = cli(&["dead-letters", "discard", "2"], &config).await;
+    let said = stderr(&unasked);
+    assert!(
+        said.contains(
+            "Remove the ContactCreate key-2 at position 2, parked as unroutable, for ever?"
+        ),
+        "{said}"
+    );
     let one = cli(&["dead-letters", "discard", "2", "--yes"], &config).await;
     assert_eq!(
         (code(&one), stdout(&one).as_str()),

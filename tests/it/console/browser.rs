@@ -63,9 +63,19 @@ async fn a_person_publishes_a_parked_event_again_and_follows_the_log() {
     browser.click(".way a.button").await;
     browser.reads("h1", "Publish 1 event again?").await;
     browser.click("button.danger").await;
-    browser.reads(".said", "1 event handed to the relay.").await;
+    browser
+        .reads(".said", "1 event is being published again.")
+        .await;
     browser.scripts(true).await;
 
+    // Its page shows by itself when it is out.
+    let page = browser.url().await;
+    browser.go(&page).await;
+    eventually("its page says so", WITHIN, async || {
+        let way = browser.text(".way").await;
+        way.contains("published and confirmed").then_some(())
+    })
+    .await;
     // The overview shows by itself that all is well.
     browser.go(&daemon.admin()).await;
     eventually("all is well", WITHIN, async || {

@@ -50,31 +50,38 @@ async fn dead_letters_are_published_again(backend: Backend) {
         "{page}"
     );
     let question = ada.get("/dead-letters/retry?position=2").await.text();
-    assert!(
-        question.contains("Publish 1 event again?")
-            && question.contains("name=\"position\" value=\"2\""),
-        "{question}"
-    );
+    for wanted in [
+        "Publish 1 event again?",
+        "name=\"position\" value=\"2\"",
+        "<a href=\"&#x2f;events&#x2f;2\">ContactCreate at position 2</a>",
+        "<dd>key-2</dd>",
+        &format!("<dd>{TENANT}</dd>"),
+        "<dd>unroutable 312 NO_ROUTE",
+    ] {
+        assert!(question.contains(wanted), "{wanted} is missing: {question}");
+    }
     let question = ada.get("/dead-letters/retry").await.text();
     assert!(question.contains("Publish 3 events again?"), "{question}");
 
     operator.bind(ALL, "#").await;
     let sink = Sink::open(&broker.url, &[ALL]).await;
     let page = ada.send("/dead-letters/retry", &[("position", "2")]).await;
-    assert_eq!(
-        (page.status, page.header("location")),
-        (303, "/dead-letters")
-    );
+    assert_eq!((page.status, page.header("location")), (303, "/events/2"));
     let arrived = sink.wait_for(1, WITHIN).await;
     assert_eq!(arrived[0].message_id, "key-2");
-    let page = ada.get("/dead-letters").await.text();
-    assert!(page.contains("1 event handed to the relay."), "{page}");
+    let said = "1 event is being published again.";
+    let page = ada.get("/events/2").await.text();
+    assert!(page.contains(said), "{page}");
+    let page = ada.get("/events/2").await.text();
+    assert!(!page.contains(said), "said once");
+    let page = eventually("its page says that it is out", WITHIN, async || {
+        let page = ada.get("/events/2").await.text();
+        page.contains("<strong>published</strong>").then_some(page)
+    })
+    .await;
     assert!(
-        !ada.get("/dead-letters")
-            .await
-            .text()
-            .contains("handed to the relay."),
-        "said once"
+        page.contains("<strong>asked for again</strong>") && page.contains("by ada"),
+        "{page}"
     );
     let done = Visitor::program(&daemon)
         .send("/dead-letters/retry", &[])
@@ -112,6 +119,87 @@ async fn dead_letters_are_published_again(backend: Backend) {
     assert_eq!(trail(&daemon).await.len(), 2);
 }
 
+async fn a_dead_letter_that_is_asked_for_is_told_from_the_parked_ones(backend: Backend) {
+    // Without a broker it stays in the relay's hands.
+    let world = World::new(backend).await;
+    let daemon = world.start().await;
+    for n in 1..=2 {
+        world.post(&daemon, &contact(n)).await;
+    }
+    for sql in [
+        "update cursors set position = 2 where reader = 'relay'",
+        "insert into dead_letters (position, reason, detail, parked_at, state) values \
+         (1, 'unroutable', 'nobody', 1, 'parked'), (2, 'unroutable', 'nobody', 1, 'parked')",
+    ] {
+        execute_on(&world.store, sql).await;
+    }
+    let ada = Visitor::ada(&daemon).await;
+    let question = ada.get("/dead-letters/retry").await.text();
+    assert!(question.contains("Publish 2 events again?"), "{question}");
+    ada.send("/dead-letters/retry", &[("position", "1")]).await;
+    let page = ada.get("/events/1").await.text();
+    assert!(
+        page.contains("<strong>retry</strong>") && page.contains("data-refresh"),
+        "{page}"
+    );
+    let page = ada.get("/dead-letters").await.text();
+    assert!(
+        page.contains("1 parked. 1 is being published again."),
+        "{page}"
+    );
+    let page = ada.get("/").await.text();
+    for wanted in [
+        "1 event could not be published.",
+        "1 event is being published again.",
+        "1 is being published again</span>",
+    ] {
+        assert!(page.contains(wanted), "{wanted} is missing: {page}");
+    }
+    let question = ada.get("/dead-letters/retry").await.text();
+    assert!(question.contains("Publish 1 event again?"), "{question}");
+    let program = Visitor::program(&daemon);
+    for (state, position) in [("retry", 1), ("parked", 2)] {
+        let view = program.get(&format!("/events?state={state}")).await.json();
+        assert_eq!(view["rows"][0]["position"], position, "{view}");
+        assert_eq!(view["rows"].as_array().unwrap().len(), 1, "{view}");
+    }
+    // It was asked for already.
+    let page = ada.get("/dead-letters/retry?position=1").await;
+    assert_eq!(page.status, 404, "{page:?}");
+    ada.send("/dead-letters/retry", &[("position", "1")]).await;
+    let page = ada.get("/events/1").await.text();
+    assert!(page.contains("Nothing was done"), "{page}");
+    let output = run_cli(&["status"], &world.config);
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert!(said.contains("being published again"), "{said}");
+}
+
+async fn a_parked_call_is_named_before_it_is_made_again(backend: Backend) {
+    let world = World::new(backend).await;
+    let daemon = world.start().await;
+    world.post(&daemon, &contact(1)).await;
+    execute_on(
+        &world.store,
+        "insert into follow_ups (position, rule, app_id, tenant, entity_id, state, due_at, attempt, planned_at, ended_at, status, reason, detail) \
+         values (1, 'contact-snapshot', 'app', 'tenant-1', 'contact1', 'dead', 1, 3, 1, 3000000, 422, 'refused', 'no such field')",
+    )
+    .await;
+    let ada = Visitor::ada(&daemon).await;
+    let question = ada.get("/follow-ups/retry?id=1").await.text();
+    for wanted in [
+        "<dd>contact-snapshot</dd>",
+        "<dd>tenant-1</dd>",
+        "<dd>contact1</dd>",
+        "<dd>422 refused no such field</dd>",
+        "ContactCreate at position 1</a>",
+    ] {
+        assert!(question.contains(wanted), "{wanted} is missing: {question}");
+    }
+    ada.send("/follow-ups/retry", &[("id", "1")]).await;
+    let page = ada.get("/follow-ups").await.text();
+    assert!(page.contains("1 call will be made again."), "{page}");
+}
+
 async fn published_events_are_published_again(backend: Backend) {
     let broker = fresh_vhost().await;
     let mut world = World::new(backend).await;
@@ -134,7 +222,10 @@ async fn published_events_are_published_again(backend: Backend) {
     assert!(
         question.contains("Publish 1 event again?")
             && question.contains("name=\"after\" value=\"1\"")
-            && question.contains("name=\"upto\" value=\"2\""),
+            && question.contains("name=\"upto\" value=\"2\"")
+            && question.contains("ContactCreate at position 2")
+            && question.contains("<dd>key-2</dd>")
+            && question.contains(&format!("<dd>{TENANT}</dd>")),
         "{question}"
     );
     let page = ada.get("/events?tenant=consoleTenant0000001").await.text();
@@ -154,7 +245,7 @@ async fn published_events_are_published_again(backend: Backend) {
     .await;
     let page = ada.get("/replays").await.text();
     assert!(
-        page.contains("Replay 1: 1 event.") && page.contains("position 2"),
+        page.contains("Replay 1 publishes 1 event again.") && page.contains("position 2"),
         "{page}"
     );
 
@@ -201,7 +292,15 @@ async fn a_running_replay_is_ended(backend: Backend) {
     let page = ada.get("/replays").await.text();
     assert!(page.contains("/replays/cancel?id=1"), "{page}");
     let question = ada.get("/replays/cancel?id=1").await.text();
-    assert!(question.contains("5 events will not go out."), "{question}");
+    for wanted in [
+        "5 events will not go out.",
+        "<dd>every tenant</dd>",
+        "<dd>1 to 5</dd>",
+        "<dd>bob</dd>",
+        "<dd>0 of 5</dd>",
+    ] {
+        assert!(question.contains(wanted), "{wanted} is missing: {question}");
+    }
     let page = ada.send("/replays/cancel", &[("id", "1")]).await;
     assert_eq!((page.status, page.header("location")), (303, "/replays"));
     let view = Visitor::program(&daemon).get("/replays").await.json();
@@ -254,15 +353,27 @@ async fn refused_requests_are_let_in_after_a_key_was_mended(backend: Backend) {
     );
     let question = ada.get("/quarantine/admit").await.text();
     assert!(question.contains("Judge 3 requests again?"), "{question}");
-    assert_eq!(
-        ada.send("/quarantine/admit", &[("id", &id)]).await.status,
-        303
-    );
+    let question = ada.get(&format!("/quarantine/admit?id={id}")).await.text();
+    for wanted in ["signature_wrong", "ContactCreate", "key-3", TENANT] {
+        let wanted = format!("<dd>{wanted}</dd>");
+        assert!(
+            question.contains(&wanted),
+            "{wanted} is missing: {question}"
+        );
+    }
+    let page = ada.send("/quarantine/admit", &[("id", &id)]).await;
+    assert_eq!((page.status, page.header("location")), (303, "/events/1"));
+    let page = ada.get("/events/1").await.text();
     assert!(
-        ada.get("/quarantine")
-            .await
-            .text()
-            .contains("1 request admitted; 0 requests stay in quarantine.")
+        page.contains("1 request admitted; 0 requests stay in quarantine."),
+        "{page}"
+    );
+    let page = ada.get("/audit").await.text();
+    assert!(
+        page.contains(&format!(
+            "<a href=\"&#x2f;events&#x2f;1\">quarantine {id}, position 1</a>"
+        )),
+        "{page}"
     );
     assert_eq!(
         Visitor::program(&daemon)
@@ -292,6 +403,8 @@ async fn refused_requests_are_let_in_after_a_key_was_mended(backend: Backend) {
 
 on_both! {
     dead_letters_are_published_again
+    a_dead_letter_that_is_asked_for_is_told_from_the_parked_ones
+    a_parked_call_is_named_before_it_is_made_again
     published_events_are_published_again
     a_running_replay_is_ended
     refused_requests_are_let_in_after_a_key_was_mended

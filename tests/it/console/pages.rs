@@ -135,6 +135,23 @@ async fn the_overview_has_the_ledger_and_says_what_is_wrong(backend: Backend) {
         "{view}"
     );
     let html = Visitor::ada(&daemon).await.get("/").await.text();
+    // The names are those of `hookwell status` and the metrics.
+    for name in [
+        "accepted",
+        "published",
+        "pending</a>",
+        "parked</a>",
+        "quarantined</a>",
+    ] {
+        assert!(
+            html.contains(&format!("{name}</dt>")),
+            "{name} is missing: {html}"
+        );
+    }
+    assert!(
+        html.contains("The first figure is of"),
+        "an hour has not passed: {html}"
+    );
     assert!(
         html.contains("Outage") && html.contains("No session with RabbitMQ"),
         "{html}"
@@ -200,6 +217,32 @@ async fn events_are_filtered_paged_and_followed(backend: Backend) {
     assert!(!html.contains("/events/rows?type=&text=x & y"));
 }
 
+async fn an_event_leads_to_its_neighbours_and_nowhere_else(backend: Backend) {
+    let world = World::new(backend).await;
+    let daemon = world.start().await;
+    for n in 1..=4 {
+        world.post(&daemon, &contact(n)).await;
+    }
+    // As retention leaves a hole.
+    execute_on(&world.store, "delete from events where position = 3").await;
+    let ada = Visitor::ada(&daemon).await;
+    let rows = [
+        (1, None, Some(2)),
+        (2, Some(1), Some(4)),
+        (4, Some(2), None),
+    ];
+    for (position, before, behind) in rows {
+        let html = ada.get(&format!("/events/{position}")).await.text();
+        for (neighbour, words) in [(before, "the one before"), (behind, "the next")] {
+            let link = neighbour.map(|at: i64| format!("<a href=\"/events/{at}\">{words}</a>"));
+            match link {
+                Some(link) => assert!(html.contains(&link), "{link} is missing: {html}"),
+                None => assert!(!html.contains(words), "{position} has none: {html}"),
+            }
+        }
+    }
+}
+
 async fn an_event_has_its_way_its_body_and_nothing_that_runs(backend: Backend) {
     let world = World::new(backend).await;
     let daemon = world.start().await;
@@ -248,4 +291,5 @@ on_both! {
     an_event_shows_each_attempt_of_its_calls
     events_are_filtered_paged_and_followed
     an_event_has_its_way_its_body_and_nothing_that_runs
+    an_event_leads_to_its_neighbours_and_nowhere_else
 }

@@ -1,10 +1,10 @@
 // Two things that a page cannot do by itself: show itself again, and follow the log. Without this file every page works.
 "use strict";
 
-// Part of a page that shows itself again: <div id data-refresh="milliseconds">. Not while nobody looks, nor while
-// somebody is inside with the keyboard.
+// Part of a page that shows itself again: <div id data-refresh="milliseconds">, until it comes without. Not while nobody
+// looks, nor while somebody is inside with the keyboard.
 for (const part of document.querySelectorAll("[data-refresh]")) {
-  setInterval(async () => {
+  const timer = setInterval(async () => {
     const here = document.getElementById(part.id);
     if (document.hidden || !here || here.contains(document.activeElement)) return;
     try {
@@ -15,6 +15,7 @@ for (const part of document.querySelectorAll("[data-refresh]")) {
       const page = new DOMParser().parseFromString(await answer.text(), "text/html");
       const fresh = page.getElementById(part.id);
       if (fresh) { here.replaceChildren(...fresh.childNodes); document.title = page.title; }
+      if (fresh && !fresh.dataset.refresh) clearInterval(timer);
     } catch { /* The daemon restarts: the next try will tell. */ }
   }, Number(part.dataset.refresh));
 }
