@@ -3,8 +3,8 @@
 //! With `--features failpoints` the variable `FAILPOINTS` turns them on, in the notation of the crate
 //! `fail`: `FAILPOINTS="relay.confirmed=20*off->return"` crashes at the 21st passage,
 //! `FAILPOINTS="mutant.M8=return"` builds in a defect that the bench must catch. A defect stands where
-//! the right code stands, so that it breaks what that code is there for. Such a build says so in
-//! `--version`.
+//! the right code stands, so that it breaks what that code is there for. `FAILPOINTS="schema.next=return"`
+//! plays the version after this one, which has one more migration. Such a build says so in `--version`.
 
 /// What `--version` says.
 pub const VERSION: &str = if cfg!(feature = "failpoints") {
@@ -51,6 +51,12 @@ pub(crate) fn panic(point: &'static str) {
 /// Whether a deliberate defect is on.
 #[inline]
 pub(crate) fn mutant(name: &'static str) -> bool {
+    is_on(name)
+}
+
+/// Whether this build plays another version of itself.
+#[cfg(feature = "failpoints")]
+pub(crate) fn plays(name: &'static str) -> bool {
     is_on(name)
 }
 

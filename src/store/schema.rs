@@ -80,8 +80,23 @@ impl Found {
 }
 
 /// The schema version this binary was built for.
-pub(super) const fn known() -> i64 {
-    SCHEMA_VERSION as i64
+pub(super) fn known() -> i64 {
+    SCHEMA_VERSION as i64 + i64::from(next().is_some())
+}
+
+/// What the version after this one has besides, where a build for the fault bench plays it.
+fn next() -> Option<(&'static str, &'static str)> {
+    #[cfg(feature = "failpoints")]
+    {
+        let adds = include_str!("../../tests/faults/migrations/next.sql");
+        let breaks = include_str!("../../tests/faults/migrations/next_breaking.sql");
+        for (point, sql) in [("schema.next", adds), ("schema.next_breaking", breaks)] {
+            if crate::failpoints::plays(point) {
+                return Some(("next", sql));
+            }
+        }
+    }
+    None
 }
 
 /// Asks a connection for [`Found`].
@@ -146,12 +161,13 @@ pub(super) fn migrator(
 ) -> sqlx::migrate::Migrator {
     use sqlx::migrate::{Migration, MigrationType, Migrator};
     use sqlx::{AssertSqlSafe, SqlSafeStr};
-    let numbered = (1..).zip(files).map(|(number, (name, sql))| {
+    let numbered = (1..).zip(files.into_iter().chain(next()));
+    let migrations = numbered.map(|(number, (name, sql))| {
         let sql = AssertSqlSafe(sql).into_sql_str();
         let name = name.split_once('_').map_or(name, |(_, name)| name);
         Migration::new(number, name.into(), MigrationType::Simple, sql, false)
     });
-    let mut migrator = Migrator::with_migrations(numbered.collect());
+    let mut migrator = Migrator::with_migrations(migrations.collect());
     // `Found` judges newer ones, before and after: one may also come while this runs.
     migrator.set_ignore_missing(true);
     migrator

@@ -188,6 +188,8 @@ pub const ROWS: &[Row] = &[
     row!("D-09", "a task panics", BOTH, CRASH, first: false, process::panics::panicked),
     row!("D-10", "nobody reads the log", BOTH, &[], first: false, process::logs::nobody_reads),
     row!("D-11", "a broken configuration at a start", BOTH, &[], first: false, process::settings::broken),
+    row!("D-12", "an upgrade and the way back, under load while events wait", BOTH, CRASH, first: false, process::upgrade::there_and_back),
+    row!("D-12-refused", "a way back that the next version does not allow", BOTH, CRASH, first: false, process::upgrade::refused),
     row!("D-14", "the wall clock jumps by an hour", BOTH, &[Ability::Faketime], first: false, process::clock::jumped),
     row!("D-15", "kill -9, and again while it recovers", BOTH, &[], first: false, process::killed_again),
     row!("O-01", "many calls are refused for their token at once", BOTH, &[], first: true, follow_ups::tokens::refreshed_once),

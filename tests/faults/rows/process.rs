@@ -16,6 +16,7 @@ pub mod panics;
 pub mod points;
 pub mod settings;
 pub mod starved;
+pub mod upgrade;
 
 /// D-01: the daemon is killed at random times.
 pub async fn killed(lab: Lab) -> Outcome {

@@ -5,14 +5,25 @@ use sqlx::Connection;
 
 use super::postgres;
 use crate::harness::{
-    Backend, Daemon, DaemonConfig, Ghl, fresh_postgres_url, run_cli, store, store_url,
+    Backend, Daemon, DaemonConfig, Ghl, StoreUrl, fresh_postgres_url, run_cli, store, store_url,
 };
 
-/// A migration of a version after this one.
-const FROM_THE_FUTURE: &str = "insert into _sqlx_migrations \
-     (version, description, success, checksum, execution_time) values (999, 'future', true, '', 0)";
-/// What it says besides, where the versions before it cannot live with it.
-const FOR_NONE_BEFORE: &str = "update compatibility set oldest = 999";
+/// What the version after this one does to a store, where this one may still run on it, and where not.
+const NEXT: &str = include_str!("../../faults/migrations/next.sql");
+const NEXT_BREAKING: &str = include_str!("../../faults/migrations/next_breaking.sql");
+
+/// Brings the store to the next version, as that one would; returns this one's number and that one's.
+async fn migrate_to_next(url: &StoreUrl, sql: &str) -> (i64, i64) {
+    let known = store::migrations();
+    let next = known + 1;
+    store::execute_on(url, sql).await;
+    let noted = format!(
+        "insert into _sqlx_migrations (version, description, success, checksum, execution_time) \
+         values ({next}, 'next', true, '', 0)"
+    );
+    store::execute_on(url, &noted).await;
+    (known, next)
+}
 
 #[tokio::test]
 async fn on_a_newer_schema_that_allows_it_everything_runs_and_says_so() {
@@ -20,11 +31,10 @@ async fn on_a_newer_schema_that_allows_it_everything_runs_and_says_so() {
         let url = store_url(backend).await;
         let config = DaemonConfig::new(url.url());
         assert!(run_cli(&["migrate"], &config).status.success());
-        store::execute_on(&url, FROM_THE_FUTURE).await;
+        let (known, next) = migrate_to_next(&url, NEXT).await;
 
-        let known = store::migrations();
         let newer =
-            format!("the schema is at 999, newer than this hookwell's {known}, and lets it run");
+            format!("the schema is at {next}, newer than this hookwell's {known}, and lets it run");
         let migrated = run_cli(&["migrate"], &config);
         assert!(migrated.status.success(), "{backend:?}: {migrated:?}");
         assert_eq!(
@@ -49,12 +59,12 @@ async fn on_a_newer_schema_that_allows_it_everything_runs_and_says_so() {
                 &status["schema_known"],
                 &status["accepted"]
             ),
-            (&999.into(), &known.into(), &1.into()),
+            (&next.into(), &known.into(), &1.into()),
             "{backend:?}"
         );
         let doctor = run_cli(&["doctor"], &config);
         let said = String::from_utf8_lossy(&doctor.stdout);
-        let finding = format!("warning  schema         999, newer than this version's {known}");
+        let finding = format!("warning  schema         {next}, newer than this version's {known}");
         assert!(said.contains(&finding), "{backend:?}: {said}");
         assert!(daemon.terminate().await.success());
         let log = daemon.log();
@@ -69,15 +79,13 @@ async fn a_newer_schema_that_does_not_allow_it_is_refused() {
         let url = store_url(backend).await;
         let config = DaemonConfig::new(url.url());
         assert!(run_cli(&["migrate"], &config).status.success());
-        store::execute_on(&url, FROM_THE_FUTURE).await;
-        store::execute_on(&url, FOR_NONE_BEFORE).await;
+        let (known, next) = migrate_to_next(&url, NEXT_BREAKING).await;
 
         let refusal = format!(
-            "the store's schema is at 999, for a hookwell that knows 999 or newer; this one ({}) knows {}. \
+            "the store's schema is at {next}, for a hookwell that knows {next} or newer; this one ({}) knows {known}. \
              Run the newer hookwell again, or restore the backup from before the upgrade: \
              deploy/OPERATIONS.md, \"A refused downgrade\"",
             env!("CARGO_PKG_VERSION"),
-            store::migrations()
         );
         let (code, log) = Daemon::try_start(&config).await.err().unwrap();
         assert_eq!(code, Some(69), "{backend:?}: {log}");
