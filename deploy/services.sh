@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Private RabbitMQ and Postgres for the quick start and the tests.
+# Private RabbitMQ and Postgres for the quick start and the tests, and pgbouncer.
 #
 # Each instance keeps everything it owns (data, logs, configuration, cookie) in
 # one directory, listens on free loopback ports only, and never touches the
@@ -7,15 +7,17 @@
 #
 #   bash deploy/services.sh rabbitmq DIR   start one in DIR; returns when it is ready
 #   bash deploy/services.sh postgres DIR   the same for Postgres
+#   bash deploy/services.sh pgbouncer DIR  one before the Postgres on port HOOKWELL_PGBOUNCER_POSTGRES
 #   bash deploy/services.sh restart DIR    start it again: same ports, same data
 #   bash deploy/services.sh stop DIR       end it; the data stays
 #   bash deploy/services.sh remove DIR     end it at once and delete DIR
 #   bash deploy/services.sh install NAME...  rabbitmq postgres openssl pika cc
-#                                          xfs strace faketime iptables iproute chromium
+#                                          xfs strace faketime iptables iproute chromium pgbouncer
 #
 # DIR/env then holds KEY=VALUE lines: KIND and
 #   rabbitmq: AMQP_URL AMQP_PORT DIST_PORT BEAM_PID EPMD_PID EPMD_PORT NODE RABBITMQCTL LOG
 #   postgres: PG_URL PG_PORT PG_PID PG_DATA PG_BIN PG_SOCKETS LOG
+#   pgbouncer: PG_URL PG_PORT PGBOUNCER_PID LOG
 # Read when an instance is made: HOOKWELL_MAX_MESSAGE_SIZE (bytes) limits what
 # RabbitMQ takes in one message; HOOKWELL_POSTGRES_DATA (an empty directory, not
 # deleted with DIR) is where Postgres keeps its data, on another disk for example.
@@ -23,8 +25,9 @@
 # that runs) makes it a member of that one's cluster; HOOKWELL_RABBITMQ_FROM (an
 # address such as 127.0.0.2) is where its connections to other members come from;
 # HOOKWELL_RABBITMQ_CONF holds more lines for its rabbitmq.conf.
+# HOOKWELL_PGBOUNCER_CONF holds more lines for a pgbouncer's file, such as pool_mode = session.
 #
-# Or source this file and call start_rabbitmq, start_postgres, service_value,
+# Or source this file and call start_rabbitmq, start_postgres, start_pgbouncer, service_value,
 # restart_service, stop_service, remove_service and install_missing.
 set -euo pipefail
 
@@ -101,7 +104,7 @@ tool_is_there() {
     pika) python_with pika >/dev/null ;;
     cc) command -v cc >/dev/null && command -v pkg-config >/dev/null ;;
     xfs) has_command mkfs.xfs && has_command xfs_io ;;
-    strace | faketime | iptables) has_command "$1" ;;
+    strace | faketime | iptables | pgbouncer) has_command "$1" ;;
     iproute) has_command ip ;;
     chromium) has_command chromium && has_command chromedriver ;;
     *) complain "unknown tool '$1'"; return 2 ;;
@@ -118,7 +121,7 @@ packages_of() {
     xfs) echo xfsprogs ;;
     iproute) echo iproute2 ;;
     chromium) echo chromium chromium-driver ;;
-    strace | faketime | iptables) echo "$1" ;;
+    strace | faketime | iptables | pgbouncer) echo "$1" ;;
   esac
 }
 
@@ -159,7 +162,7 @@ install_missing() {
 apt_install() {
   local log unit new_units=()
   log=$(mktemp "${TMPDIR:-/tmp}/hookwell-apt.XXXXXX")
-  for unit in rabbitmq-server postgresql; do
+  for unit in rabbitmq-server postgresql pgbouncer; do
     [[ " $* " == *" $unit "* ]] && ! dpkg-query -W -f '${db:Status-Status}' "$unit" 2>/dev/null | grep -qx installed \
       && new_units+=("$unit")
   done
@@ -617,6 +620,61 @@ boot_postgres() {
   return 1
 }
 
+# --- pgbouncer ------------------------------------------------------------------
+
+# start_pgbouncer DIR
+start_pgbouncer() {
+  local dir bin port server attempt postgres_user
+  bin=$(PATH=$PATH:/usr/sbin:/sbin command -v pgbouncer) || { complain 'pgbouncer is not installed (Debian package pgbouncer)'; return 1; }
+  server=${HOOKWELL_PGBOUNCER_POSTGRES:?the port of a Postgres}
+  prepare_dir "$1" || return 1
+  choose_postgres_user
+  mkdir -p "$dir/log"
+  ((EUID != 0)) || let_through "$dir"
+  echo '"postgres" ""' >"$dir/users"
+  for attempt in 1 2 3; do
+    free_port port || return 1
+    cat >"$dir/pgbouncer.ini" <<CONF
+[databases]
+* = host=127.0.0.1 port=$server
+[pgbouncer]
+listen_addr = 127.0.0.1
+listen_port = $port
+unix_socket_dir =
+auth_type = trust
+auth_file = $dir/users
+${HOOKWELL_PGBOUNCER_CONF-}
+CONF
+    boot_pgbouncer && return 0
+    grep -qs 'Address already in use' "$dir/log/pgbouncer.log" && ((attempt < 3)) && { rm -f "$dir/log/pgbouncer.log"; continue; }
+    break
+  done
+  complain "pgbouncer did not start in $dir"
+  show_log "$dir/log/pgbouncer.log"
+  return 1
+}
+
+# Starts the pgbouncer of $dir on $port and waits for it; writes DIR/env.
+boot_pgbouncer() {
+  local pid started tenths command=("$bin" "$dir/pgbouncer.ini")
+  if ((EUID == 0)); then
+    command=(setpriv --reuid="$postgres_user" --regid="$(id -g "$postgres_user")" --init-groups --inh-caps=-all -- "${command[@]}")
+  fi
+  launch "$dir/pgbouncer.pid" "$dir/log/pgbouncer.log" env -i PATH="$PATH" LANG=C TZ=UTC "${command[@]}" || return 1
+  pid=$(<"$dir/pgbouncer.pid")
+  started=$(process_started "$pid") || started=gone
+  write_env "$dir" KIND=pgbouncer "PG_URL=postgres://postgres@127.0.0.1:$port/hookwell" "PG_PORT=$port" \
+    "PGBOUNCER_PID=$pid" "PGBOUNCER_STARTED=$started" "PGBOUNCER_BIN=$bin" "LOG=$dir/log/pgbouncer.log"
+  for ((tenths = 0; tenths < 100; tenths++)); do
+    is_alive "$pid" "$started" || break
+    port_answers "$port" && return 0
+    sleep 0.1
+  done
+  end_process "$pid" "$started" KILL 2 || true
+  rm -f "$dir/env"
+  return 1
+}
+
 # --- any instance ---------------------------------------------------------------
 
 # stop_service DIR [at-once]: ends what was started in DIR. The data stays.
@@ -634,6 +692,10 @@ stop_service() {
     postgres)
       end_process "$(service_value "$at" PG_PID)" "$(service_value "$at" PG_STARTED)" \
         "$([[ $how == at-once ]] && echo QUIT || echo INT)" 20
+      ;;
+    pgbouncer)
+      end_process "$(service_value "$at" PGBOUNCER_PID)" "$(service_value "$at" PGBOUNCER_STARTED)" \
+        "$([[ $how == at-once ]] && echo KILL || echo TERM)" 20
       ;;
     *) complain "$at/env names an unknown kind: $kind"; return 1 ;;
   esac
@@ -672,6 +734,14 @@ restart_service() {
       boot_postgres && return 0
       show_log "$dir/log/postgres.log"
       ;;
+    pgbouncer)
+      local port postgres_user
+      bin=$(service_value "$dir" PGBOUNCER_BIN)
+      port=$(service_value "$dir" PG_PORT)
+      choose_postgres_user
+      boot_pgbouncer && return 0
+      show_log "$dir/log/pgbouncer.log"
+      ;;
   esac
   # The record stays, so that it can be tried again.
   printf '%s\n' "$saved" >"$dir/env"
@@ -702,6 +772,7 @@ services_main() {
   case "${1-}:$#" in
     rabbitmq:2) start_rabbitmq "$2" && grep -E '^(AMQP_URL|BEAM_PID|RABBITMQCTL)=' "$2/env" ;;
     postgres:2) start_postgres "$2" && grep -E '^(PG_URL|PG_PID)=' "$2/env" ;;
+    pgbouncer:2) start_pgbouncer "$2" && grep -E '^(PG_URL|PGBOUNCER_PID)=' "$2/env" ;;
     restart:2) restart_service "$2" ;;
     stop:2) stop_service "$2" ;;
     remove:2) remove_service "$2" ;;

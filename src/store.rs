@@ -62,6 +62,13 @@ pub enum Error {
     /// Its settings would let it lose what it acknowledged.
     #[error("the store cannot keep what it acknowledges: {0}")]
     NotDurable(String),
+    /// A pooler before it lends its sessions by the transaction.
+    #[error(
+        "store.url leads to a connection pooler that lends sessions of Postgres by the transaction. The readers of the log \
+         hold locks of their sessions, which would be anybody's there: lead store.url straight to Postgres, or to a pool \
+         with pool_mode = session and room for 8 sessions a daemon"
+    )]
+    SharedSessions,
     /// Another process holds it.
     #[error("{0}")]
     InUse(String),

@@ -153,7 +153,7 @@ summary() {
 }
 
 need_rust
-install_missing cc rabbitmq postgres openssl pika chromium
+install_missing cc rabbitmq postgres openssl pika chromium pgbouncer
 step 'private Postgres and RabbitMQ' start_services
 if ((${#failed[@]})); then
   summary

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions};
-use sqlx::{ConnectOptions, Connection, Row};
+use sqlx::{ConnectOptions, Connection, Executor, Row};
 use tokio::sync::Mutex;
 use tokio::time::timeout;
 
@@ -28,6 +28,7 @@ mod census;
 mod erasure;
 mod follow_ups;
 mod partitions;
+mod pooler;
 mod reader;
 mod replays;
 
@@ -96,32 +97,19 @@ impl PostgresStore {
     ///
     /// # Errors
     /// [`Error::Unavailable`] when it cannot be reached, [`Error::NotDurable`] when `fsync`,
-    /// `synchronous_commit` or `full_page_writes` is off.
+    /// `synchronous_commit` or `full_page_writes` is off, [`Error::SharedSessions`] behind a pooler that lends
+    /// sessions by the transaction.
     pub async fn open(url: &str, deadline: Duration) -> Result<Self, Error> {
         let options = PgConnectOptions::from_str(url)?
             .application_name("hookwell")
-            .options([
-                ("statement_timeout", format!("{}ms", deadline.as_millis())),
-                (
-                    "idle_in_transaction_session_timeout",
-                    format!("{}ms", deadline.as_millis()),
-                ),
-                ("client_min_messages", "warning".to_owned()),
-                // A daemon that vanished without a word must not keep the reader's lock: the server looks
-                // whether it is still there.
-                ("tcp_keepalives_idle", "10s".to_owned()),
-                ("tcp_keepalives_interval", "5s".to_owned()),
-                ("tcp_keepalives_count", "3".to_owned()),
-                ("tcp_user_timeout", "25s".to_owned()),
-                // Every statement is short; compiling one takes longer than running it.
-                ("jit", "off".to_owned()),
-            ])
-            .options(failpoints::mutant("mutant.M2").then_some(("synchronous_commit", "off")))
+            // It is about numbers that are read as text, which none is, and poolers do not know it.
+            .extra_float_digits(None)
             .disable_statement_logging();
         let pool = PgPoolOptions::new()
             .min_connections(0)
             .max_connections(4)
             .acquire_timeout(deadline)
+            .after_connect(move |connection, _| Box::pin(set_up(connection, deadline)))
             .connect_lazy_with(options.clone());
         let store = Self {
             options,
@@ -130,7 +118,9 @@ impl PostgresStore {
             deadline,
             sweep: Sweep::default(),
         };
-        let connection = store.connect().await?;
+        let mut connection = store.dial().await?;
+        store.refuse_poolers(&mut connection).await?;
+        let connection = store.made_ready(connection).await?;
         *store.appender.lock().await = Some(connection);
         Ok(store)
     }
@@ -142,8 +132,9 @@ impl PostgresStore {
     /// [`Error::Schema`] when the schema is newer and not for this binary.
     pub async fn migrate(&self) -> Result<Migrated, Error> {
         // A migration may take longer than a statement of the daily work.
-        let options = self.options.clone().options([("statement_timeout", "0")]);
-        let mut connection = PgConnection::connect_with(&options).await?;
+        let mut connection = PgConnection::connect_with(&self.options).await?;
+        set_up(&mut connection, self.deadline).await?;
+        connection.execute("set statement_timeout = 0").await?;
         let before = schema::found!(&mut connection);
         before.expect_compatible()?;
         let migrator = schema::migrations!("postgres");
@@ -162,8 +153,27 @@ impl PostgresStore {
     }
 
     async fn connect(&self) -> Result<PgConnection, Error> {
-        let opened = timeout(self.deadline, async {
-            let mut connection = PgConnection::connect_with(&self.options).await?;
+        self.made_ready(self.dial().await?).await
+    }
+
+    async fn dial(&self) -> Result<PgConnection, Error> {
+        let dialled = timeout(self.deadline, PgConnection::connect_with(&self.options));
+        let dialled = dialled.await.map_err(|_| Error::Deadline(self.deadline))?;
+        Ok(dialled?)
+    }
+
+    async fn refuse_poolers(&self, connection: &mut PgConnection) -> Result<(), Error> {
+        let mut other = self.dial().await?;
+        let looked = pooler::refuse_shared_sessions(connection, &mut other);
+        let looked = timeout(self.deadline, looked).await;
+        looked.map_err(|_| Error::Deadline(self.deadline))??;
+        Ok(other.close().await?)
+    }
+
+    /// The same connection, set up and found good.
+    async fn made_ready(&self, mut connection: PgConnection) -> Result<PgConnection, Error> {
+        let made_ready = timeout(self.deadline, async {
+            set_up(&mut connection, self.deadline).await?;
             // Once found good, synchronous_commit is held for the session: a reload must not take it away.
             let row = sqlx::query(
                 "select current_setting('fsync') as fsync, current_setting('full_page_writes') as full_page_writes, \
@@ -189,8 +199,38 @@ impl PostgresStore {
             }
             Ok(connection)
         });
-        opened.await.map_err(|_| Error::Deadline(self.deadline))?
+        made_ready
+            .await
+            .map_err(|_| Error::Deadline(self.deadline))?
     }
+}
+
+/// Sets up a session. Not by options of its start, of which poolers take none.
+async fn set_up(connection: &mut PgConnection, deadline: Duration) -> Result<(), sqlx::Error> {
+    let deadline = format!("{}ms", deadline.as_millis());
+    let (names, values): (Vec<&str>, Vec<&str>) = [
+        ("statement_timeout", deadline.as_str()),
+        ("idle_in_transaction_session_timeout", &deadline),
+        ("client_min_messages", "warning"),
+        // The server looks whether a daemon is still there that vanished without a word.
+        ("tcp_keepalives_idle", "10s"),
+        ("tcp_keepalives_interval", "5s"),
+        ("tcp_keepalives_count", "3"),
+        ("tcp_user_timeout", "25s"),
+        // Every statement is short; compiling one takes longer than running it.
+        ("jit", "off"),
+    ]
+    .into_iter()
+    .chain(failpoints::mutant("mutant.M2").then_some(("synchronous_commit", "off")))
+    .unzip();
+    sqlx::query(
+        "select set_config(name, value, false) from unnest($1, $2) as wanted (name, value)",
+    )
+    .bind(names)
+    .bind(values)
+    .execute(connection)
+    .await?;
+    Ok(())
 }
 
 /// Runs statements on a connection of the pool, within the deadline. A connection whose answer did not

@@ -28,6 +28,7 @@ mod installations;
 mod lost_answers;
 mod order;
 mod partitions;
+mod pooler;
 mod replays;
 mod schema;
 mod young_keys;

@@ -54,6 +54,7 @@ impl OwnService {
     fn main_pid_key(&self) -> &'static str {
         match self.value("KIND").as_str() {
             "rabbitmq" => "BEAM_PID",
+            "pgbouncer" => "PGBOUNCER_PID",
             _ => "PG_PID",
         }
     }

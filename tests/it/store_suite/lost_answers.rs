@@ -7,12 +7,17 @@ use hookwell::event::{Micros, Position};
 /// A migrated store whose connections pass through a proxy.
 async fn behind_a_proxy() -> (PostgresStore, Postgres) {
     let url = fresh_postgres_url().await;
-    let (_, rest) = url.rsplit_once(':').unwrap();
-    let port = rest.split('/').next().unwrap().parse().unwrap();
+    let port = port_of(&url);
     let proxy = Postgres::in_front_of(port).await;
     let store = postgres(&proxy.line.url(&url, port)).await;
     store.migrate().await.unwrap();
     (store, proxy)
+}
+
+/// The port of a server's URL.
+pub fn port_of(url: &str) -> u16 {
+    let (_, rest) = url.rsplit_once(':').unwrap();
+    rest.split('/').next().unwrap().parse().unwrap()
 }
 
 #[tokio::test]
