@@ -21,12 +21,14 @@ use super::{
 use crate::event::{Event, Position, Recorded};
 use crate::failpoints;
 
-use reader::{Locked, PostgresReader, RELAY_LOCK};
+use locked::Locked;
+use reader::PostgresReader;
 
 mod append;
 mod census;
 mod erasure;
 mod follow_ups;
+mod locked;
 mod partitions;
 mod pooler;
 mod reader;
@@ -279,7 +281,7 @@ impl Store for PostgresStore {
     }
 
     async fn relay_reader(&self) -> Result<Option<Box<dyn Reader>>, Error> {
-        let locked = Locked::lock(self.connect().await?, RELAY_LOCK, self.deadline).await?;
+        let locked = Locked::lock(self.connect().await?, locked::RELAY, self.deadline).await?;
         Ok(locked.map(|locked| Box::new(PostgresReader(locked)) as Box<dyn Reader>))
     }
 

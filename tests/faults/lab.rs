@@ -19,6 +19,7 @@ pub mod follow_ups;
 pub mod memory;
 pub mod packets;
 pub mod power;
+pub mod replicas;
 mod rest;
 mod run;
 mod samples;

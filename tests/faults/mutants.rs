@@ -14,11 +14,12 @@ use crate::bench::Bench;
 use crate::checker::Invariant;
 use crate::checker::Invariant::{
     DurableBeforeAnswer, EachCallMade, LogOrder, NoLoss, NoSecretLeaves, NothingInvented,
-    OnlyInevitableCopies, RealTimeOrder, SingleUse,
+    OnePublisher, OnlyInevitableCopies, RealTimeOrder, SingleUse,
 };
 use crate::harness::Backend;
 use crate::harness::Backend::{Postgres, Sqlite};
 use crate::lab::Outcome;
+use crate::lab::replicas::SOON_TAKEN_OVER;
 use crate::report;
 use crate::rows::{self, ROWS, Row};
 
@@ -145,6 +146,11 @@ const MUTANTS: &[Mutant] = &[
         InRow("F-08", Sqlite, &[Broken(OnlyInevitableCopies)]),
     ),
     mutant(
+        "M12",
+        "the lock of a reader is not looked at",
+        InRow("D-04", Postgres, &[Broken(OnePublisher)]),
+    ),
+    mutant(
         "M14",
         "a token is refreshed without a lock",
         InRow("O-01", Sqlite, &[Broken(SingleUse)]),
@@ -173,6 +179,11 @@ const MUTANTS: &[Mutant] = &[
         "M18",
         "a tenant's budget is not looked at",
         InRow("O-load", Sqlite, &[Unmet(rows::NOBODY_OVER_BUDGET)]),
+    ),
+    mutant(
+        "M19",
+        "a reader that fell silent keeps its lock",
+        InRow("D-05", Postgres, &[Unmet(SOON_TAKEN_OVER)]),
     ),
     mutant(
         "M13",

@@ -29,6 +29,7 @@ mod lost_answers;
 mod order;
 mod partitions;
 mod pooler;
+mod readers;
 mod replays;
 mod schema;
 mod young_keys;

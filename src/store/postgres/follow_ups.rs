@@ -13,7 +13,7 @@ use super::super::{
     OauthState, PlanReader, RefreshEnd, Restored, SealedToken, Subscribed, SubscriptionFilter,
     Subscriptions, WhichCalls,
 };
-use super::reader::{Locked, PLANNER_LOCK};
+use super::locked::{Locked, PLANNER, locked};
 use super::{PostgresStore, pooled, statements};
 use crate::budget::Limits;
 use crate::event::subscription::{Change, Subscription};
@@ -44,17 +44,13 @@ macro_rules! deed {
 }
 pub(super) use deed;
 
-/// The planner's reader; the connection holds the advisory lock.
+/// The planner's reader.
 struct PostgresPlanReader(Locked);
 
 #[async_trait]
 impl PlanReader for PostgresPlanReader {
     async fn position(&mut self) -> Result<Position, Error> {
-        let Locked {
-            connection,
-            deadline,
-        } = &mut self.0;
-        Locked::bounded(*deadline, statements::planner_position(connection)).await
+        locked!(self, connection => statements::planner_position(connection))
     }
 
     async fn read(
@@ -64,36 +60,23 @@ impl PlanReader for PostgresPlanReader {
         limit: i64,
         max_bytes: i64,
     ) -> Result<(Vec<Recorded>, Position), Error> {
-        let Locked {
-            connection,
-            deadline,
-        } = &mut self.0;
-        Locked::bounded(
-            *deadline,
-            statements::read_types(connection, after, types, limit, max_bytes),
-        )
-        .await
+        locked!(self, connection => statements::read_types(connection, after, types, limit, max_bytes))
     }
 
     async fn settle(&mut self, plan: &Plan, _now: Micros) -> Result<(), Error> {
-        let Locked {
-            connection,
-            deadline,
-        } = &mut self.0;
-        let work = async {
+        locked!(self, connection => async {
             let mut transaction = connection.begin().await?;
             let now = server_time(&mut transaction).await?;
             statements::settle_plan(&mut transaction, plan, now).await?;
             Ok(transaction.commit().await?)
-        };
-        Locked::bounded(*deadline, work).await
+        })
     }
 }
 
 #[async_trait]
 impl FollowUps for PostgresStore {
     async fn plan_reader(&self) -> Result<Option<Box<dyn PlanReader>>, Error> {
-        let locked = Locked::lock(self.connect().await?, PLANNER_LOCK, self.deadline).await?;
+        let locked = Locked::lock(self.connect().await?, PLANNER, self.deadline).await?;
         Ok(locked.map(|locked| Box::new(PostgresPlanReader(locked)) as Box<dyn PlanReader>))
     }
 

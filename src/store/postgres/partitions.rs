@@ -10,14 +10,12 @@ use sqlx::{AssertSqlSafe, Connection, Row, SqlSafeStr};
 use tokio::time::{sleep, timeout};
 
 use super::follow_ups::server_time;
-use super::reader::LOCK_CLASS;
+use super::locked;
 use super::{PostgresStore, pooled};
 use crate::event::{Micros, Position};
 use crate::store::{Cutoff, Error};
 use crate::telemetry::Chain;
 
-/// The advisory lock of whoever changes partitions.
-const LOCK: i32 = 3;
 /// Between two looks at whether a partition is wanted.
 const LOOK: Duration = Duration::from_secs(5);
 /// Positions of a partition: at least what comes at 5,000 a second while ten looks fail.
@@ -208,8 +206,8 @@ fn is_lock_timeout(error: &Error) -> bool {
 /// Whether this transaction is the one that changes partitions.
 async fn is_mine(conn: &mut PgConnection) -> Result<bool, Error> {
     let asked = sqlx::query_scalar("select pg_try_advisory_xact_lock($1, $2)")
-        .bind(LOCK_CLASS)
-        .bind(LOCK);
+        .bind(locked::CLASS)
+        .bind(locked::PARTITIONS);
     Ok(asked.fetch_one(conn).await?)
 }
 

@@ -158,7 +158,7 @@ pub struct Run {
     pub(super) load: Option<Generator>,
     pub(super) daemon: Option<Daemon>,
     /// More of them on the same store, where a row wants them.
-    peers: Vec<Daemon>,
+    pub(super) peers: Vec<Daemon>,
     pub(super) faults: Writer,
     pub(super) lives: Vec<Life>,
     pub(super) before: Option<Resources>,
@@ -403,12 +403,12 @@ impl Run {
         self.parts.sampler.look_at(daemon.pid());
         self.parts.scraper.follow(daemon.admin(), self.lives.len());
         self.daemon = Some(daemon);
-        self.lead_the_load();
+        self.lead_to_all();
         Ok(())
     }
 
-    /// To the daemons that there are.
-    fn lead_the_load(&mut self) {
+    /// Sends the load to the daemons that there are.
+    pub fn lead_to_all(&mut self) {
         let behind_front = |daemon: &Daemon| {
             let mut address = daemon.address();
             if let Some(front) = &self.parts.front {
@@ -434,12 +434,13 @@ impl Run {
     /// Starts one more daemon on the same store; the load goes to all.
     pub async fn start_peer(&mut self) {
         self.peers.push(Daemon::start(&self.parts.config).await);
-        self.lead_the_load();
+        self.lead_to_all();
     }
 
-    /// Asks the daemon that was added last to end and waits.
+    /// Asks the one of the added daemons that has run longest to end and waits.
     pub async fn stop_peer(&mut self) -> ExitStatus {
-        let peer = self.peers.pop().expect("another daemon that runs");
+        assert!(self.has_peer(), "another daemon that runs");
+        let peer = self.peers.remove(0);
         self.end(peer).await.0
     }
 

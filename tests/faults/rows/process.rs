@@ -14,6 +14,7 @@ pub mod logs;
 pub mod memory;
 pub mod panics;
 pub mod points;
+pub mod replicas;
 pub mod settings;
 pub mod starved;
 pub mod upgrade;

@@ -6,10 +6,14 @@ use hookwell::event::{Micros, Position};
 
 /// A migrated store whose connections pass through a proxy.
 async fn behind_a_proxy() -> (PostgresStore, Postgres) {
-    let url = fresh_postgres_url().await;
-    let port = port_of(&url);
+    behind_a_proxy_to(&fresh_postgres_url().await).await
+}
+
+/// The same in this database.
+pub async fn behind_a_proxy_to(url: &str) -> (PostgresStore, Postgres) {
+    let port = port_of(url);
     let proxy = Postgres::in_front_of(port).await;
-    let store = postgres(&proxy.line.url(&url, port)).await;
+    let store = postgres(&proxy.line.url(url, port)).await;
     store.migrate().await.unwrap();
     (store, proxy)
 }
