@@ -38,8 +38,8 @@ mod statements {
     use super::super::sql::{
         call_list_statements, census_statements, erasure_statements, event_columns,
         follow_up_statements, gap_statements, held_statements, installation_statements,
-        listing_statements, replay_statements, retention_statements, shared_statements,
-        subscription_statements,
+        listing_statements, planning_statements, replay_statements, retention_statements,
+        shared_statements, subscription_statements,
     };
     shared_statements!(sqlx::PgConnection, sqlx::postgres::PgRow);
     held_statements!(sqlx::Postgres, sqlx::PgConnection, sqlx::postgres::PgRow);
@@ -50,6 +50,7 @@ mod statements {
         sqlx::postgres::PgRow,
         ("position(", " in e.body) > 0")
     );
+    planning_statements!(sqlx::Postgres, sqlx::PgConnection, sqlx::postgres::PgRow);
     replay_statements!(sqlx::Postgres, sqlx::PgConnection, sqlx::postgres::PgRow);
     installation_statements!(sqlx::PgConnection, sqlx::postgres::PgRow);
     subscription_statements!(sqlx::PgConnection, sqlx::postgres::PgRow);

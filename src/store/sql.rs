@@ -12,6 +12,7 @@ mod gaps;
 mod held;
 mod installations;
 mod listing;
+mod planning;
 mod replays;
 mod retention;
 mod subscriptions;
@@ -374,6 +375,6 @@ pub(crate) use {
     call_list::call_list_statements, census::census_statements, erasure::erasure_statements,
     event_columns, follow_ups::follow_up_statements, gaps::gap_statements, held::held_statements,
     installations::installation_statements, listing::listing_statements,
-    replays::replay_statements, retention::retention_statements, shared_statements,
-    subscriptions::subscription_statements,
+    planning::planning_statements, replays::replay_statements, retention::retention_statements,
+    shared_statements, subscriptions::subscription_statements,
 };

@@ -48,8 +48,8 @@ mod statements {
     use super::super::sql::{
         call_list_statements, census_statements, erasure_statements, event_columns,
         follow_up_statements, gap_statements, held_statements, installation_statements,
-        listing_statements, replay_statements, retention_statements, shared_statements,
-        subscription_statements,
+        listing_statements, planning_statements, replay_statements, retention_statements,
+        shared_statements, subscription_statements,
     };
     shared_statements!(sqlx::SqliteConnection, sqlx::sqlite::SqliteRow);
     held_statements!(
@@ -67,6 +67,11 @@ mod statements {
         sqlx::SqliteConnection,
         sqlx::sqlite::SqliteRow,
         ("instr(e.body, ", ") > 0")
+    );
+    planning_statements!(
+        sqlx::Sqlite,
+        sqlx::SqliteConnection,
+        sqlx::sqlite::SqliteRow
     );
     replay_statements!(
         sqlx::Sqlite,
