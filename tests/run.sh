@@ -83,7 +83,7 @@ start_services() {
 
 documentation() { RUSTDOCFLAGS='-D warnings' cargo doc --no-deps --locked; }
 
-shell_scripts() { shellcheck -x deploy/*.sh deploy/*/*.sh tests/*.sh tests/faults/*.sh benches/*.sh .ci/run; }
+shell_scripts() { shellcheck -x deploy/*.sh deploy/*/*.sh tests/*.sh tests/faults/*.sh tests/it/fixtures/*.sh benches/*.sh .ci/run; }
 
 # Everything runs even after a failure; what it prints is kept for the sums. Tests
 # wait for servers most of the time: there are two for each processor.

@@ -34,3 +34,4 @@ mod reference;
 mod relay;
 mod store_suite;
 mod supply_chain;
+mod upgrade;
