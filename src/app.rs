@@ -14,6 +14,7 @@ use tokio_util::task::TaskTracker;
 use crate::admin::{self, Console, Readiness};
 use crate::clock::Clock;
 use crate::config::{self, Config};
+use crate::disk;
 use crate::event::backfill::Kind;
 use crate::feed::Feed;
 use crate::follow_up::tokens::missing_key;
@@ -152,7 +153,12 @@ pub async fn serve(config: Config, shutdown: CancellationToken) -> Result<Exit, 
 
     let clock = clock::system();
     let metrics = Metrics::new();
-    let readiness = Arc::new(Readiness::default());
+    let (room, disk) = disk::Watcher::new(
+        Arc::clone(&store),
+        config.store.disk_reserve,
+        metrics.clone(),
+    );
+    let readiness = Arc::new(Readiness::new(Arc::clone(&room)));
     let history = Arc::new(History::default());
     let deeds = TaskTracker::new();
     let console = Console::new(
@@ -205,6 +211,7 @@ pub async fn serve(config: Config, shutdown: CancellationToken) -> Result<Exit, 
     let watch = Watch {
         store: Arc::clone(&store),
         writer: writer_handle.clone(),
+        room: Arc::clone(&room),
         repair: config.repair,
         apps: match &calls {
             Some(calls) => calls.oauth.apps.keys().cloned().collect(),
@@ -231,6 +238,7 @@ pub async fn serve(config: Config, shutdown: CancellationToken) -> Result<Exit, 
         beside,
         quarantine,
         config.http.requests,
+        room,
         Arc::clone(&clock),
         metrics.clone(),
     );
@@ -329,6 +337,7 @@ pub async fn serve(config: Config, shutdown: CancellationToken) -> Result<Exit, 
             shutdown.clone(),
         ),
     );
+    supervisor.spawn("disk", disk.run(shutdown.clone()));
     let (kept, stop) = (Arc::clone(&store), shutdown.clone());
     supervisor.spawn("upkeep", async move {
         tokio::select! {

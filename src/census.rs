@@ -1,5 +1,5 @@
-//! Notices that webhooks fail or stop: counts answers against GHL's rule, tenants that fall silent, tokens that want a
-//! person, and room on the disk.
+//! Notices that webhooks fail or stop: counts answers against GHL's rule, tenants that fall silent, and tokens that
+//! want a person.
 //!
 //! GHL pauses a URL with more than 10,000 webhooks in three days of which under 90 % were answered 2xx (ghl guide,
 //! section on webhook retries); we count the same from our side, over all daemons.
@@ -73,17 +73,6 @@ async fn look(
     metrics
         .tokens_reauthorise
         .set(store.tokens_to_reauthorise().await?);
-    if let Some(disk) = store.disk() {
-        let bytes = |bytes: u64| i64::try_from(bytes).unwrap_or(i64::MAX);
-        metrics
-            .disk_free
-            .with_label_values::<&str>(&[])
-            .set(bytes(disk.free));
-        metrics
-            .disk_total
-            .with_label_values::<&str>(&[])
-            .set(bytes(disk.total));
-    }
     for _ in 0..PARTS {
         let part = store.count_on(PART).await?;
         if part.after < part.upto && !store.keep_count(&part, clock()).await? {

@@ -102,6 +102,8 @@ pub struct Store {
     pub connect_timeout: Duration,
     /// Events of one transaction at most.
     pub batch: usize,
+    /// Room on the disk that webhooks are not let use; 0 where there is no such thing.
+    pub disk_reserve: u64,
 }
 
 impl fmt::Debug for Store {

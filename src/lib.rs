@@ -18,6 +18,7 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod dev;
+pub mod disk;
 pub mod escape;
 pub mod event;
 pub mod failpoints;

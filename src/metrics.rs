@@ -55,6 +55,8 @@ pub struct Metrics {
     pub disk_free: IntGaugeVec,
     /// `hookwell_store_disk_bytes`: the size of that file system; not there on Postgres.
     pub disk_total: IntGaugeVec,
+    /// `hookwell_store_disk_reserve_bytes`: below so much room no webhook is taken; not there on Postgres.
+    pub disk_reserve: IntGaugeVec,
     /// `hookwell_refused_total{reason}`: requests not accepted.
     pub refused: IntCounterVec,
     /// `hookwell_events_accepted_total{outcome}`: answered 200: `new`, `duplicate` or `altered`.
@@ -328,6 +330,13 @@ impl Metrics {
                 opts(
                     "store_disk_bytes",
                     "The size of the file system of the SQLite file; not there on Postgres.",
+                ),
+                &[],
+            )),
+            disk_reserve: b.register(IntGaugeVec::new(
+                opts(
+                    "store_disk_reserve_bytes",
+                    "With less room than this webhooks are answered 429 (store.disk_reserve); not there on Postgres.",
                 ),
                 &[],
             )),

@@ -171,6 +171,7 @@ listen = "127.0.0.1:${admin_port[$1]}"
 
 [store]
 url = "$2"
+${store_more-}
 
 [broker]
 url = "$3"
@@ -564,25 +565,29 @@ doors_group() {
 
 # --- disks ------------------------------------------------------------------------------------
 
-alerts_of[disks]='HookwellDiskFilling HookwellDiskLow HookwellCommitErrors'
-# disk NAME MEGABYTES: a file system of that size, with a daemon on it.
+alerts_of[disks]='HookwellDiskFilling HookwellDiskReserve HookwellDiskLow HookwellCommitErrors'
+# disk NAME MEGABYTES RESERVE: a file system of that size, with a daemon on it that keeps so much of it.
 disk() {
   local problem
   mkdir "$work/disk-$1"
   problem=$(mount -t tmpfs -o "size=$2m" hookwell-alerts "$work/disk-$1" 2>&1) || { say "$problem"; return 1; }
   job="hookwell-$1"
-  configure "$1" "sqlite://$work/disk-$1/hookwell.db" "$(vhost rabbitmq "$1")" </dev/null
+  store_more="disk_reserve = \"$3\"" configure "$1" "sqlite://$work/disk-$1/hookwell.db" "$(vhost rabbitmq "$1")" </dev/null
   serve "$1" && scrape "$1" "$job"
 }
 
 disks_group() {
-  if wanted HookwellDiskFilling; then
-    if disk roomy 1200; then
+  if wanted HookwellDiskFilling HookwellDiskReserve; then
+    if disk roomy 1200 256MiB; then
       begin HookwellDiskFilling
       fallocate -l 300M "$work/disk-roomy/filler"
       fires HookwellDiskFilling "$(instance roomy)"
-      undo HookwellDiskFilling
-      rm "$work/disk-roomy/filler"
+      begin HookwellDiskReserve
+      fallocate -l 680M "$work/disk-roomy/more"
+      fires HookwellDiskReserve "$(instance roomy)"
+      undo HookwellDiskFilling HookwellDiskReserve
+      rm "$work/disk-roomy/filler" "$work/disk-roomy/more"
+      resolves HookwellDiskReserve
       resolves HookwellDiskFilling
       retire roomy
     else
@@ -590,7 +595,7 @@ disks_group() {
     fi
   fi
   if wanted HookwellDiskLow HookwellCommitErrors; then
-    if disk small 64; then
+    if disk small 64 0; then
       begin HookwellDiskLow
       fallocate -l 56M "$work/disk-small/filler"
       fires HookwellDiskLow "$(instance small)"

@@ -9,17 +9,28 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 
+use crate::disk::Room;
 use crate::metrics::Metrics;
 
 /// Whether webhooks can be committed now. It does not depend on the broker: the log takes events
 /// while RabbitMQ is away.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Readiness {
     store: AtomicBool,
+    room: Arc<Room>,
     draining: AtomicBool,
 }
 
 impl Readiness {
+    /// Not ready yet.
+    pub fn new(room: Arc<Room>) -> Self {
+        Self {
+            store: AtomicBool::new(false),
+            room,
+            draining: AtomicBool::new(false),
+        }
+    }
+
     /// The store was just seen to take, or not to take, appends.
     pub fn store(&self, up: bool) {
         self.store.store(up, Ordering::Relaxed);
@@ -36,6 +47,9 @@ impl Readiness {
         }
         if !self.store.load(Ordering::Relaxed) {
             return Err("the store takes no appends\n");
+        }
+        if !self.room.is_left() {
+            return Err("the disk is down to store.disk_reserve\n");
         }
         Ok(())
     }

@@ -236,6 +236,12 @@ impl Section {
         Some((self.text(key)?, place?))
     }
 
+    /// Whether a key is there by somebody's wish. Asked before it is taken.
+    pub fn is_given(&self, key: &str) -> bool {
+        let node = self.entries.get(key);
+        node.is_some_and(|node| node.place != "default")
+    }
+
     /// Whether a problem with a key was noted.
     pub fn has_problem(&self, key: &str) -> bool {
         let path = self.path(key);

@@ -175,6 +175,14 @@ pub(super) fn store(
     let statement_timeout = s.duration("statement_timeout", tenth, HOUR);
     let connect_timeout = s.duration("connect_timeout", Duration::ZERO, HOUR);
     let batch = s.number("batch", 1, 10_000);
+    if s.is_given("disk_reserve") && url.as_ref().is_some_and(|url| url.starts_with("postgres")) {
+        warnings.push(
+            "store.disk_reserve has no effect with Postgres, whose disk cannot be seen from here: \
+             let the server's own monitoring watch it"
+                .to_owned(),
+        );
+    }
+    let disk_reserve = s.size("disk_reserve", 0, 1024 * 1024 * 1024 * MIB);
     let bodies = s.duration("keep_bodies", SECOND, 3650 * DAY);
     let keys = s.duration("keep_keys", SECOND, 3650 * DAY);
     if let (Some(bodies), Some(keys)) = (bodies, keys)
@@ -202,6 +210,7 @@ pub(super) fn store(
         statement_timeout: statement_timeout?,
         connect_timeout: connect_timeout?,
         batch: usize_of(batch?),
+        disk_reserve: disk_reserve?,
     };
     Some((store, retention))
 }

@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Repair;
 use crate::clock::Clock;
+use crate::disk::Room;
 use crate::event::backfill::{Ask, Kind, reconcile};
 use crate::event::lifecycle::Account;
 use crate::event::{Event, Micros, Tenant};
@@ -38,6 +39,8 @@ pub struct Watch {
     pub store: Arc<dyn Store>,
     /// Where what is asked for goes.
     pub writer: Handle,
+    /// Without room no webhook can be taken, though the store commits.
+    pub room: Arc<Room>,
     /// How gaps are repaired.
     pub repair: Repair,
     /// The apps that have credentials: for others nothing can be asked.
@@ -59,6 +62,9 @@ impl Watch {
             tokio::select! {
                 () = shutdown.cancelled() => return,
                 _ = ticks.tick() => (),
+            }
+            if !self.room.is_left() {
+                continue;
             }
             // That it is committed is the proof.
             if let Err(error) = self.store.beat(SILENCE, (self.clock)()).await {

@@ -21,6 +21,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
 use crate::clock::Clock;
+use crate::disk::Room;
 use crate::ingest::{App, Ingest, Receipt, Refusal, Webhook};
 use crate::metrics::Metrics;
 use crate::quarantine::{self, fingerprint};
@@ -46,6 +47,7 @@ pub struct Door {
     quarantine: quarantine::Handle,
     limits: Limits,
     memory: Arc<Semaphore>,
+    room: Arc<Room>,
     clock: Clock,
     metrics: Metrics,
 }
@@ -63,6 +65,8 @@ enum Problem {
     UnsupportedMediaType,
     /// No memory for one more body.
     Full,
+    /// No room on the disk but for what is in the log already.
+    DiskReserve,
 }
 
 impl Problem {
@@ -70,9 +74,9 @@ impl Problem {
         match self {
             Self::Refused(Refusal::Signature(_)) => StatusCode::UNAUTHORIZED,
             Self::Refused(Refusal::UnknownApp) => StatusCode::FORBIDDEN,
-            Self::Refused(Refusal::Overloaded | Refusal::Unavailable) | Self::Full => {
-                StatusCode::TOO_MANY_REQUESTS
-            }
+            Self::Refused(Refusal::Overloaded | Refusal::Unavailable)
+            | Self::Full
+            | Self::DiskReserve => StatusCode::TOO_MANY_REQUESTS,
             Self::BadRequest | Self::BodyTruncated => StatusCode::BAD_REQUEST,
             Self::NotFound => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
@@ -94,6 +98,7 @@ impl Problem {
             Self::BodyTruncated => "truncated",
             Self::UnsupportedMediaType => "media_type",
             Self::Full => "memory_full",
+            Self::DiskReserve => "disk_reserve",
         }
     }
 
@@ -102,9 +107,9 @@ impl Problem {
         match self {
             Self::Refused(Refusal::Signature(_)) => r#"{"error":"signature"}"#,
             Self::Refused(Refusal::UnknownApp) => r#"{"error":"unknown app"}"#,
-            Self::Refused(Refusal::Overloaded | Refusal::Unavailable) | Self::Full => {
-                r#"{"error":"come again later"}"#
-            }
+            Self::Refused(Refusal::Overloaded | Refusal::Unavailable)
+            | Self::Full
+            | Self::DiskReserve => r#"{"error":"come again later"}"#,
             Self::BadRequest | Self::BodyTruncated => r#"{"error":"bad request"}"#,
             Self::NotFound => r#"{"error":"not found"}"#,
             Self::MethodNotAllowed => r#"{"error":"post only"}"#,
@@ -193,6 +198,7 @@ pub fn router(
     beside: Option<Router>,
     quarantine: quarantine::Handle,
     limits: Limits,
+    room: Arc<Room>,
     clock: Clock,
     metrics: Metrics,
 ) -> Router {
@@ -205,6 +211,7 @@ pub fn router(
         Problem::BodyTruncated,
         Problem::UnsupportedMediaType,
         Problem::Full,
+        Problem::DiskReserve,
     ]
     .into_iter()
     .chain(Refusal::all().map(Problem::Refused))
@@ -218,6 +225,7 @@ pub fn router(
         quarantine,
         limits,
         memory,
+        room,
         clock,
         metrics,
     });
@@ -289,7 +297,13 @@ async fn check_and_count(State(door): State<Arc<Door>>, request: Request, next: 
 }
 
 async fn receive(door: &Door, app: &App, request: Request) -> Result<Receipt, Problem> {
-    let (head, body) = request.into_parts();
+    let (head, mut body) = request.into_parts();
+    if !door.room.is_left() {
+        if !head.headers.contains_key(header::EXPECT) {
+            drain(&mut body, door.limits.body_bytes).await;
+        }
+        return Err(Problem::DiskReserve);
+    }
     check_media_type(&head.headers)?;
     let path = head.uri.path();
     let ghl = values(&head.headers, GHL_HEADER);

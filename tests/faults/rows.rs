@@ -148,6 +148,7 @@ pub const ROWS: &[Row] = &[
     row!("L-02", "power cut under SQLite", SQLITE, POWER, first: false, sqlite::power_cut),
     row!("L-02-normal", "power cut under SQLite, synchronous NORMAL: must lose", SQLITE, POWER_CONTROL, first: false, sqlite::power_cut_without_full),
     row!("L-03", "disk full under SQLite", SQLITE, POWER, first: false, sqlite::errors::disk_full),
+    row!("L-03-reserve", "the disk of SQLite is filled down to its reserve", SQLITE, POWER, first: false, sqlite::errors::down_to_the_reserve),
     row!("L-03-eio", "EIO from an fsync, once", SQLITE, &[Ability::Strace], first: false, sqlite::errors::sync_fails),
     row!("L-03-enospc", "ENOSPC from writes, for a while", SQLITE, &[Ability::Strace], first: false, sqlite::errors::no_room_for_a_while),
     row!("L-07", "a second daemon on the file", SQLITE, &[], first: false, sqlite::neighbours::second_daemon),

@@ -104,6 +104,7 @@ impl Server {
                 None,
                 quarantine,
                 config.http.requests,
+                Arc::default(),
                 clock,
                 metrics.clone(),
             );

@@ -36,7 +36,13 @@ pub(super) async fn look(
     }
     if let Some(disk) = store.disk() {
         let (free, percent) = (disk.free / 1024 / 1024, disk.free * 100 / disk.total.max(1));
+        let reserve = config.store.disk_reserve;
         match percent {
+            _ if disk.free < reserve => findings.broken(
+                "disk",
+                format!("{free} MiB are free, less than store.disk_reserve"),
+                "make room: until then every webhook is answered 429",
+            ),
             0..=9 => findings.broken(
                 "disk",
                 format!("{free} MiB are free, {percent} %"),

@@ -61,13 +61,26 @@ impl Disk {
         &self.mount
     }
 
+    /// Bytes that are free.
+    fn free(&self) -> u64 {
+        let number = |of| -> u64 {
+            let said = run("stat", &["-f", "-c", of, text(&self.mount)]).unwrap();
+            said.parse().unwrap()
+        };
+        number("%a") * number("%S")
+    }
+
+    /// Leaves so many bytes on it.
+    pub fn fill_but(&self, left: u64) {
+        let piece = self.free().saturating_sub(left).to_string();
+        let filler = self.mount.join(format!("{FILLER}-most"));
+        run("fallocate", &["-l", &piece, text(&filler)]).unwrap();
+    }
+
     /// Leaves no room on it: neither for a longer file nor for another one.
     pub fn fill(&self) {
-        let free = || run("stat", &["-f", "-c", "%f", text(&self.mount)]).unwrap();
-        let size = run("stat", &["-f", "-c", "%S", text(&self.mount)]).unwrap();
-        let bytes: u64 = free().parse::<u64>().unwrap() * size.parse::<u64>().unwrap();
         // Some of what is called free is for the file system itself: from large pieces to small ones.
-        let mut piece = bytes;
+        let mut piece = self.free();
         let mut number = 0;
         while 4096 <= piece {
             let filler = self.mount.join(format!("{FILLER}{number}"));

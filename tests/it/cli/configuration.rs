@@ -453,6 +453,23 @@ fn what_weakens_a_promise_is_noted() {
 }
 
 #[test]
+fn a_reserve_of_a_disk_that_is_postgres_s_is_noted_and_its_size_is_read() {
+    let checked = |url: &str, reserve: &str| {
+        let config = DaemonConfig::new(url).set("store", &format!("disk_reserve = {reserve:?}"));
+        let output = run_cli(&["check-config"], &config);
+        let said = stdout(&output) + &stderr(&output);
+        (code(&output), said.contains("disk_reserve"))
+    };
+    assert_eq!(checked("postgres://u:p@db/h", "1GiB"), (Some(0), true));
+    assert_eq!(checked("sqlite://unused.db", "1GiB"), (Some(0), false));
+    assert_eq!(checked("sqlite://unused.db", "0"), (Some(0), false));
+    assert_eq!(checked("sqlite://unused.db", "some"), (Some(78), true));
+    let plain = DaemonConfig::new("postgres://u:p@db/h");
+    let said = stdout(&run_cli(&["check-config"], &plain));
+    assert!(!said.contains("disk_reserve"), "{said}");
+}
+
+#[test]
 fn queue_arguments_that_drop_confirmed_messages_are_noted() {
     let noted = |kind: &str, arguments: &str| {
         let mut config = DaemonConfig::new("sqlite://unused.db");

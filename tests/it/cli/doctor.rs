@@ -68,6 +68,11 @@ async fn the_doctor_finds_nothing_where_all_is_well() {
             "not said"
         };
         assert_eq!(level(&found, "disk"), disk, "{found:?}");
+        if backend == Backend::Sqlite {
+            let full = config.clone().set("store", "disk_reserve = \"1PiB\"");
+            let found = findings(&full, &[], 1);
+            assert_eq!(level(&found, "disk"), "broken", "{found:?}");
+        }
         let people = run_cli(&["doctor"], &config);
         assert!(
             stdout(&people).ends_with("0 broken, 1 warning\n"),

@@ -7,7 +7,8 @@ use sqlx::{Connection, Executor};
 use super::SOON;
 use crate::harness::ghl::{PATH, get};
 use crate::harness::{
-    Backend, Client, Daemon, DaemonConfig, Ghl, eventually, own_postgres, run_cli, store, store_url,
+    Backend, Client, Daemon, DaemonConfig, Ghl, Sink, eventually, fresh_vhost, own_postgres,
+    run_cli, store, store_url,
 };
 
 async fn status_of(daemon: &Daemon, path: &str) -> u16 {
@@ -87,6 +88,59 @@ async fn a_commit_that_fails_is_answered_429_and_the_next_one_is_its_own() {
     store::execute(url.url(), "alter function gone rename to append_events").await;
     let answer = ghl.post(&daemon, &body).await;
     assert_eq!(answer.json()["status"], "accepted");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn below_the_reserve_of_the_disk_webhooks_are_refused_and_what_is_in_the_log_goes_on() {
+    let url = store_url(Backend::Sqlite).await;
+    let broker = fresh_vhost().await;
+    let ghl = Ghl::new();
+    // The log waits for a RabbitMQ that is not there.
+    let waiting = DaemonConfig::new(url.url());
+    let mut daemon = Daemon::start(&waiting).await;
+    let body = ghl.body("ContactCreate", "l1", 1);
+    assert_eq!(ghl.post(&daemon, &body).await.status, 200);
+    assert!(daemon.terminate().await.success());
+    let taken_until = || async {
+        let mut connection = sqlx::SqliteConnection::connect(url.url()).await.unwrap();
+        let until = sqlx::query_scalar::<_, i64>("select until_at from acceptance");
+        until.fetch_one(&mut connection).await.unwrap()
+    };
+    let before = taken_until().await;
+
+    let full = DaemonConfig::new(url.url())
+        .broker(&broker.url)
+        .set("store", "disk_reserve = \"1PiB\"");
+    let sink = Sink::open(&broker.url, &["hookwell.all"]).await;
+    let daemon = Daemon::launch(&full).await.unwrap();
+    sink.wait_for(1, SOON).await;
+    for body in [
+        &ghl.body("ContactCreate", "l1", 2),
+        &body,
+        &vec![b' '; 500_000],
+    ] {
+        let answer = ghl.post(&daemon, body).await;
+        assert_eq!(answer.status, 429);
+        assert!(answer.header("retry-after").is_some());
+    }
+    let counted = "hookwell_refused_total{reason=\"disk_reserve\"}";
+    assert_eq!(daemon.metric(counted).await, Some(3.0));
+    let ready = get(&format!("{}/readyz", daemon.admin())).await.unwrap();
+    assert_eq!(
+        (ready.status, ready.text().as_str()),
+        (503, "the disk is down to store.disk_reserve\n")
+    );
+    // The store itself is well, and an operator may write.
+    assert_eq!(daemon.metric("hookwell_store_up").await, Some(1.0));
+    assert_eq!(
+        daemon.metric("hookwell_commit_errors_total").await,
+        Some(0.0)
+    );
+    let retried = run_cli(&["dead-letters", "retry", "--all"], &full);
+    assert!(retried.status.success(), "{retried:?}");
+    assert!(daemon.log().contains("down to store.disk_reserve"));
+    // The time is a gap, though the store commits.
+    assert_eq!(taken_until().await, before);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -2,15 +2,21 @@
 
 use std::time::Duration;
 
+use crate::harness::DaemonConfig;
 use crate::lab::{Lab, Outcome};
 use crate::records::FaultKind;
+
+/// Events that wait for RabbitMQ.
+const PENDING: &str = "hookwell_ledger_events{state=\"pending\"}";
 
 /// Of 1 to 60: small ones hit the start, larger ones appends and checkpoints.
 const SLICE: [usize; 6] = [1, 3, 8, 15, 30, 60];
 
-/// L-03: the disk is full for a while.
+/// L-03: the disk is full for a while. Nothing of it is kept back.
 pub async fn disk_full(lab: Lab) -> Outcome {
-    let mut run = lab.setup().on_a_disk().start().await;
+    let without_reserve = |config: DaemonConfig| config.set("store", "disk_reserve = \"0\"");
+    let setup = lab.setup().on_a_disk().daemon(without_reserve);
+    let mut run = setup.start().await;
     for _ in 0..lab.times(2, 10) {
         run.more(300).await;
         run.fault(FaultKind::Store, "disk full", async |run| {
@@ -25,6 +31,46 @@ pub async fn disk_full(lab: Lab) -> Outcome {
                 took < Duration::from_secs(10),
             );
             run.look_after_crash().await;
+        })
+        .await;
+        run.readiness(200).await;
+    }
+    run.more(100).await;
+    run.judge().await
+}
+
+/// L-03-reserve: somebody else fills the disk while RabbitMQ takes nothing. Below its reserve the daemon takes no
+/// webhook more, before one could not be committed, and what is in the log goes out when RabbitMQ takes it again.
+pub async fn down_to_the_reserve(lab: Lab) -> Outcome {
+    const MIB: u64 = 1024 * 1024;
+    let setup = lab.setup().on_a_disk();
+    let reserve = |config: DaemonConfig| config.set("store", "disk_reserve = \"128MiB\"");
+    let mut run = setup.daemon(reserve).start().await;
+    for _ in 0..lab.times(2, 10) {
+        run.more(300).await;
+        run.fault(FaultKind::Store, "the reserve of the disk", async |run| {
+            run.broker().proxy.block("no memory");
+            run.becomes("hookwell_broker_blocked", 1.0).await;
+            run.more(300).await;
+            run.disk().fill_but(96 * MIB);
+            run.refused(100).await;
+            let reason = "hookwell_refused_total{reason=\"disk_reserve\"}";
+            let refused = run.daemon().metric(reason).await.unwrap_or_default();
+            run.expect("they are refused for the reserve", 100.0 <= refused);
+            run.readiness(503).await;
+            let waiting = run.daemon().metric(PENDING).await.unwrap_or_default();
+            run.expect("events wait in the log", 0.0 < waiting);
+            run.broker().proxy.unblock();
+            run.becomes(PENDING, 0.0).await;
+            run.readiness(503).await;
+            run.disk().empty();
+            let took = run.takes_again().await;
+            run.expect(
+                &format!("it goes on by itself within 10 s, not {took:?}"),
+                took < Duration::from_secs(10),
+            );
+            let failed = run.daemon().metric("hookwell_commit_errors_total").await;
+            run.expect("no append failed", failed == Some(0.0));
         })
         .await;
         run.readiness(200).await;
