@@ -10,6 +10,7 @@ use std::time::Duration;
 use sqlx::Row;
 use sqlx::postgres::PgConnection;
 use tokio::sync::{MappedMutexGuard, Mutex, MutexGuard};
+use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
 use super::super::Error;
@@ -41,6 +42,8 @@ type Session = Mutex<Option<PgConnection>>;
 /// A connection that holds the lock of a reader.
 pub(super) struct Locked {
     session: Arc<Session>,
+    /// Ends with it.
+    _touching: JoinSet<()>,
     pub(super) deadline: Duration,
 }
 
@@ -72,8 +75,13 @@ impl Locked {
             return Ok(None);
         }
         let session = Arc::new(Mutex::new(Some(connection)));
-        tokio::spawn(touch(Arc::downgrade(&session), backend));
-        Ok(Some(Self { session, deadline }))
+        let mut touching = JoinSet::new();
+        touching.spawn(touch(Arc::downgrade(&session), backend));
+        Ok(Some(Self {
+            session,
+            _touching: touching,
+            deadline,
+        }))
     }
 
     /// The session, for the reader's statements.
