@@ -181,6 +181,15 @@ const MUTANTS: &[Mutant] = &[
         InRow("O-load", Sqlite, &[Unmet(rows::NOBODY_OVER_BUDGET)]),
     ),
     mutant(
+        "M18",
+        "a tenant's budget is not looked at",
+        InRow(
+            "O-load-replicas",
+            Postgres,
+            &[Unmet(rows::NOBODY_OVER_BUDGET)],
+        ),
+    ),
+    mutant(
         "M19",
         "a reader that fell silent keeps its lock",
         InRow("D-05", Postgres, &[Unmet(SOON_TAKEN_OVER)]),

@@ -27,8 +27,13 @@ pub const CALLBACK: &[&str] = &[
     "it::follow_ups::oauth::a_callback_that_did_not_begin_here_brings_nothing",
     "it::follow_ups::oauth::an_agency_installs_the_app_and_has_a_token",
 ];
+/// P-17: pgbouncer in each of its modes.
+pub const POOLER: &[&str] = &[
+    "it::store_suite::pooler::a_pooler_that_lends_sessions_is_refused_with_the_way_out",
+    "it::store_suite::pooler::a_pooler_that_keeps_sessions_is_as_good_as_postgres",
+];
 /// All of them.
-pub const ALL: &[&[&str]] = &[VECTORS, TWO_HEADERS, SEALED, CALLBACK];
+pub const ALL: &[&[&str]] = &[VECTORS, TWO_HEADERS, SEALED, CALLBACK, POOLER];
 
 /// Those of `tests`, given as modules and a function, that are not in the source.
 pub fn missing<'a>(tests: &[&'a str]) -> Vec<&'a str> {
@@ -59,12 +64,13 @@ fn is_there(test: &str) -> bool {
         if listed && source.lines().any(|line| line.trim() == both) {
             return true;
         }
-        let head = format!("fn {function}() {{");
+        let heads = ["fn", "async fn"].map(|kind| format!("{kind} {function}() {{"));
         let mut lines = source.lines().map(str::trim);
         let mut marked = false;
         lines.any(|line| {
-            let found = marked && line == head;
-            marked = line == "#[test]" || (marked && line.starts_with("#["));
+            let found = marked && heads.iter().any(|head| line == head);
+            let marks = line == "#[test]" || line.starts_with("#[tokio::test");
+            marked = marks || (marked && line.starts_with("#["));
             found
         })
     })

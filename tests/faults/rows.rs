@@ -144,6 +144,7 @@ pub const ROWS: &[Row] = &[
     row!("P-11", "durability turned off before a start", POSTGRES, &[], first: false, postgres::settings::not_durable),
     row!("P-11-reload", "synchronous_commit off under a daemon, then a power cut", POSTGRES, POWER, first: false, postgres::settings::not_durable_while_running),
     row!("P-14", "several migrate one database at once", POSTGRES, &[], first: false, postgres::settings::migrated_at_once),
+    row!("P-17", "a pooler before Postgres, in each of its modes", POSTGRES, &[], first: false, postgres::settings::pooled),
     row!("L-01", "kill -9 at the N-th fsync", SQLITE, &[Ability::Strace], first: true, sqlite::killed_at_fsync),
     row!("L-02", "power cut under SQLite", SQLITE, POWER, first: false, sqlite::power_cut),
     row!("L-02-normal", "power cut under SQLite, synchronous NORMAL: must lose", SQLITE, POWER_CONTROL, first: false, sqlite::power_cut_without_full),
@@ -182,7 +183,7 @@ pub const ROWS: &[Row] = &[
     row!("D-02-relay.confirmed", "abort at relay.confirmed", BOTH, CRASH, first: true, process::points::crashed),
     row!("D-02-relay.settled", "abort at relay.settled", BOTH, CRASH, first: false, process::points::crashed),
     row!("D-03", "SIGTERM under load, with a slow client", BOTH, &[], first: false, process::terminated),
-    row!("D-04", "rolling restart of two daemons under load", POSTGRES, &[], first: false, process::rolling_restart),
+    row!("D-04", "rolling restart of three daemons under load", POSTGRES, &[], first: false, process::rolling_restart),
     row!("D-05", "SIGSTOP of the one of three daemons that reads", POSTGRES, &[], first: true, process::replicas::frozen),
     row!("D-05-killed", "kill -9 of the one of three daemons that reads", POSTGRES, &[], first: false, process::replicas::killed),
     row!("D-06", "the one of three daemons that reads is cut off from Postgres", POSTGRES, &[], first: false, process::replicas::cut_off),
@@ -218,6 +219,7 @@ pub const ROWS: &[Row] = &[
     row!("O-09", "uninstalled and installed again during a refresh", BOTH, &[], first: false, follow_ups::lifecycle::uninstalled_during_a_refresh),
     row!("O-09-minted", "uninstalled while a location's token is minted", BOTH, &[], first: false, follow_ups::lifecycle::uninstalled_during_a_mint),
     row!("O-load", "many calls within their budgets, one tenant with too many", BOTH, &[], first: true, follow_ups::load::within_budgets),
+    row!("O-load-replicas", "the same calls, made by three daemons between them", POSTGRES, &[], first: false, follow_ups::load::within_budgets_of_three),
     row!("O-bulk", "an agency installs the app for all its locations", BOTH, &[], first: false, follow_ups::load::bulk_install),
 ];
 

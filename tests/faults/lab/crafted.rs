@@ -93,9 +93,14 @@ impl Run {
 
     /// Posts once on a connection of its own; none without an answer.
     pub async fn post(&self, crafted: &Crafted) -> Option<Answer> {
+        self.post_at(self.entrance(), crafted).await
+    }
+
+    /// The same at this address.
+    pub async fn post_at(&self, address: SocketAddr, crafted: &Crafted) -> Option<Answer> {
         let t_send = self.parts.clock.micros();
         let posting = async {
-            let mut client = Client::connect(self.entrance()).await?;
+            let mut client = Client::connect(address).await?;
             client.exchange(&crafted.bytes()).await
         };
         let answer = posting.await;

@@ -8,7 +8,7 @@ use sqlx::{Connection, PgConnection, SqliteConnection};
 use tokio::time::sleep;
 
 use super::http::DUPLICATES;
-use crate::harness::{DaemonConfig, Ghl, eventually};
+use crate::harness::{Backend, DaemonConfig, Ghl, eventually};
 use crate::lab::{Crafted, Lab, Outcome, Run, WITHIN};
 use crate::records::FaultKind;
 
@@ -22,7 +22,7 @@ pub(super) fn contact(n: u64, id: &str) -> Crafted {
 }
 
 async fn known_before(run: &Run) -> f64 {
-    run.daemon().metric(DUPLICATES).await.unwrap_or(0.0)
+    run.counted(DUPLICATES).await
 }
 
 /// B-08: bodies whose `webhookId` is missing or of no use. Their hash is their key, and a retry finds it.
@@ -99,15 +99,21 @@ pub async fn one_id_two_bodies(lab: Lab) -> Outcome {
     run.judge().await
 }
 
-/// B-10: one event a thousand times at once.
+/// B-10: one event a thousand times at once, at three daemons where they can share a store.
 pub async fn at_once(lab: Lab) -> Outcome {
     const COPIES: usize = 1000;
     let mut run = lab.setup().load(|load| load.rate = 50.0).start().await;
+    if lab.store == Backend::Postgres {
+        run.start_replicas().await;
+    }
+    let entrances = run.entrances();
     let mut chance = lab.random();
     let rounds = lab.times(3, 20);
     for _ in 0..rounds {
         let one = contact(0, &chance.uuid());
-        let answers = join_all((0..COPIES).map(|_| run.post(&one))).await;
+        let posts = entrances.iter().cycle().take(COPIES);
+        let posts = posts.map(|entrance| run.post_at(*entrance, &one));
+        let answers = join_all(posts).await;
         let good = answers
             .iter()
             .flatten()

@@ -119,21 +119,23 @@ const UNEVEN: &str = "create function uneven() returns trigger language plpgsql 
      $$ begin perform pg_sleep(random() * 0.015); return null; end $$; \
      create trigger uneven after insert on events for each statement execute function uneven()";
 
-/// D-04: two daemons on one log take the load between them and are restarted in turn.
+/// D-04: three daemons on one log take the load between them and are restarted in turn.
 pub async fn rolling_restart(lab: Lab) -> Outcome {
     let mut run = lab.setup().load(|load| load.rate = 400.0).start().await;
     execute(&run.store().url, UNEVEN).await;
-    run.start_peer().await;
+    run.start_replicas().await;
     for _ in 0..lab.times(2, 20) {
         run.more(800).await;
         run.fault(FaultKind::DaemonStop, "rolling restart", async |run| {
             let (status, _) = run.stop_daemon().await;
             run.expect("it ends with 0", status.code() == Some(0));
             run.start_daemon().await;
-            run.more(400).await;
-            let status = run.stop_peer().await;
-            run.expect("the other one ends with 0", status.code() == Some(0));
-            run.start_peer().await;
+            for _ in 0..2 {
+                run.more(400).await;
+                let status = run.stop_peer().await;
+                run.expect("another one ends with 0", status.code() == Some(0));
+                run.start_peer().await;
+            }
         })
         .await;
     }

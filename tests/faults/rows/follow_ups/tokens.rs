@@ -19,8 +19,7 @@ pub async fn refreshed_once(lab: Lab) -> Outcome {
     let mut run = setup(&lab, calls).start().await;
     let mut daemons = 1;
     if lab.store == Backend::Postgres {
-        run.start_peer().await;
-        run.start_peer().await;
+        run.start_replicas().await;
         daemons = 3;
     }
     run.authorise_tenants(TENANTS).await;

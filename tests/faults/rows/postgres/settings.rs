@@ -1,4 +1,4 @@
-//! A server that does not keep what it acknowledges, and migrations (P-11, P-14).
+//! A server that does not keep what it acknowledges, migrations, and a pooler (P-11, P-14, P-17).
 
 use std::process::Output;
 
@@ -6,6 +6,7 @@ use super::set;
 use crate::harness::run_cli;
 use crate::harness::store::execute;
 use crate::lab::{Lab, Outcome, Run};
+use crate::proved;
 use crate::records::FaultKind;
 
 /// P-11: whoever turned durability off, the daemon does not start, and says what is off.
@@ -63,7 +64,7 @@ pub async fn not_durable_while_running(lab: Lab) -> Outcome {
     run.judge().await
 }
 
-/// P-14: several migrate the same empty database at once.
+/// P-14: three daemons and three commands migrate the same empty database at once.
 pub async fn migrated_at_once(lab: Lab) -> Outcome {
     let mut run = lab.setup().without_daemon().start().await;
     let config = run.config().clone();
@@ -73,7 +74,7 @@ pub async fn migrated_at_once(lab: Lab) -> Outcome {
             tokio::task::spawn_blocking(move || run_cli(&["migrate"], &config))
         })
         .collect();
-    run.start_daemon().await;
+    run.start_three_at_once().await;
     for other in others {
         let Output { status, stderr, .. } = other.await.unwrap();
         let said = String::from_utf8_lossy(&stderr).into_owned();
@@ -91,4 +92,9 @@ pub async fn migrated_at_once(lab: Lab) -> Outcome {
     .await;
     run.arrived(200).await;
     run.judge().await
+}
+
+/// P-17: pgbouncer keeps sessions or lends them.
+pub async fn pooled(lab: Lab) -> Outcome {
+    Outcome::proved(&lab, proved::POOLER)
 }
