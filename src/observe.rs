@@ -12,6 +12,9 @@ use crate::metrics::Metrics;
 use crate::store::{self, FollowUpCounts, Ledger, Store};
 use crate::telemetry::Chain;
 
+use appends::Appends;
+
+mod appends;
 mod history;
 
 pub use history::{History, MINUTES, Sample};
@@ -35,7 +38,7 @@ pub async fn run(
     let mut ticks = interval(PERIOD);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let (mut was_up, mut looks) = (None, 0_u32);
-    let mut failed_before = metrics.commit_errors.get();
+    let mut appends = Appends::new(metrics.clone());
     loop {
         tokio::select! {
             () = shutdown.cancelled() => {
@@ -47,11 +50,10 @@ pub async fn run(
         let checked = timeout(PATIENCE, store.check())
             .await
             .unwrap_or(Err(store::Error::Deadline(PATIENCE)));
-        // One that answers questions may still have no room for an event.
-        let failed = metrics.commit_errors.get();
-        let commits = failed == failed_before;
-        failed_before = failed;
-        let up = checked.is_ok() && commits;
+        let up = checked.is_ok()
+            && timeout(PATIENCE, appends.come_through(store.as_ref(), clock()))
+                .await
+                .unwrap_or(false);
         readiness.store(up);
         metrics.store_up.set(i64::from(up));
         if was_up != Some(up) {

@@ -72,6 +72,9 @@ pub enum Error {
     /// Another process holds it.
     #[error("{0}")]
     InUse(String),
+    /// The disk has no room for what was asked.
+    #[error("{0}")]
+    NoRoom(String),
     /// Its schema is not one that this binary may run on.
     #[error("{0}")]
     Schema(String),
@@ -410,6 +413,9 @@ pub trait Store:
 
     /// Whether an append could be made now.
     async fn check(&self) -> Result<(), Error>;
+
+    /// Appends an event and takes it back: whether there is room for one. Asked where an append failed.
+    async fn rehearse(&self, event: &Event) -> Result<(), Error>;
 
     /// What the store needs done beside the appends, for as long as it is open. Never returns; may be
     /// dropped at any moment. Without it all is correct, only slower.

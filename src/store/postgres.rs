@@ -358,6 +358,20 @@ impl Store for PostgresStore {
         Ok(())
     }
 
+    async fn rehearse(&self, event: &Event) -> Result<(), Error> {
+        let mut slot = self.appender.lock().await;
+        let mut connection = match slot.take() {
+            Some(connection) => connection,
+            None => self.connect().await?,
+        };
+        // A table grows before the commit, so its rows need room though they are taken back.
+        timeout(self.deadline, append::rehearse(&mut connection, event))
+            .await
+            .map_err(|_| Error::Deadline(self.deadline))??;
+        *slot = Some(connection);
+        Ok(())
+    }
+
     async fn upkeep(&self) {
         partitions::keep_ahead(self).await
     }

@@ -23,7 +23,7 @@ use tokio::time::sleep;
 
 use super::schema;
 use super::{
-    Appended, Cutoff, DeadLetter, Error, HeldTenant, Ledger, Migrated, Pruned, QuarantineBounds,
+    Appended, Census, Cutoff, DeadLetter, Error, HeldTenant, Ledger, Migrated, Pruned, QuarantineBounds,
     Quarantined, Reader, Refused, Schema, Selection, Store, Sweep,
 };
 use crate::event::{Event, Position, Recorded};
@@ -118,6 +118,9 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Memory for pages of the write connection, in KiB when negative: the tree of keys is read at random.
 const PAGE_CACHE: &str = "-16384";
+
+/// Room without which an append is not believed to come through: a body and what is written beside it.
+const LEAST_ROOM: u64 = 1024 * 1024;
 
 /// How long after a failed checkpoint another one is tried.
 const AGAIN: Duration = Duration::from_secs(1);
@@ -410,6 +413,27 @@ impl Store for SqliteStore {
         }
         let mut writer = self.writer.lock().await;
         on!(writer, Now, connection => expect_durable(connection, &self.path))
+    }
+
+    async fn rehearse(&self, event: &Event) -> Result<(), Error> {
+        // What a transaction writes is in memory until its commit, so room has to be asked for.
+        if self.disk().is_some_and(|disk| disk.free < LEAST_ROOM) {
+            return Err(Error::NoRoom(format!(
+                "there is no room for {}",
+                self.path.display()
+            )));
+        }
+        let mut writer = self.writer.lock().await;
+        keys::know(&mut writer, &self.written).await?;
+        on!(writer, Now, connection => async {
+            let mut transaction = connection.begin_with("begin immediate").await?;
+            let young = writer.keys.get_or_insert_default();
+            append::append(&mut transaction, young, std::slice::from_ref(event)).await?;
+            transaction.rollback().await?;
+            // Something has to reach the disk. It is 0 in any case.
+            sqlx::query("pragma user_version = 0").execute(connection).await?;
+            Ok(())
+        })
     }
 
     async fn upkeep(&self) {

@@ -31,7 +31,7 @@ pub mod wall_clock;
 pub use answered::Answered;
 pub use crafted::Crafted;
 pub use run::{Run, WITHIN};
-pub use setup::Setup;
+pub use setup::{RATE, Setup};
 
 use servers::Servers;
 

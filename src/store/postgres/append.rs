@@ -1,7 +1,7 @@
 //! The append on Postgres: one call of `append_events`, one array for each column.
 
-use sqlx::Row;
 use sqlx::postgres::{PgConnection, PgPool};
+use sqlx::{Connection, Row};
 
 use super::super::{Appended, Error};
 use crate::event::{Event, EventKey, Position};
@@ -15,6 +15,13 @@ pub(super) async fn through_pool(pool: &PgPool, batch: &[Event]) -> Result<Vec<A
     let appended = append(&mut transaction, batch).await?;
     transaction.commit().await?;
     Ok(appended)
+}
+
+/// Appends an event and takes it back.
+pub(super) async fn rehearse(connection: &mut PgConnection, event: &Event) -> Result<(), Error> {
+    let mut transaction = connection.begin().await?;
+    append(&mut transaction, std::slice::from_ref(event)).await?;
+    Ok(transaction.rollback().await?)
 }
 
 /// Appends a batch as one transaction. Dropped before it answers, the connection must be dropped with it.

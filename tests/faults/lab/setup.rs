@@ -19,7 +19,7 @@ use crate::records::{self, Clock, Plan};
 use crate::sink::Sink;
 
 /// Events a second, unless a row says otherwise: what two cores carry beside two servers.
-const RATE: f64 = 200.0;
+pub const RATE: f64 = 200.0;
 
 /// A run to be started.
 pub struct Setup<'a> {

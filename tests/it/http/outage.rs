@@ -90,6 +90,55 @@ async fn a_commit_that_fails_is_answered_429_and_the_next_one_is_its_own() {
     assert_eq!(answer.json()["status"], "accepted");
 }
 
+/// As with a disk that has room for a cursor and none for an event.
+#[tokio::test(flavor = "multi_thread")]
+async fn where_appends_failed_the_daemon_is_not_ready_until_one_would_come_through() {
+    for (backend, break_it, mend_it) in [
+        (
+            Backend::Sqlite,
+            "create trigger no_room before insert on events begin select raise(rollback, 'no room'); end",
+            "drop trigger no_room",
+        ),
+        (
+            Backend::Postgres,
+            "alter function append_events rename to gone",
+            "alter function gone rename to append_events",
+        ),
+    ] {
+        let url = store_url(backend).await;
+        let daemon = Daemon::start(&DaemonConfig::new(url.url())).await;
+        let ghl = Ghl::new();
+        store::execute_on(&url, break_it).await;
+        // One webhook, and then none: they are sent to somebody who is ready.
+        let answer = ghl.post(&daemon, &ghl.body("ContactCreate", "l1", 1)).await;
+        assert_eq!(answer.status, 429);
+        eventually("it is not ready", SOON, async || {
+            (status_of(&daemon, "/readyz").await == 503).then_some(())
+        })
+        .await;
+        let watched = Instant::now();
+        while watched.elapsed() < Duration::from_secs(4) {
+            assert_eq!(status_of(&daemon, "/readyz").await, 503, "{backend}");
+            assert_eq!(daemon.metric("hookwell_store_up").await, Some(0.0));
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        store::execute_on(&url, mend_it).await;
+        eventually("it is ready again", SOON, async || {
+            (status_of(&daemon, "/readyz").await == 200).then_some(())
+        })
+        .await;
+        // What was made up to find that out is nowhere.
+        assert_eq!(
+            daemon
+                .metric("hookwell_ledger_events{state=\"accepted\"}")
+                .await,
+            Some(0.0)
+        );
+        let answer = ghl.post(&daemon, &ghl.body("ContactCreate", "l1", 2)).await;
+        assert_eq!(answer.json()["status"], "accepted", "{backend}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn below_the_reserve_of_the_disk_webhooks_are_refused_and_what_is_in_the_log_goes_on() {
     let url = store_url(Backend::Sqlite).await;

@@ -1,9 +1,12 @@
 //! The disk under the file is full, or fails (L-03).
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use tokio::time::sleep;
+
+use crate::generator::Retry;
 use crate::harness::DaemonConfig;
-use crate::lab::{Lab, Outcome};
+use crate::lab::{Lab, Outcome, RATE, Run};
 use crate::records::FaultKind;
 
 /// Events that wait for RabbitMQ.
@@ -12,11 +15,17 @@ const PENDING: &str = "hookwell_ledger_events{state=\"pending\"}";
 /// Of 1 to 60: small ones hit the start, larger ones appends and checkpoints.
 const SLICE: [usize; 6] = [1, 3, 8, 15, 30, 60];
 
+/// Webhooks a second while it is looked whether a full disk is told from one with room.
+const TRICKLE: f64 = 0.5;
+/// For how long.
+const TRICKLES: Duration = Duration::from_secs(12);
+
 /// L-03: the disk is full for a while. Nothing of it is kept back.
 pub async fn disk_full(lab: Lab) -> Outcome {
     let without_reserve = |config: DaemonConfig| config.set("store", "disk_reserve = \"0\"");
     let setup = lab.setup().on_a_disk().daemon(without_reserve);
-    let mut run = setup.start().await;
+    // Repeats would be many webhooks where a few are asked for.
+    let mut run = setup.load(|load| load.retry = Retry::off()).start().await;
     for _ in 0..lab.times(2, 10) {
         run.more(300).await;
         run.fault(FaultKind::Store, "disk full", async |run| {
@@ -24,6 +33,13 @@ pub async fn disk_full(lab: Lab) -> Outcome {
             run.refused(100).await;
             let seen = run.turns_unready(Duration::from_secs(10)).await;
             run.expect("readyz says that it takes nothing", seen);
+            run.load().set_rate(TRICKLE);
+            let turns = turns(run, TRICKLES).await;
+            run.figure(format!(
+                "readyz turned {turns} times in {TRICKLES:?} of a full disk"
+            ));
+            run.expect("readyz does not go to and fro", turns < 3);
+            run.load().set_rate(RATE);
             run.disk().empty();
             let took = run.takes_again().await;
             run.expect(
@@ -37,6 +53,19 @@ pub async fn disk_full(lab: Lab) -> Outcome {
     }
     run.more(100).await;
     run.judge().await
+}
+
+/// How often the daemon changes its mind about what it takes.
+async fn turns(run: &Run, within: Duration) -> usize {
+    let deadline = Instant::now() + within;
+    let (mut turns, mut before) = (0, run.daemon().ready().await);
+    while Instant::now() < deadline {
+        let now = run.daemon().ready().await;
+        turns += usize::from(now != before);
+        before = now;
+        sleep(Duration::from_millis(50)).await;
+    }
+    turns
 }
 
 /// L-03-reserve: somebody else fills the disk while RabbitMQ takes nothing. Below its reserve the daemon takes no
