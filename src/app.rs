@@ -119,6 +119,13 @@ pub async fn open_store_beside(settings: &config::Store) -> Result<Arc<dyn Store
     Ok(Arc::new(store))
 }
 
+/// Opens the SQLite file for a command that keeps daemons out; changes no schema.
+pub async fn open_file_alone(settings: &config::Store) -> Result<Arc<SqliteStore>, store::Error> {
+    let store = SqliteStore::open(&settings.url, Access::Alone).await?;
+    store.check_schema().await?;
+    Ok(Arc::new(store))
+}
+
 /// How long a connection of the admin listener may be idle.
 const ADMIN_IDLE: Duration = Duration::from_secs(150);
 

@@ -16,6 +16,7 @@ mod ask;
 mod audit;
 mod backfill;
 mod check_config;
+mod compact;
 mod completions;
 mod consent;
 mod dead_letters;
@@ -83,6 +84,7 @@ enum Command {
     Quarantine(quarantine::Args),
     Erase(erase::Args),
     Restored(restored::Args),
+    Compact(compact::Args),
     Audit(audit::Args),
     Keys(keys::Args),
     Dev(dev::Args),
@@ -222,6 +224,7 @@ pub fn main() -> ExitCode {
             Command::Quarantine(args) => quarantine::run(args).await,
             Command::Erase(args) => erase::run(args).await,
             Command::Restored(args) => restored::run(args).await,
+            Command::Compact(args) => compact::run(args).await,
             Command::Audit(args) => audit::run(args).await,
             Command::Keys(args) => keys::run(args).await,
             Command::Dev(args) => dev::run(args).await,

@@ -40,6 +40,8 @@ pub mod action {
     pub const ERASE: &str = "erase";
     /// The log of a restored copy goes on behind what was given out since.
     pub const RESTORED: &str = "restored";
+    /// The file of the log is rewritten without its free pages.
+    pub const COMPACT: &str = "compact";
     /// Events are published again.
     pub const REPLAY: &str = "replay";
     /// No more of them are.

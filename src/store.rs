@@ -325,6 +325,15 @@ pub struct Pruned {
     pub is_more: bool,
 }
 
+/// Bytes of a file that was rewritten.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Compacted {
+    /// Until then.
+    pub before: u64,
+    /// From then on.
+    pub after: u64,
+}
+
 /// How much the quarantine may hold.
 #[derive(Debug, Clone, Copy)]
 pub struct QuarantineBounds {

@@ -14,8 +14,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use sqlx::pool::PoolConnection;
 use sqlx::sqlite::{
-    SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions,
-    SqliteSynchronous,
+    SqliteAutoVacuum, SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool,
+    SqlitePoolOptions, SqliteSynchronous,
 };
 use sqlx::{ConnectOptions, Connection, Sqlite};
 use tokio::sync::Mutex;
@@ -37,11 +37,13 @@ use writer::{Writer, on};
 mod append;
 mod census;
 mod checkpoint;
+mod compact;
 mod erasure;
 mod follow_ups;
 mod keys;
 mod reader;
 mod replays;
+mod shrink;
 mod writer;
 
 mod statements {
@@ -144,6 +146,8 @@ pub struct SqliteStore {
 pub enum Access {
     /// The daemon or a migration: creates the file, and keeps every other one out.
     Exclusive,
+    /// A command of an operator that keeps every other one out. The file must be there.
+    Alone,
     /// A command of an operator, beside a running daemon. The file must be there.
     Shared,
 }
@@ -168,16 +172,21 @@ impl SqliteStore {
             Access::Exclusive => {
                 let path = create(options.get_filename())?;
                 let lock = lock_file(&path)?;
+                if path.metadata().is_ok_and(|file| file.len() == 0) {
+                    lay_out(&options).await?;
+                }
                 (path, Some(lock))
             }
-            Access::Shared => (options.get_filename().to_path_buf(), None),
+            Access::Alone => {
+                let path = expect_there(options.get_filename())?;
+                let path = path
+                    .canonicalize()
+                    .map_err(|error| file_error(path, error))?;
+                let lock = lock_file(&path)?;
+                (path, Some(lock))
+            }
+            Access::Shared => (expect_there(options.get_filename())?.to_path_buf(), None),
         };
-        if !path.exists() {
-            return Err(Error::Schema(format!(
-                "there is no database at {}; `hookwell serve` or `hookwell migrate` creates it",
-                path.display()
-            )));
-        }
         let mut writer = Writer::new(options.clone().pragma("cache_size", PAGE_CACHE));
         on!(writer, Now, connection => expect_durable(connection, &path))?;
         let readers = SqlitePoolOptions::new()
@@ -246,6 +255,22 @@ fn create(path: &Path) -> Result<PathBuf, Error> {
         .open(path)
         .and_then(|_| path.canonicalize())
         .map_err(|source| file_error(path, source))
+}
+
+/// Writes the first page of an empty file. Later only a rewrite of the file lets it shrink.
+async fn lay_out(options: &SqliteConnectOptions) -> Result<(), Error> {
+    let options = options.clone().auto_vacuum(SqliteAutoVacuum::Incremental);
+    Ok(options.connect().await?.close().await?)
+}
+
+fn expect_there(path: &Path) -> Result<&Path, Error> {
+    match path.exists() {
+        true => Ok(path),
+        false => Err(Error::Schema(format!(
+            "there is no database at {}; `hookwell serve` or `hookwell migrate` creates it",
+            path.display()
+        ))),
+    }
 }
 
 /// The lock that keeps a second daemon out. Given back by name: closing the file alone leaves it with a copy that a
@@ -437,16 +462,20 @@ impl Store for SqliteStore {
     }
 
     async fn upkeep(&self) {
-        loop {
-            let ended = tokio::try_join!(
-                checkpoint::run(&self.options, &self.written, &self.writer),
-                keys::run(&self.writer, &self.written),
-            );
-            if let Err(error) = ended {
-                tracing::warn!(error = %Chain(&error), "the upkeep of the store failed; its write-ahead log grows until it succeeds");
+        let shrink = shrink::run(&self.writer, &self.written);
+        let keep = async {
+            loop {
+                let ended = tokio::try_join!(
+                    checkpoint::run(&self.options, &self.written, &self.writer),
+                    keys::run(&self.writer, &self.written),
+                );
+                if let Err(error) = ended {
+                    tracing::warn!(error = %Chain(&error), "the upkeep of the store failed; its write-ahead log grows until it succeeds");
+                }
+                sleep(AGAIN).await;
             }
-            sleep(AGAIN).await;
-        }
+        };
+        tokio::join!(shrink, keep);
     }
 
     async fn close(&self) {

@@ -32,6 +32,7 @@ mod pooler;
 mod readers;
 mod replays;
 mod schema;
+mod shrinking;
 mod young_keys;
 
 const DEADLINE: Duration = Duration::from_secs(10);
@@ -136,13 +137,18 @@ impl Fixture {
     /// Prunes until nothing more goes, a few rows at a time; how many events and keys went. The planner has
     /// seen everything by then: it is the relay that these cases are about.
     async fn prune(&self, bodies_before: i64, keys_before: i64) -> (u64, u64) {
+        self.prune_by(3, bodies_before, keys_before).await
+    }
+
+    /// The same, so many rows at a time.
+    async fn prune_by(&self, batch: i64, bodies_before: i64, keys_before: i64) -> (u64, u64) {
         self.planned().await;
         let cutoff = Cutoff {
             now: Micros(bodies_before),
             bodies_before: Micros(bodies_before),
             bodies_before_of: Vec::new(),
             keys_before: Micros(keys_before),
-            batch: 3,
+            batch,
         };
         let (mut events, mut keys, mut idle) = (0, 0, 0);
         // A sweep over the keys has calls that find nothing; a few dozen go over all of them.

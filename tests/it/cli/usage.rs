@@ -5,7 +5,7 @@ use crate::harness::daemon::run_plain;
 use crate::harness::{Backend, Daemon, DaemonConfig, run_cli, store_url};
 
 /// Every command that does something.
-pub(crate) const COMMANDS: [&[&str]; 42] = [
+pub(crate) const COMMANDS: [&[&str]; 43] = [
     &["serve"],
     &["check-config"],
     &["migrate"],
@@ -31,6 +31,7 @@ pub(crate) const COMMANDS: [&[&str]; 42] = [
     &["quarantine", "admit"],
     &["erase"],
     &["restored"],
+    &["compact"],
     &["keys", "generate"],
     &["keys", "rotate"],
     &["installs", "list"],
@@ -75,6 +76,7 @@ Commands:
   quarantine    Requests that were refused
   erase         Remove everything about a contact or of a tenant
   restored      Say that the store was restored from an older copy
+  compact       Rewrite the SQLite file without its free pages
   audit         Show what people did, at the console and on the command line
   keys          Keys: for trying things out, and those that seal tokens
   dev           Servers for trying things out
