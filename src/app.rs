@@ -122,7 +122,7 @@ pub async fn open_store_beside(settings: &config::Store) -> Result<Arc<dyn Store
 /// Opens the SQLite file for a command that keeps daemons out; changes no schema.
 pub async fn open_file_alone(settings: &config::Store) -> Result<Arc<SqliteStore>, store::Error> {
     let store = SqliteStore::open(&settings.url, Access::Alone).await?;
-    store.check_schema().await?;
+    store.schema().await?;
     Ok(Arc::new(store))
 }
 
