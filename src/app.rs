@@ -186,6 +186,7 @@ pub async fn serve(config: Config, shutdown: CancellationToken) -> Result<Exit, 
     let (writer_handle, writer) = Writer::new(
         Arc::clone(&store),
         config.http.waiting,
+        config.http.commit_deadline / 2,
         config.store.batch,
         Arc::clone(&feed),
         metrics.clone(),

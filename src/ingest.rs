@@ -20,6 +20,7 @@ use crate::signature::{Reject, SignatureHeaders, Verifier};
 use crate::spans::{Kind, Span, Spans};
 use crate::store::Appended;
 
+mod pace;
 mod writer;
 
 pub use writer::{Handle, Writer};
@@ -214,6 +215,12 @@ impl Ingest {
         &self.apps
     }
 
+    /// Whether an event that came now would be committed in time. Whoever asks before anything else refuses what
+    /// is too much for next to nothing.
+    pub fn has_room(&self) -> bool {
+        self.writer.has_room()
+    }
+
     /// Accepts a request: on return it is committed, or it was before.
     ///
     /// `memory` is the body's share of the memory for bodies; it is given back when the event is
@@ -228,6 +235,10 @@ impl Ingest {
         webhook: &Webhook<'_>,
         memory: OwnedSemaphorePermit,
     ) -> Result<Receipt, Refusal> {
+        // Many may have been let in while their bodies came. From here to the queue nothing is waited for.
+        if !self.has_room() {
+            return Err(Refusal::Overloaded);
+        }
         let Judged { event, identity } =
             judge(&self.verifier, &self.apps, webhook, (self.clock)())?;
         if let Some(reason) = identity.unreadable {

@@ -156,6 +156,17 @@ impl IntoResponse for Receipt {
 }
 
 impl Door {
+    /// Whether one more webhook may come in. Nothing of it has to be read to know that.
+    fn has_room(&self) -> Result<(), Problem> {
+        if !self.room.is_left() {
+            return Err(Problem::DiskReserve);
+        }
+        if !self.ingest.has_room() {
+            return Err(Problem::Refused(Refusal::Overloaded));
+        }
+        Ok(())
+    }
+
     /// Counts an answer as GHL does.
     fn count(&self, ok: bool) {
         let outcome = if ok { "ok" } else { "failed" };
@@ -298,13 +309,13 @@ async fn check_and_count(State(door): State<Arc<Door>>, request: Request, next: 
 
 async fn receive(door: &Door, app: &App, request: Request) -> Result<Receipt, Problem> {
     let (head, mut body) = request.into_parts();
-    if !door.room.is_left() {
+    check_media_type(&head.headers)?;
+    if let Err(problem) = door.has_room() {
         if !head.headers.contains_key(header::EXPECT) {
             drain(&mut body, door.limits.body_bytes).await;
         }
-        return Err(Problem::DiskReserve);
+        return Err(problem);
     }
-    check_media_type(&head.headers)?;
     let path = head.uri.path();
     let ghl = values(&head.headers, GHL_HEADER);
     let legacy = values(&head.headers, LEGACY_HEADER);

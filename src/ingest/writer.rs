@@ -13,6 +13,7 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
+use super::pace::{Pace, Room};
 use crate::event::{Event, Position, Recorded};
 use crate::failpoints;
 use crate::feed::Feed;
@@ -44,12 +45,19 @@ struct Waiting {
 #[derive(Clone)]
 pub struct Handle {
     queue: mpsc::Sender<Waiting>,
+    room: Room,
     /// For the defect M5: requests that own database futures.
     #[cfg(feature = "failpoints")]
     pub(super) store: Arc<dyn Store>,
 }
 
 impl Handle {
+    /// Whether an event that came now would be committed in time.
+    pub(super) fn has_room(&self) -> bool {
+        let free = self.queue.capacity();
+        0 < free && self.room.takes(self.queue.max_capacity() - free)
+    }
+
     /// Queues an event; `None` when the queue is full or the writer has ended. The answer is what
     /// became of it, or `None` when that is not known.
     pub(super) fn hand_over(
@@ -87,6 +95,7 @@ pub struct Writer {
     queue: mpsc::Receiver<Waiting>,
     store: Arc<dyn Store>,
     batch_max: usize,
+    pace: Pace,
     /// Gets what was committed.
     feed: Arc<Feed>,
     metrics: Metrics,
@@ -95,18 +104,22 @@ pub struct Writer {
 }
 
 impl Writer {
-    /// A writer that lets at most `queue_max` events wait and appends at most `batch_max` at once.
+    /// A writer that lets at most `queue_max` events wait, and none of them longer than about `patience`, and
+    /// appends at most `batch_max` at once.
     pub fn new(
         store: Arc<dyn Store>,
         queue_max: usize,
+        patience: Duration,
         batch_max: usize,
         feed: Arc<Feed>,
         metrics: Metrics,
     ) -> (Handle, Self) {
         let (sender, queue) = mpsc::channel(queue_max);
+        let (pace, room) = Pace::new(ENOUGH.min(batch_max), patience);
         (
             Handle {
                 queue: sender,
+                room,
                 #[cfg(feature = "failpoints")]
                 store: Arc::clone(&store),
             },
@@ -114,6 +127,7 @@ impl Writer {
                 queue,
                 store,
                 batch_max,
+                pace,
                 feed,
                 metrics,
                 failed: 0,
@@ -161,7 +175,9 @@ impl Writer {
             }
             let batch = Batch::gather(&mut held_back, most);
             before = batch.events.len();
-            self.commit(batch).await;
+            if self.commit(batch).await {
+                self.pace.note(before, begun.elapsed());
+            }
         }
     }
 
@@ -175,7 +191,8 @@ impl Writer {
         }
     }
 
-    async fn commit(&mut self, batch: Batch) {
+    /// Whether it was committed.
+    async fn commit(&mut self, batch: Batch) -> bool {
         self.metrics.commit_batch.observe(batch.events.len() as f64);
         let timer = self.metrics.commit_seconds.start_timer();
         failpoints::crash("append.before");
@@ -192,6 +209,7 @@ impl Writer {
                 let committed = batch.answer(appended);
                 self.feed.committed(committed);
                 failpoints::crash_soon("answered");
+                true
             }
             Err(error) => {
                 self.metrics.commit_errors.inc();
@@ -205,6 +223,7 @@ impl Writer {
                     );
                 }
                 batch.fail();
+                false
             }
         }
     }

@@ -84,6 +84,7 @@ impl Server {
             let (handle, writer) = Writer::new(
                 Arc::clone(&store),
                 config.http.waiting,
+                config.http.commit_deadline / 2,
                 config.store.batch,
                 Arc::new(Feed::new(0, 0)),
                 metrics.clone(),

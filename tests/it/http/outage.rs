@@ -202,14 +202,15 @@ async fn a_full_queue_to_the_writer_is_answered_429_at_once() {
     let mut lock = sqlx::SqliteConnection::connect(url.url()).await.unwrap();
     lock.execute("begin immediate").await.unwrap();
     let mut waiting = tokio::task::JoinSet::new();
+    let address = daemon.address();
+    let post = |n| async move {
+        let ghl = Ghl::new();
+        let body = ghl.body("ContactCreate", "l1", n);
+        let mut client = Client::connect(address).await.unwrap();
+        client.post(&ghl, &body).await.unwrap()
+    };
     for n in 0..8 {
-        let address = daemon.address();
-        waiting.spawn(async move {
-            let ghl = Ghl::new();
-            let body = ghl.body("ContactCreate", "l1", n);
-            let mut client = Client::connect(address).await.unwrap();
-            client.post(&ghl, &body).await.unwrap()
-        });
+        waiting.spawn(post(n));
     }
     let mut statuses = Vec::new();
     for _ in 0..5 {
@@ -222,6 +223,17 @@ async fn a_full_queue_to_the_writer_is_answered_429_at_once() {
         statuses.push(answer.status);
     }
     assert_eq!(statuses, [429; 5]);
+    // With one more the queue is full for sure; then nobody's signature is looked at any more.
+    waiting.spawn(post(8));
+    let stranger = Ghl::with_seed([13; 32]);
+    let body = stranger.body("ContactCreate", "l1", 9);
+    let refused = eventually("refused unseen", SOON, async || {
+        let answer = stranger.post(&daemon, &body).await;
+        (answer.status != 401).then_some(answer)
+    })
+    .await;
+    assert_eq!(refused.status, 429);
+    assert!(refused.header("retry-after").is_some());
     lock.execute("rollback").await.unwrap();
     let mut accepted = 0;
     while let Some(answer) = waiting.join_next().await {
@@ -232,7 +244,7 @@ async fn a_full_queue_to_the_writer_is_answered_429_at_once() {
         .metric("hookwell_refused_total{reason=\"overloaded\"}")
         .await
         .unwrap();
-    assert_eq!(overloaded as usize + accepted, 8);
+    assert_eq!(overloaded as usize + accepted, 10);
 }
 
 #[tokio::test]
