@@ -42,6 +42,12 @@ pub(crate) fn later(deed: impl Future<Output = ()> + Send + 'static) {
     });
 }
 
+/// Leaves a task behind that never ends.
+#[inline]
+pub(crate) fn leave_a_task() {
+    drop(tokio::runtime::Handle::current().spawn(std::future::pending::<()>()));
+}
+
 /// Ends the task that passes here, as a defect in it would.
 #[inline]
 pub(crate) fn panic(point: &'static str) {

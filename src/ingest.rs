@@ -311,6 +311,12 @@ impl Ingest {
             }
         };
         self.metrics.events.with_label_values(&[outcome]).inc();
+        if failpoints::mutant("mutant.M20") {
+            std::mem::forget(vec![1_u8; 1024]);
+        }
+        if failpoints::mutant("mutant.M21") {
+            failpoints::leave_a_task();
+        }
         if let Some(arrival) = arrival {
             self.trace(arrival, &receipt, outcome);
         }

@@ -97,6 +97,8 @@ pub struct Metrics {
     pub ledger: IntGaugeVec,
     /// `hookwell_ledger_mismatch_events`: accepted − published − pending − parked − discarded; must be 0.
     pub ledger_mismatch: IntGauge,
+    /// `hookwell_runtime_tasks`: tasks that have not ended.
+    pub runtime_tasks: IntGauge,
     /// `hookwell_backlog_events`: events waiting for the relay.
     pub backlog: IntGauge,
     /// `hookwell_backlog_oldest_seconds`: age of the oldest of them.
@@ -422,6 +424,7 @@ impl Metrics {
                 "ledger_mismatch_events",
                 "Events that the ledger cannot account for; must be 0.",
             ),
+            runtime_tasks: b.gauge("runtime_tasks", "Tasks that have not ended: a few dozen, and one or two for each connection."),
             backlog: b.gauge("backlog_events", "Events waiting for the relay."),
             backlog_oldest: b.gauge(
                 "backlog_oldest_seconds",

@@ -1,8 +1,10 @@
-//! Looks at the store once a second, and at the calls that wait every ten, and tells metrics and readiness what it saw.
+//! Looks at the store and the daemon's own tasks once a second, and at the calls that wait every ten, and tells metrics
+//! and readiness what it saw.
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::runtime::Handle;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
 
@@ -47,6 +49,10 @@ pub async fn run(
             }
             _ = ticks.tick() => (),
         }
+        let tasks = Handle::current().metrics().num_alive_tasks();
+        metrics
+            .runtime_tasks
+            .set(i64::try_from(tasks).unwrap_or(i64::MAX));
         let checked = timeout(PATIENCE, store.check())
             .await
             .unwrap_or(Err(store::Error::Deadline(PATIENCE)));

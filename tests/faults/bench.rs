@@ -12,6 +12,7 @@ use crate::lab::servers::Servers;
 use crate::lab::{Lab, Outcome};
 use crate::nemesis;
 use crate::rows::Row;
+use crate::soak;
 
 /// A bench. Dropping it ends its servers; its folders stay only with [`Self::end`].
 pub struct Bench {
@@ -62,6 +63,12 @@ impl Bench {
     pub async fn nemesis(&self, store: Backend, minutes: f64) -> Outcome {
         let lab = self.lab("nemesis", store, &format!("nemesis-{store}"));
         guarded(lab, |lab| nemesis::nemesis(lab, minutes)).await
+    }
+
+    /// Goes on for so long, at this rate or at half of what is carried.
+    pub async fn soak(&self, store: Backend, minutes: f64, rate: Option<f64>) -> Outcome {
+        let lab = self.lab("soak", store, &format!("soak-{store}"));
+        guarded(lab, |lab| soak::soak(lab, minutes, rate)).await
     }
 
     fn lab(&self, row: &'static str, store: Backend, folder: &str) -> Lab {

@@ -16,6 +16,8 @@ mod dump;
 mod evidence;
 mod finish;
 pub mod follow_ups;
+mod keeper;
+mod looks;
 pub mod memory;
 pub mod packets;
 pub mod power;

@@ -4,11 +4,12 @@
 //!     cargo test --test faults -- list
 //!     cargo test --test faults -- run first --store sqlite --results results.md
 //!     cargo test --test faults -- nemesis --minutes 5 --seed 1
+//!     cargo test --test faults -- soak --minutes 30 --store sqlite
 //!     cargo test --test faults -- check FOLDER
 //!
 //! Whether it would notice: `bash tests/faults/mutants.sh`.
 //!
-//! `bash tests/faults/run.sh` installs what is missing, builds, and runs it.
+//! `bash tests/faults/run.sh` installs what is missing, builds, and runs it; `bash tests/soak.sh` does so for the soak.
 // A piece that no row uses yet is not dead.
 #![allow(clippy::unwrap_used, dead_code)]
 
@@ -17,6 +18,7 @@ mod bench;
 mod checker;
 mod generator;
 mod lab;
+mod levels;
 mod mutants;
 mod nemesis;
 mod proved;
@@ -25,6 +27,7 @@ mod records;
 mod report;
 mod rows;
 mod sink;
+mod soak;
 
 /// What the integration tests stand on. Named in this way so that its own rooms are found.
 #[path = "../it"]
@@ -63,6 +66,8 @@ enum Command {
     Mutants(mutants::Arguments),
     /// Pairs and triples of faults at once, for so many minutes on each store.
     Nemesis(NemesisArguments),
+    /// Half of what the machine carries for so many minutes, with mild faults: nothing may rise.
+    Soak(SoakArguments),
     /// Judge the kept folder of a run again.
     Check {
         /// The folder.
@@ -117,6 +122,25 @@ struct NemesisArguments {
     keep: bool,
 }
 
+#[derive(clap::Args)]
+struct SoakArguments {
+    /// How long it goes on.
+    #[arg(long)]
+    minutes: f64,
+    /// Events a second; without, half of what is found to be carried.
+    #[arg(long)]
+    rate: Option<f64>,
+    /// What the events follow from.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Only on this store.
+    #[arg(long)]
+    store: Option<Store>,
+    /// Keep the folders of good runs too.
+    #[arg(long)]
+    keep: bool,
+}
+
 #[derive(Clone, Copy, ValueEnum)]
 enum Store {
     Sqlite,
@@ -147,6 +171,7 @@ async fn main() -> ExitCode {
             () = interrupted() => Err("interrupted".to_owned()),
         },
         Command::Nemesis(arguments) => nemesis(arguments).await,
+        Command::Soak(arguments) => soak(arguments).await,
     };
     match outcome {
         Ok(true) => ExitCode::SUCCESS,
@@ -251,6 +276,23 @@ async fn nemesis(arguments: NemesisArguments) -> Result<bool, String> {
     for store in Backend::ALL.into_iter().filter(only) {
         let outcome = tokio::select! {
             outcome = bench.nemesis(store, arguments.minutes) => outcome,
+            () = interrupted() => return Err("interrupted".to_owned()),
+        };
+        println!("{}", outcome.line);
+        passed &= outcome.passed;
+        kept |= !outcome.passed;
+    }
+    bench.end(kept);
+    Ok(passed)
+}
+
+async fn soak(arguments: SoakArguments) -> Result<bool, String> {
+    let bench = Bench::new(arguments.seed, false)?;
+    let (mut passed, mut kept) = (true, arguments.keep);
+    let only = |store: &Backend| arguments.store.is_none_or(|wanted| wanted.is(*store));
+    for store in Backend::ALL.into_iter().filter(only) {
+        let outcome = tokio::select! {
+            outcome = bench.soak(store, arguments.minutes, arguments.rate) => outcome,
             () = interrupted() => return Err("interrupted".to_owned()),
         };
         println!("{}", outcome.line);

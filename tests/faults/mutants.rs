@@ -20,6 +20,7 @@ use crate::harness::Backend;
 use crate::harness::Backend::{Postgres, Sqlite};
 use crate::lab::Outcome;
 use crate::lab::replicas::SOON_TAKEN_OVER;
+use crate::levels;
 use crate::report;
 use crate::rows::{self, ROWS, Row};
 
@@ -193,6 +194,16 @@ const MUTANTS: &[Mutant] = &[
         "M19",
         "a reader that fell silent keeps its lock",
         InRow("D-05", Postgres, &[Unmet(SOON_TAKEN_OVER)]),
+    ),
+    mutant(
+        "M20",
+        "each event leaves a kibibyte behind",
+        InRow("S-01", Sqlite, &[Unmet(levels::MEMORY)]),
+    ),
+    mutant(
+        "M21",
+        "each event leaves a task behind",
+        InRow("S-01", Sqlite, &[Unmet(levels::TASKS)]),
     ),
     mutant(
         "M13",

@@ -36,6 +36,7 @@ use std::pin::Pin;
 use crate::abilities::Ability;
 use crate::harness::Backend;
 use crate::lab::{Lab, Outcome};
+use crate::soak;
 
 mod broker;
 mod cluster;
@@ -221,6 +222,7 @@ pub const ROWS: &[Row] = &[
     row!("O-load", "many calls within their budgets, one tenant with too many", BOTH, &[], first: true, follow_ups::load::within_budgets),
     row!("O-load-replicas", "the same calls, made by three daemons between them", POSTGRES, &[], first: false, follow_ups::load::within_budgets_of_three),
     row!("O-bulk", "an agency installs the app for all its locations", BOTH, &[], first: false, follow_ups::load::bulk_install),
+    row!("S-01", "a long time at half of what is carried, with mild faults", BOTH, &[], first: false, soak::row),
 ];
 
 /// The rows that arguments name: ids, groups, `first` or `all`.

@@ -4,6 +4,7 @@ mod broken;
 mod chains;
 mod edges;
 mod follow_ups;
+mod levels;
 mod log;
 mod secrets;
 mod sound;

@@ -10,6 +10,7 @@ mod bench {
 
     pub mod checker;
     pub mod generator;
+    pub mod levels;
     pub mod proved;
     pub mod random;
     pub mod records;

@@ -29,7 +29,10 @@ pub fn judge(
         findings.undecided(Invariant::EachCallMade, "no follow-ups");
         return Ok(());
     }
-    let made = made(folder, run, counts, findings)?;
+    let Some(made) = made(folder, run, counts, findings)? else {
+        findings.undecided(Invariant::EachCallMade, "the journal is not whole");
+        return Ok(());
+    };
     let mut calls: BTreeMap<i64, Call> = BTreeMap::new();
     records::each(&folder.join(CALLS), |call: Call| {
         calls.insert(call.id, call);
@@ -82,15 +85,16 @@ fn shown(call: &Call) -> String {
     format!("call {} ({} of {})", call.id, call.rule, call.position)
 }
 
-/// What the journal has of the plan's rules.
+/// What the journal has of the plan's rules; nothing where it is not whole.
 fn made(
     folder: &Path,
     run: &Run,
     counts: &mut Counts,
     findings: &mut Findings,
-) -> io::Result<Made> {
-    let mut made = Made::new();
-    let mut all = 0;
+) -> io::Result<Option<Made>> {
+    let report: Report = records::read(&folder.join(REPORT)).unwrap_or_default();
+    let (mut made, mut all) = (Made::new(), 0);
+    let mut strangers = Vec::new();
     records::each(&folder.join(API), |request: Request| {
         all += 1;
         let Some(name) = request.argument("rule") else {
@@ -105,19 +109,13 @@ fn made(
         };
         match number.zip(index).filter(|place| called(*place)) {
             Some(place) => made.entry(place).or_default().push(request),
-            None => broken(findings, || {
-                format!(
-                    "{} {} for {of} was called for by nobody",
-                    request.method, request.path
-                )
-            }),
+            None => strangers.push(format!("{} {} for {of}", request.method, request.path)),
         }
     })?;
-    let report: Report = records::read(&folder.join(REPORT)).unwrap_or_default();
-    if report.requests != all {
-        findings.undecided(Invariant::EachCallMade, "the journal is not whole");
+    for stranger in strangers {
+        broken(findings, || format!("{stranger} was called for by nobody"));
     }
-    Ok(made)
+    Ok((report.requests == all).then_some(made))
 }
 
 /// The plan's rule and the event of a call.

@@ -27,20 +27,21 @@ pub struct Figures {
     pub dead_letters: Vec<DeadLetter>,
 }
 
-const EVENTS: &str = "select position, event_key, app_id, body from events order by position";
+const EVENTS: &str =
+    "select position, event_key, app_id, body from events where $1 < position order by position";
 const FIGURES: &str = "select h.position as head, c.position as cursor, c.published as published, \
      (select count(*) from quarantine) as quarantined \
      from log_head h cross join cursors c where c.reader = 'relay'";
 const DEAD: &str = "select position, reason, state from dead_letters order by position";
 
 const CALLS: &str = "select id, position, rule, tenant, entity_id, state, reason, planned_at, ended_at \
-     from follow_ups order by id";
+     from follow_ups where $1 <= coalesce(ended_at, $1) order by id";
 
 /// Both kinds of connection take the same statements.
 macro_rules! reading {
     ($rows:ident, $figures:ident, $calls:ident, $connection:ty) => {
-        async fn $calls(connection: &mut $connection) -> sqlx::Result<Vec<Call>> {
-            let rows = sqlx::query(CALLS).fetch_all(connection).await?;
+        async fn $calls(connection: &mut $connection, since: i64) -> sqlx::Result<Vec<Call>> {
+            let rows = sqlx::query(CALLS).bind(since).fetch_all(connection).await?;
             let call = |row: &_| -> sqlx::Result<Call> {
                 let row: &<<$connection as Connection>::Database as sqlx::Database>::Row = row;
                 Ok(Call {
@@ -58,11 +59,16 @@ macro_rules! reading {
             rows.iter().map(call).collect()
         }
 
-        async fn $rows(connection: &mut $connection, into: &Writer) -> sqlx::Result<()> {
-            let mut rows = sqlx::query(EVENTS).fetch(connection);
+        async fn $rows(
+            connection: &mut $connection,
+            behind: &mut i64,
+            into: &Writer,
+        ) -> sqlx::Result<()> {
+            let mut rows = sqlx::query(EVENTS).bind(*behind).fetch(connection);
             while let Some(row) = rows.try_next().await? {
+                *behind = row.try_get("position")?;
                 into.write(&Row {
-                    position: row.try_get("position")?,
+                    position: *behind,
                     id: row.try_get("event_key")?,
                     app: row.try_get("app_id")?,
                     sha256: hex(&Sha256::digest(row.try_get::<Vec<u8>, _>("body")?)),
@@ -101,23 +107,30 @@ reading!(
 );
 reading!(sqlite_rows, sqlite_figures, sqlite_calls, SqliteConnection);
 
-/// Writes every row of the store at `url` into a file of a run. A store without a schema has none.
-pub async fn rows(url: &str, clock: &Clock, folder: &Path, name: &str) -> io::Result<()> {
+/// Opens a file of rows that begins now.
+pub fn begin(clock: &Clock, folder: &Path, name: &str) -> io::Result<Writer> {
     let into = Writer::open(folder, name)?;
     into.write(&Taken {
         taken: clock.micros(),
     });
-    let read = match url.starts_with("sqlite:") {
+    Ok(into)
+}
+
+/// Writes the rows behind a position, which goes on to the last one written.
+pub async fn rows_behind(url: &str, behind: &mut i64, into: &Writer) -> sqlx::Result<()> {
+    match url.starts_with("sqlite:") {
+        true => sqlite_rows(&mut sqlite(url).await?, behind, into).await,
+        false => postgres_rows(&mut PgConnection::connect(url).await?, behind, into).await,
+    }
+}
+
+/// Writes every row of the store at `url` into a file of a run. A store without a schema has none.
+pub async fn rows(url: &str, clock: &Clock, folder: &Path, name: &str) -> io::Result<()> {
+    let into = begin(clock, folder, name)?;
+    let read = match url.starts_with("sqlite:") && !file_of(url).exists() {
         // Killed before it made the file, it has acknowledged nothing.
-        true if !file_of(url).exists() => Ok(()),
-        true => match sqlite(url).await {
-            Ok(mut connection) => sqlite_rows(&mut connection, &into).await,
-            Err(error) => Err(error),
-        },
-        false => match PgConnection::connect(url).await {
-            Ok(mut connection) => postgres_rows(&mut connection, &into).await,
-            Err(error) => Err(error),
-        },
+        true => Ok(()),
+        false => rows_behind(url, &mut 0, &into).await,
     };
     into.finish();
     match read {
@@ -137,9 +150,14 @@ pub async fn figures(url: &str) -> sqlx::Result<Figures> {
 
 /// The rows of calls of the store at `url`.
 pub async fn calls(url: &str) -> sqlx::Result<Vec<Call>> {
+    calls_since(url, 0).await
+}
+
+/// The same without those that had ended before.
+pub async fn calls_since(url: &str, since: i64) -> sqlx::Result<Vec<Call>> {
     match url.starts_with("sqlite:") {
-        true => sqlite_calls(&mut sqlite(url).await?).await,
-        false => postgres_calls(&mut PgConnection::connect(url).await?).await,
+        true => sqlite_calls(&mut sqlite(url).await?, since).await,
+        false => postgres_calls(&mut PgConnection::connect(url).await?, since).await,
     }
 }
 

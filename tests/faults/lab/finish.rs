@@ -51,8 +51,14 @@ impl Run {
             None => Vec::new(),
         };
         self.stop_daemon().await;
+        let kept = self.parts.keeper.take();
+        if let Some(keeper) = &kept {
+            keeper.finish().await;
+        }
         if asked.is_some() {
-            self.write_calls().await;
+            if kept.is_none() {
+                self.write_calls().await;
+            }
             self.api().write_down(self.folder(), self.clock()).await;
         }
         if let Some(life) = self.lives.last_mut() {
@@ -64,7 +70,9 @@ impl Run {
             folder,
             ..
         } = &self.parts;
-        dump::rows(&store.url, clock, folder, ROWS).await.unwrap();
+        if kept.is_none() {
+            dump::rows(&store.url, clock, folder, ROWS).await.unwrap();
+        }
         let figures = dump::figures(&store.url).await.unwrap();
         self.queues_are_empty().await;
         let end = End {

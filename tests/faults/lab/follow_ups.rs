@@ -14,7 +14,7 @@ use crate::records::calls::{CALLS, Call, Chain};
 
 mod rules;
 
-pub use rules::{COALESCED, Calls, TAG, key_text};
+pub use rules::{COALESCED, Calls, SNAPSHOT, TAG, key_text};
 
 /// How long calls may take to settle.
 pub const SETTLE: Duration = Duration::from_secs(150);
@@ -43,7 +43,7 @@ fn of_type(kind: &str, words: &str, tenant: &str, n: u64) -> Crafted {
 }
 
 /// A number from whichever store it is.
-async fn number(url: &str, sql: &str) -> sqlx::Result<i64> {
+pub async fn number(url: &str, sql: &str) -> sqlx::Result<i64> {
     let sql = AssertSqlSafe(sql.to_owned());
     match url.starts_with("sqlite:") {
         true => {

@@ -12,6 +12,7 @@ use tokio::time::{Instant, sleep, timeout};
 use super::api::Api;
 use super::cluster::Member;
 use super::dump;
+use super::keeper::Keeper;
 use super::power::Disk;
 use super::samples::Sampler;
 use super::scrapes::Scraper;
@@ -147,6 +148,8 @@ pub(super) struct Parts {
     pub front: Option<Proxy>,
     /// What is called, where a row has follow-ups.
     pub api: Option<Api>,
+    /// Of what retention removes, where a run has it remove things.
+    pub keeper: Option<Keeper>,
     pub logs: Logs,
     /// Last, so that it is unmounted when nothing uses it any more.
     pub disk: Option<Disk>,

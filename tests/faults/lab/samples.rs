@@ -86,7 +86,8 @@ impl Drop for Sampler {
     }
 }
 
-fn held_by(pid: u32, wal: Option<&Path>) -> Resources {
+/// What a process holds, with the size of the store's write-ahead log.
+pub fn held_by(pid: u32, wal: Option<&Path>) -> Resources {
     let proc = Path::new("/proc").join(pid.to_string());
     let status = std::fs::read_to_string(proc.join("status")).unwrap_or_default();
     let field = |name: &str| {

@@ -6,6 +6,7 @@ use super::Lab;
 use super::api::Api;
 use super::evidence::write_canaries;
 use super::follow_ups::Calls;
+use super::keeper::Keeper;
 use super::power::Disk;
 use super::run::{Broker, FAILPOINTS, Logs, Parts, Run, Store};
 use super::samples::Sampler;
@@ -36,6 +37,7 @@ pub struct Setup<'a> {
     straight: bool,
     queues: Vec<&'static str>,
     calls: Option<Calls>,
+    forgets: bool,
 }
 
 impl<'a> Setup<'a> {
@@ -60,6 +62,7 @@ impl<'a> Setup<'a> {
             straight: false,
             queues: vec![ALL],
             calls: None,
+            forgets: false,
         }
     }
 
@@ -129,6 +132,13 @@ impl<'a> Setup<'a> {
         let plan = self.plan.follow_ups.as_mut().expect("set up with calls");
         plan.parked = reasons.iter().map(|reason| (*reason).to_owned()).collect();
         self
+    }
+
+    /// With bodies and keys that are kept for so many seconds only.
+    pub fn keeps(mut self, bodies: u64, keys: u64) -> Self {
+        self.forgets = true;
+        let kept = format!("keep_bodies = \"{bodies}s\"\nkeep_keys = \"{keys}s\"");
+        self.daemon(move |config| config.set("store", &kept))
     }
 
     /// With other load.
@@ -216,9 +226,16 @@ impl<'a> Setup<'a> {
             scraper,
             front,
             api,
+            keeper: None,
         });
         if !self.later {
             run.start_daemon().await;
+        }
+        if self.forgets {
+            // From the first schema on.
+            let parts = &mut run.parts;
+            let keeper = Keeper::start(&parts.folder, &parts.clock, &parts.store.url);
+            parts.keeper = Some(keeper);
         }
         run
     }

@@ -49,6 +49,7 @@ hookwell_refused_total counter
 hookwell_relay_active gauge
 hookwell_replay_events_total counter
 hookwell_retention_removed_total counter
+hookwell_runtime_tasks gauge
 hookwell_silent_tenants gauge
 hookwell_spans_total counter
 hookwell_store_disk_bytes gauge
