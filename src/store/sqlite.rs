@@ -23,8 +23,8 @@ use tokio::time::sleep;
 
 use super::schema;
 use super::{
-    Appended, Census, Cutoff, DeadLetter, Error, HeldTenant, Ledger, Migrated, Pruned, QuarantineBounds,
-    Quarantined, Reader, Refused, Schema, Selection, Store, Sweep,
+    Appended, Census, Cutoff, DeadLetter, Error, HeldTenant, Ledger, Migrated, Pruned,
+    QuarantineBounds, Quarantined, Reader, Refused, Schema, Selection, Store, Sweep,
 };
 use crate::event::{Event, Position, Recorded};
 use crate::failpoints;

@@ -66,10 +66,16 @@ macro_rules! listing_statements {
             );
             query.push(STATE).push(" as state from ");
             if let Some(table) = few {
-                // A bound of its own: else the whole log is read for those that are of another type.
-                query.push("(select position from ").push(table).push(" position < ").push_bind(before);
-                query.push(" and position > ").push_bind(floor).push(" order by position desc limit ").push_bind(filter.look.min(FEW_LOOK));
-                query.push(") w join events e on e.position = w.position where true");
+                // Looked up by themselves: a join is at liberty to read the whole log for those of another type.
+                let mut looked = sqlx::QueryBuilder::<$database>::new("select position from ");
+                looked.push(table).push(" position < ").push_bind(before).push(" and position > ").push_bind(floor);
+                looked.push(" order by position desc limit ").push_bind(filter.look.min(FEW_LOOK));
+                let looked: Vec<i64> = looked.build_query_scalar().fetch_all(&mut *conn).await?;
+                query.push("events e where e.position in (null");
+                for position in looked {
+                    query.push(", ").push(position);
+                }
+                query.push(")");
             } else {
                 query.push("events e where e.position < ").push_bind(before);
                 query.push(" and e.position > ").push_bind(floor);
@@ -93,7 +99,7 @@ macro_rules! listing_statements {
                 Some(EventState::Held | EventState::Parked | EventState::Retry) | None => (),
             }
             query.push(" order by e.position desc limit ").push_bind(filter.limit);
-            let found = query.build().fetch_all(&mut *conn).await?;
+            let found = query.build().persistent(few.is_none()).fetch_all(&mut *conn).await?;
             let rows = found.iter().map(listed).collect::<Result<Vec<_>, _>>()?;
             let full = i64::try_from(rows.len()).is_ok_and(|found| filter.limit <= found);
             let next = match (full, rows.last()) {

@@ -1,5 +1,7 @@
 //! What the pages show, on both stores, as HTML and as JSON.
 
+use std::time::UNIX_EPOCH;
+
 use super::*;
 use crate::harness::store::execute_on;
 
@@ -86,12 +88,20 @@ async fn an_event_shows_each_attempt_of_its_calls(backend: Backend) {
     let world = World::new(backend).await;
     let daemon = world.start().await;
     world.post(&daemon, &contact(1)).await;
+    // Not so long ago that retention takes it.
+    let ended = i64::try_from(UNIX_EPOCH.elapsed().unwrap().as_micros()).unwrap();
+    let tried = ended - 1_000_000;
     for sql in [
-        "insert into follow_ups (position, rule, app_id, tenant, state, due_at, attempt, planned_at, ended_at, status) \
-         values (1, 'contact-snapshot', 'app', 'tenant', 'done', 1, 2, 1, 3000000, 200)",
-        "insert into follow_up_attempts (follow_up_id, at, status, reason, detail) values (1, 2000000, 503, 'unavailable', 'in <its> words')",
+        format!(
+            "insert into follow_ups (position, rule, app_id, tenant, state, due_at, attempt, planned_at, ended_at, status) \
+             values (1, 'contact-snapshot', 'app', 'tenant', 'done', 1, 2, 1, {ended}, 200)"
+        ),
+        format!(
+            "insert into follow_up_attempts (follow_up_id, at, status, reason, detail) \
+             values (1, {tried}, 503, 'unavailable', 'in <its> words')"
+        ),
     ] {
-        execute_on(&world.store, sql).await;
+        execute_on(&world.store, &sql).await;
     }
     let page = Visitor::ada(&daemon).await.get("/events/1").await.text();
     let (_, way) = page.split_once("<ol class=\"way\">").unwrap();
