@@ -15,7 +15,7 @@ use crate::store::Error;
   hookwell compact --config hookwell.toml
   hookwell compact --config hookwell.toml --json
 
-Stop the daemon first. It takes room for twice what is kept, beside the file, and about a minute for some gigabytes; ended in the midst of it the file is as before. Files that were made by this version or a later one give free pages back by themselves, and so does an older one from then on: once is enough.")]
+Stop the daemon first. It takes room for twice what is kept, beside the file; ended in the midst of it the file is as before. Files that were made by this version or a later one give free pages back by themselves, and so does an older one from then on: once is enough.")]
 pub(super) struct Args {
     #[command(flatten)]
     config: ConfigArgs,

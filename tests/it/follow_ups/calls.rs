@@ -214,7 +214,8 @@ async fn what_is_under_way_at_shutdown_is_answered_and_in_the_log(backend: Backe
 }
 
 async fn an_outage_eats_no_attempts(backend: Backend) {
-    let world = World::new(backend, SNAPSHOT).await;
+    // More than are made before the last event is posted, and fewer than would be in the two seconds below.
+    let world = World::with(backend, SNAPSHOT, settings(), "attempts = 8\n").await;
     for n in 0..12 {
         world
             .api
