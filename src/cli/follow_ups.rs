@@ -296,7 +296,6 @@ async fn rehearse(store: &dyn Store, rule: &Rule, base: &str, event: &str, json:
     Ok(())
 }
 
-/// One call, without its token.
 const ATTEMPT: [&str; 4] = ["at", "status", "reason", "detail"];
 
 fn attempt(one: &Attempt) -> Value {

@@ -311,9 +311,7 @@ async fn receive(door: &Door, app: &App, request: Request) -> Result<Receipt, Pr
     let (head, mut body) = request.into_parts();
     check_media_type(&head.headers)?;
     if let Err(problem) = door.has_room() {
-        if !head.headers.contains_key(header::EXPECT) {
-            drain(&mut body, door.limits.body_bytes).await;
-        }
+        drain_unasked(&head.headers, &mut body, door.limits.body_bytes).await;
         return Err(problem);
     }
     let path = head.uri.path();
@@ -416,6 +414,14 @@ async fn drain(body: &mut Body, most: usize) {
     let _ = timeout(LONGEST, reading).await;
 }
 
+/// The same of a sender that does not ask before it sends (`Expect`). One that asks is told no; a look at its body would
+/// say yes.
+async fn drain_unasked(headers: &HeaderMap, body: &mut Body, most: usize) {
+    if !headers.contains_key(header::EXPECT) {
+        drain(body, most).await;
+    }
+}
+
 /// Room made for a body before its first byte; most are smaller.
 const TYPICAL_BODY: usize = 4096;
 
@@ -438,10 +444,7 @@ async fn read_body(
         .and_then(|value| value.to_str().ok()?.parse::<usize>().ok())
         .unwrap_or(0);
     if door.limits.body_bytes < announced {
-        // Who asks before sending is told no; a look at the body would say yes.
-        if !headers.contains_key(header::EXPECT) {
-            drain(&mut body, door.limits.body_bytes).await;
-        }
+        drain_unasked(headers, &mut body, door.limits.body_bytes).await;
         return Err(nothing(Problem::BodyTooLarge));
     }
     // Memory is reserved as bytes come: who only announces a large body takes nothing from others.

@@ -257,6 +257,24 @@ macro_rules! pooled {
 
 use pooled;
 
+/// Runs a statement on the connection of the appends, within the deadline. Only one that answered goes back into its slot.
+macro_rules! appending {
+    ($store:expr, $connection:ident => $work:expr) => {{
+        let mut slot = $store.appender.lock().await;
+        let mut taken = match slot.take() {
+            Some(connection) => connection,
+            None => $store.connect().await?,
+        };
+        let answer = {
+            let $connection = &mut taken;
+            timeout($store.deadline, $work).await
+        };
+        let answer = answer.map_err(|_| Error::Deadline($store.deadline))??;
+        *slot = Some(taken);
+        Ok(answer)
+    }};
+}
+
 #[async_trait]
 impl Store for PostgresStore {
     async fn schema(&self) -> Result<Schema, Error> {
@@ -268,17 +286,7 @@ impl Store for PostgresStore {
         if failpoints::mutant("mutant.M5") {
             return append::through_pool(&self.pool, batch).await;
         }
-        let mut slot = self.appender.lock().await;
-        let mut connection = match slot.take() {
-            Some(connection) => connection,
-            None => self.connect().await?,
-        };
-        // Only a connection that answered goes back into its slot.
-        let appended = timeout(self.deadline, append::append(&mut connection, batch))
-            .await
-            .map_err(|_| Error::Deadline(self.deadline))??;
-        *slot = Some(connection);
-        Ok(appended)
+        appending!(self, connection => append::append(connection, batch))
     }
 
     async fn relay_reader(&self) -> Result<Option<Box<dyn Reader>>, Error> {
@@ -346,30 +354,12 @@ impl Store for PostgresStore {
     }
 
     async fn check(&self) -> Result<(), Error> {
-        let mut slot = self.appender.lock().await;
-        let mut connection = match slot.take() {
-            Some(connection) => connection,
-            None => self.connect().await?,
-        };
-        timeout(self.deadline, connection.ping())
-            .await
-            .map_err(|_| Error::Deadline(self.deadline))??;
-        *slot = Some(connection);
-        Ok(())
+        appending!(self, connection => connection.ping())
     }
 
     async fn rehearse(&self, event: &Event) -> Result<(), Error> {
-        let mut slot = self.appender.lock().await;
-        let mut connection = match slot.take() {
-            Some(connection) => connection,
-            None => self.connect().await?,
-        };
         // A table grows before the commit, so its rows need room though they are taken back.
-        timeout(self.deadline, append::rehearse(&mut connection, event))
-            .await
-            .map_err(|_| Error::Deadline(self.deadline))??;
-        *slot = Some(connection);
-        Ok(())
+        appending!(self, connection => append::rehearse(connection, event))
     }
 
     async fn upkeep(&self) {

@@ -294,9 +294,10 @@ macro_rules! shared_statements {
             .collect()
         }
 
-        pub(crate) async fn relay_position(conn: &mut $connection) -> Result<Position, Error> {
+        /// How far a reader is.
+        pub(crate) async fn position_of(conn: &mut $connection, reader: &str) -> Result<Position, Error> {
             let position = sqlx::query_scalar("select position from cursors where reader = $1")
-                .bind(RELAY)
+                .bind(reader)
                 .fetch_one(conn)
                 .await?;
             Ok(Position(position))

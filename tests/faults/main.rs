@@ -46,6 +46,7 @@ use futures_util::StreamExt;
 use abilities::Abilities;
 use bench::Bench;
 use harness::Backend;
+use lab::Outcome;
 use report::{Report, Result as RowResult};
 
 /// Break things under load and judge what came out.
@@ -65,7 +66,7 @@ enum Command {
     /// Build defects into the daemon and see that they are noticed.
     Mutants(mutants::Arguments),
     /// Pairs and triples of faults at once, for so many minutes on each store.
-    Nemesis(NemesisArguments),
+    Nemesis(TimedArguments),
     /// Half of what the machine carries for so many minutes, with mild faults: nothing may rise.
     Soak(SoakArguments),
     /// Judge the kept folder of a run again.
@@ -107,30 +108,21 @@ struct RunArguments {
 }
 
 #[derive(clap::Args)]
-struct NemesisArguments {
-    /// How long the faults go on.
-    #[arg(long)]
-    minutes: f64,
-    /// Repeats the faults of another run.
-    #[arg(long, default_value_t = 1)]
-    seed: u64,
-    /// Only on this store.
-    #[arg(long)]
-    store: Option<Store>,
-    /// Keep the folders of good runs too.
-    #[arg(long)]
-    keep: bool,
-}
-
-#[derive(clap::Args)]
 struct SoakArguments {
-    /// How long it goes on.
-    #[arg(long)]
-    minutes: f64,
+    #[command(flatten)]
+    timed: TimedArguments,
     /// Events a second; without, half of what is found to be carried.
     #[arg(long)]
     rate: Option<f64>,
-    /// What the events follow from.
+}
+
+/// Of what goes on for a time, not for cycles.
+#[derive(clap::Args)]
+struct TimedArguments {
+    /// How long it goes on.
+    #[arg(long)]
+    minutes: f64,
+    /// What chance starts from; the same seed makes the same load and the same faults.
     #[arg(long, default_value_t = 1)]
     seed: u64,
     /// Only on this store.
@@ -170,8 +162,23 @@ async fn main() -> ExitCode {
             // Everything that was started ends with what is dropped here.
             () = interrupted() => Err("interrupted".to_owned()),
         },
-        Command::Nemesis(arguments) => nemesis(arguments).await,
-        Command::Soak(arguments) => soak(arguments).await,
+        Command::Nemesis(arguments) => {
+            let minutes = arguments.minutes;
+            timed(arguments, async |bench, store| {
+                bench.nemesis(store, minutes).await
+            })
+            .await
+        }
+        Command::Soak(SoakArguments {
+            timed: arguments,
+            rate,
+        }) => {
+            let minutes = arguments.minutes;
+            timed(arguments, async |bench, store| {
+                bench.soak(store, minutes, rate).await
+            })
+            .await
+        }
     };
     match outcome {
         Ok(true) => ExitCode::SUCCESS,
@@ -269,30 +276,17 @@ async fn run(arguments: RunArguments) -> Result<bool, String> {
     Ok(report.passed(arguments.strict))
 }
 
-async fn nemesis(arguments: NemesisArguments) -> Result<bool, String> {
+/// Runs what goes on for a time on each store.
+async fn timed(
+    arguments: TimedArguments,
+    run: impl AsyncFn(&Bench, Backend) -> Outcome,
+) -> Result<bool, String> {
     let bench = Bench::new(arguments.seed, false)?;
     let (mut passed, mut kept) = (true, arguments.keep);
     let only = |store: &Backend| arguments.store.is_none_or(|wanted| wanted.is(*store));
     for store in Backend::ALL.into_iter().filter(only) {
         let outcome = tokio::select! {
-            outcome = bench.nemesis(store, arguments.minutes) => outcome,
-            () = interrupted() => return Err("interrupted".to_owned()),
-        };
-        println!("{}", outcome.line);
-        passed &= outcome.passed;
-        kept |= !outcome.passed;
-    }
-    bench.end(kept);
-    Ok(passed)
-}
-
-async fn soak(arguments: SoakArguments) -> Result<bool, String> {
-    let bench = Bench::new(arguments.seed, false)?;
-    let (mut passed, mut kept) = (true, arguments.keep);
-    let only = |store: &Backend| arguments.store.is_none_or(|wanted| wanted.is(*store));
-    for store in Backend::ALL.into_iter().filter(only) {
-        let outcome = tokio::select! {
-            outcome = bench.soak(store, arguments.minutes, arguments.rate) => outcome,
+            outcome = run(&bench, store) => outcome,
             () = interrupted() => return Err("interrupted".to_owned()),
         };
         println!("{}", outcome.line);

@@ -10,10 +10,10 @@ use tokio::time::timeout;
 use super::super::{
     Attempt, Claims, Ended, Error, FollowUp, FollowUpCounts, FollowUpFilter, FollowUpPage,
     FollowUps, Gap, Gaps, Installation, InstallationFilter, Installations, Known, NewToken,
-    OauthState, PlanReader, RefreshEnd, Restored, SealedToken, Subscribed, SubscriptionFilter,
-    Subscriptions, WhichCalls,
+    OauthState, PLANNER, PlanReader, RefreshEnd, Restored, SealedToken, Subscribed,
+    SubscriptionFilter, Subscriptions, WhichCalls,
 };
-use super::locked::{Locked, PLANNER, locked};
+use super::locked::{self, Locked, locked};
 use super::{PostgresStore, pooled, statements};
 use crate::budget::Limits;
 use crate::event::subscription::{Change, Subscription};
@@ -50,7 +50,7 @@ struct PostgresPlanReader(Locked);
 #[async_trait]
 impl PlanReader for PostgresPlanReader {
     async fn position(&mut self) -> Result<Position, Error> {
-        locked!(self, connection => statements::planner_position(connection))
+        locked!(self, connection => statements::position_of(connection, PLANNER))
     }
 
     async fn read(
@@ -76,7 +76,7 @@ impl PlanReader for PostgresPlanReader {
 #[async_trait]
 impl FollowUps for PostgresStore {
     async fn plan_reader(&self) -> Result<Option<Box<dyn PlanReader>>, Error> {
-        let locked = Locked::lock(self.connect().await?, PLANNER, self.deadline).await?;
+        let locked = Locked::lock(self.connect().await?, locked::PLANNER, self.deadline).await?;
         Ok(locked.map(|locked| Box::new(PostgresPlanReader(locked)) as Box<dyn PlanReader>))
     }
 

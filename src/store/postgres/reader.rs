@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use sqlx::Connection;
 
-use super::super::{Error, Parked, Reader, Replay, ReplayStep, Settled, SettledHeld};
+use super::super::{Error, Parked, RELAY, Reader, Replay, ReplayStep, Settled, SettledHeld};
 use super::locked::{Locked, locked};
 use super::statements;
 use crate::event::{Micros, Position, Recorded};
@@ -14,7 +14,7 @@ pub(super) struct PostgresReader(pub(super) Locked);
 #[async_trait]
 impl Reader for PostgresReader {
     async fn position(&mut self) -> Result<Position, Error> {
-        locked!(self, connection => statements::relay_position(connection))
+        locked!(self, connection => statements::position_of(connection, RELAY))
     }
 
     async fn read(

@@ -3,14 +3,14 @@
 use async_trait::async_trait;
 use tokio::time::timeout;
 
-use super::super::{Error, EventRange, Replay, ReplayCount, Replays};
+use super::super::{Error, EventRange, RELAY, Replay, ReplayCount, Replays};
 use super::{PostgresStore, pooled, statements};
 use crate::event::{Micros, Position};
 
 #[async_trait]
 impl Replays for PostgresStore {
     async fn replayable_upto(&self) -> Result<Position, Error> {
-        pooled!(self, connection => statements::relay_position(connection))
+        pooled!(self, connection => statements::position_of(connection, RELAY))
     }
 
     async fn count_replay(&self, filter: &EventRange) -> Result<ReplayCount, Error> {

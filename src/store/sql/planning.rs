@@ -4,14 +4,6 @@ macro_rules! planning_statements {
     ($database:ty, $connection:ty, $row:ty) => {
         use crate::store::{PLANNER, Plan, Planned};
 
-        pub(crate) async fn planner_position(conn: &mut $connection) -> Result<Position, Error> {
-            let position = sqlx::query_scalar("select position from cursors where reader = $1")
-                .bind(PLANNER)
-                .fetch_one(conn)
-                .await?;
-            Ok(Position(position))
-        }
-
         pub(crate) async fn read_types(
             conn: &mut $connection,
             after: Position,

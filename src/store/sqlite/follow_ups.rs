@@ -11,8 +11,8 @@ use tokio::sync::Mutex;
 use super::super::{
     Attempt, Claims, Ended, Error, FollowUp, FollowUpCounts, FollowUpFilter, FollowUpPage,
     FollowUps, Gap, Gaps, Installation, InstallationFilter, Installations, Known, NewToken,
-    OauthState, PlanReader, RefreshEnd, Restored, SealedToken, Subscribed, SubscriptionFilter,
-    Subscriptions, WhichCalls,
+    OauthState, PLANNER, PlanReader, RefreshEnd, Restored, SealedToken, Subscribed,
+    SubscriptionFilter, Subscriptions, WhichCalls,
 };
 use super::checkpoint::Written;
 use super::writer::{Writer, on};
@@ -47,7 +47,7 @@ struct SqlitePlanReader {
 #[async_trait]
 impl PlanReader for SqlitePlanReader {
     async fn position(&mut self) -> Result<Position, Error> {
-        statements::planner_position(&mut *self.readers.acquire().await?).await
+        statements::position_of(&mut *self.readers.acquire().await?, PLANNER).await
     }
 
     async fn read(

@@ -18,6 +18,7 @@ use tokio::time::{Instant, sleep};
 use super::super::Error;
 use super::append::Placed;
 use super::checkpoint::Written;
+use super::statements;
 use super::writer::{Writer, on};
 use crate::event::{Event, EventKey, Micros, Position};
 
@@ -222,11 +223,7 @@ pub(super) async fn head(connection: &mut SqliteConnection) -> Result<Position, 
 
 /// Up to where the tree has the keys.
 async fn cursor(connection: &mut SqliteConnection) -> Result<Position, Error> {
-    let cursor = sqlx::query_scalar("select position from cursors where reader = $1")
-        .bind(KEYS)
-        .fetch_one(connection)
-        .await?;
-    Ok(Position(cursor))
+    statements::position_of(connection, KEYS).await
 }
 
 async fn move_cursor(connection: &mut SqliteConnection, upto: Position) -> Result<(), Error> {

@@ -7,7 +7,7 @@ use sqlx::Connection;
 use sqlx::sqlite::SqlitePool;
 use tokio::sync::Mutex;
 
-use super::super::{Error, Parked, Reader, Replay, ReplayStep, Settled, SettledHeld};
+use super::super::{Error, Parked, RELAY, Reader, Replay, ReplayStep, Settled, SettledHeld};
 use super::checkpoint::Written;
 use super::statements;
 use super::writer::{Writer, on};
@@ -23,7 +23,7 @@ pub(super) struct SqliteReader {
 #[async_trait]
 impl Reader for SqliteReader {
     async fn position(&mut self) -> Result<Position, Error> {
-        statements::relay_position(&mut *self.readers.acquire().await?).await
+        statements::position_of(&mut *self.readers.acquire().await?, RELAY).await
     }
 
     async fn read(

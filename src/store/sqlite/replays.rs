@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 
-use super::super::{Error, EventRange, Replay, ReplayCount, Replays};
+use super::super::{Error, EventRange, RELAY, Replay, ReplayCount, Replays};
 use super::writer::on;
 use super::{SqliteStore, statements};
 use crate::event::{Micros, Position};
@@ -10,7 +10,7 @@ use crate::event::{Micros, Position};
 #[async_trait]
 impl Replays for SqliteStore {
     async fn replayable_upto(&self) -> Result<Position, Error> {
-        statements::relay_position(&mut *self.reader().await?).await
+        statements::position_of(&mut *self.reader().await?, RELAY).await
     }
 
     async fn count_replay(&self, filter: &EventRange) -> Result<ReplayCount, Error> {

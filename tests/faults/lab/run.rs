@@ -478,6 +478,20 @@ impl Run {
         }
     }
 
+    /// Starts a daemon that has to refuse; its exit code and what it said, or `a start`.
+    pub async fn refused_start(&mut self) -> String {
+        match self.launch_daemon().await {
+            Ok(()) => {
+                self.kill_daemon().await;
+                "a start".to_owned()
+            }
+            Err(said) => {
+                self.end_was_meant();
+                said
+            }
+        }
+    }
+
     /// Asks the daemon to end and waits; how it ended, and how long it took.
     pub async fn stop_daemon(&mut self) -> (ExitStatus, Duration) {
         let daemon = self.daemon.take().expect("a daemon that runs");

@@ -66,6 +66,15 @@ async fn names(f: &Fixture) -> Vec<String> {
     names.fetch_all(&mut connection).await.unwrap()
 }
 
+/// Waits until the upkeep has made these of the partitions that there were.
+async fn upkeep_makes(f: &Fixture, expected: [&str; 3]) {
+    let made = async || (names(f).await == expected).then_some(());
+    tokio::select! {
+        () = f.store.upkeep() => unreachable!("it never returns"),
+        () = eventually("there is another one", DEADLINE, made) => (),
+    }
+}
+
 #[tokio::test]
 async fn an_old_partition_goes_as_a_whole_and_what_has_to_stay_is_kept() {
     let f = small(4).await;
@@ -136,13 +145,7 @@ async fn whoever_reads_the_log_for_long_is_not_in_the_way_of_appends() {
 async fn the_next_partition_is_there_before_it_is_wanted() {
     let f = small(1).await;
     f.fill(3).await;
-    let store = std::sync::Arc::clone(&f.store);
-    let upkeep = tokio::spawn(async move { store.upkeep().await });
-    eventually("there is another one", DEADLINE, async || {
-        (names(&f).await == ["events_1", "events_11", "events_kept"]).then_some(())
-    })
-    .await;
-    upkeep.abort();
+    upkeep_makes(&f, ["events_1", "events_11", "events_kept"]).await;
     let more: Vec<_> = (4..=12).map(|n| event(&format!("w{n}"), "body")).collect();
     f.append(&more).await;
     execute(
@@ -156,13 +159,7 @@ async fn the_next_partition_is_there_before_it_is_wanted() {
 async fn what_came_where_no_partition_is_stays_where_it_is() {
     let f = small(1).await;
     f.fill(12).await;
-    let store = std::sync::Arc::clone(&f.store);
-    let upkeep = tokio::spawn(async move { store.upkeep().await });
-    eventually("there is another one", DEADLINE, async || {
-        (names(&f).await == ["events_1", "events_kept", "events_250012"]).then_some(())
-    })
-    .await;
-    upkeep.abort();
+    upkeep_makes(&f, ["events_1", "events_kept", "events_250012"]).await;
     assert_eq!(f.positions().await, (1..=12).collect::<Vec<_>>());
     f.append(&[event("w13", "body 13")]).await;
     assert_eq!(f.positions().await.len(), 13);

@@ -67,16 +67,7 @@ pub async fn broken(lab: Lab) -> Outcome {
             let good = run.config().clone();
             for (what, key, breaks) in CASES {
                 breaks(run.config());
-                let refused = match run.launch_daemon().await {
-                    Ok(()) => {
-                        run.kill_daemon().await;
-                        "a start".to_owned()
-                    }
-                    Err(said) => {
-                        run.end_was_meant();
-                        said
-                    }
-                };
+                let refused = run.refused_start().await;
                 let clear =
                     refused.starts_with("Some(78)") && refused.contains(&format!("{key} ("));
                 run.expect(&format!("{what}: 78 and {key}, not {refused:?}"), clear);

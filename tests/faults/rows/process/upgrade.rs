@@ -74,16 +74,7 @@ pub async fn refused(lab: Lab) -> Outcome {
         run.arrived(200).await;
         run.stop_daemon().await;
         run.failpoints("");
-        let said = match run.launch_daemon().await {
-            Ok(()) => {
-                run.kill_daemon().await;
-                "a start".to_owned()
-            }
-            Err(said) => {
-                run.end_was_meant();
-                said
-            }
-        };
+        let said = run.refused_start().await;
         let clear = said.starts_with("Some(69)") && said.contains(WAY_OUT);
         run.expect(&format!("69 and the way out, not {said:?}"), clear);
         run.failpoints(BREAKING);
