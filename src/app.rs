@@ -19,7 +19,7 @@ use crate::event::backfill::Kind;
 use crate::feed::Feed;
 use crate::follow_up::tokens::missing_key;
 use crate::follow_up::{Planner, Runner, Tokens, Watch};
-use crate::http::oauth::{self, Oauth};
+use crate::http::oauth::{self, Door, Oauth};
 use crate::http::triggers::{self, Triggers};
 use crate::http::{self, webhook};
 use crate::ingest::{self, Ingest, Writer};
@@ -429,6 +429,7 @@ impl Calls {
             clock: Arc::clone(&clock),
             chance: Arc::clone(&chance),
             deeds,
+            door: Door::default(),
         });
         let runner = Runner {
             store,

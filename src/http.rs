@@ -25,6 +25,7 @@ use tokio_util::task::TaskTracker;
 use crate::metrics::Metrics;
 
 pub mod oauth;
+mod rate;
 pub mod triggers;
 pub mod webhook;
 

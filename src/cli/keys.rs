@@ -1,6 +1,6 @@
 //! `hookwell keys`
 
-use std::fs::{self, OpenOptions};
+use std::fs::{self, OpenOptions, TryLockError};
 use std::io::{self, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
@@ -72,6 +72,7 @@ pub(super) async fn run(args: Args) -> Outcome {
 
 async fn rotate(file: &Path, config: &ConfigArgs, keep: bool, drop: bool) -> Outcome {
     let mut out = std::io::stdout();
+    let _locked = lock(file)?;
     if !keep {
         let name = add_key(file)?;
         writeln!(
@@ -116,6 +117,35 @@ async fn rotate(file: &Path, config: &ConfigArgs, keep: bool, drop: bool) -> Out
         writeln!(out, "{} holds {newest} alone.", file.display())?;
     }
     Ok(())
+}
+
+/// Held while keys are rotated: of two rotations at once one could write the file without the key that the other has sealed
+/// tokens with already. The file itself is replaced, so its folder is what is locked; the kernel gives it back with the process.
+fn lock(file: &Path) -> Result<fs::File, Failure> {
+    let folder = folder(file);
+    let failed = |error: io::Error| {
+        let said = format!("cannot lock the folder {}: {error}", folder.display());
+        Failure::saying(Failure::CANNOT_CREATE, said)
+    };
+    let opened = fs::File::open(folder).map_err(failed)?;
+    match opened.try_lock() {
+        Ok(()) => Ok(opened),
+        Err(TryLockError::WouldBlock) => Err(Failure::saying(
+            Failure::UNAVAILABLE,
+            format!(
+                "another `hookwell keys rotate` is at work on a file of {}; nothing was changed, run this again when it is done",
+                folder.display()
+            ),
+        )),
+        Err(TryLockError::Error(error)) => Err(failed(error)),
+    }
+}
+
+fn folder(file: &Path) -> &Path {
+    match file.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    }
 }
 
 /// Puts a new key in front of those that are there; its name.
@@ -171,13 +201,9 @@ fn replace(file: &Path, text: &str) -> Outcome {
     let fresh = PathBuf::from(fresh);
     // One that is left from a run that was cut off.
     let _ = fs::remove_file(&fresh);
-    let folder = match file.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder,
-        _ => Path::new("."),
-    };
     let replaced = write_like(&fresh, before.as_ref(), text)
         .and_then(|()| fs::rename(&fresh, file))
-        .and_then(|()| fs::File::open(folder)?.sync_all());
+        .and_then(|()| fs::File::open(folder(file))?.sync_all());
     replaced.map_err(|error| {
         let _ = fs::remove_file(&fresh);
         failed(error)

@@ -42,6 +42,16 @@ impl Kind {
     pub fn subject(&self) -> String {
         format!("{}.{}", self.family, self.action)
     }
+
+    /// Whether its bodies do not name it in `type`, so that it has to be posted to `<path>/<EventName>`.
+    ///
+    /// GHL's pages on these types show bodies without `type`, or with the kind of price in it.
+    pub fn lacks_type(&self) -> bool {
+        matches!(
+            self.family,
+            "invoice" | "product" | "price" | "association" | "relation" | "object" | "voice_ai"
+        )
+    }
 }
 
 /// Every known type, in the order of the published table.

@@ -99,8 +99,8 @@ impl Unreadable {
 
 /// Identifies `body`, whose hash is `body_hash` and whose URL ended in the event name `url_name`.
 ///
-/// The URL's name stands in only where the body names no type itself. Whatever is missing or
-/// unusable is left out; a body that is unreadable has its hash and nothing else.
+/// The URL's name stands in only where the body names no type itself, and only for kinds whose bodies
+/// carry none. Whatever is missing or unusable is left out; a body that is unreadable has its hash and nothing else.
 pub fn identify(body: &[u8], body_hash: &BodyHash, url_name: Option<&str>) -> Identity {
     match Envelope::read(body) {
         Ok(envelope) => from_envelope(&envelope, body_hash, url_name),
@@ -138,21 +138,31 @@ fn from_envelope(envelope: &Envelope<'_>, hash: &BodyHash, url_name: Option<&str
     }
 }
 
-/// The body's `type`, else the URL's name, else what the body's other fields give away.
+/// The body's `type`, else what its other fields give away, else the URL's name.
 fn type_name<'a>(envelope: &'a Envelope<'_>, url_name: Option<&'a str>) -> Option<Cow<'a, str>> {
-    let in_body = envelope.get(Field::Type);
-    in_body
-        .filter(|name| names_an_event(name))
-        .or_else(|| url_name.filter(|name| names_an_event(name)))
-        .or_else(|| match in_body? {
-            "one_time" | "recurring" => Some(catalogue::PRICE),
-            "SMS" | "Email" => {
-                envelope.get(Field::MessageId)?;
-                Some(catalogue::PROVIDER_MESSAGE)
-            }
-            _ => None,
-        })
-        .map(Cow::Borrowed)
+    let in_url = || url_name.filter(|name| may_be_named_by_url(name));
+    let name = match envelope.get(Field::Type) {
+        Some(name) if names_an_event(name) => Some(name),
+        Some("SMS" | "Email") if envelope.get(Field::MessageId).is_some() => {
+            Some(catalogue::PROVIDER_MESSAGE)
+        }
+        Some("one_time" | "recurring") => in_url()
+            .filter(|name| catalogue::find(name).is_some_and(|kind| kind.family == "price"))
+            .or(Some(catalogue::PRICE)),
+        _ => in_url(),
+    };
+    name.map(Cow::Borrowed)
+}
+
+/// Whether the URL may say that a body is of this type. GHL does not sign the URL: whoever holds a signed body without a
+/// `type` could post it again as an `UNINSTALL`, or as one of the types that only answers have (`contact.snapshot`). So the
+/// URL names kinds whose bodies cannot, and those that nobody knows yet.
+fn may_be_named_by_url(name: &str) -> bool {
+    names_an_event(name)
+        && match catalogue::find(name) {
+            Some(kind) => kind.lacks_type(),
+            None => !name.contains('.'),
+        }
 }
 
 /// Whether `name` has the form GHL's tools require of event names, and is not one of the values

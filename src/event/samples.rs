@@ -52,18 +52,9 @@ pub fn body(event_type: &str, context: &SampleContext) -> Option<Vec<u8>> {
     serde_json::to_vec(&body).ok()
 }
 
-/// Whether bodies of `event_type` do not name it, so that it has to be posted to
-/// `<path>/<EventName>`. GHL's pages on these types show bodies without `type`, or with the kind
-/// of price in it.
+/// Whether bodies of `event_type` do not name it: see [`Kind::lacks_type`].
 pub fn needs_url_name(event_type: &str) -> bool {
-    catalogue::find(event_type).is_some_and(lacks_type)
-}
-
-fn lacks_type(kind: &Kind) -> bool {
-    matches!(
-        kind.family,
-        "invoice" | "product" | "price" | "association" | "relation" | "object" | "voice_ai"
-    )
+    catalogue::find(event_type).is_some_and(Kind::lacks_type)
 }
 
 /// Adds what every delivery carries beside the documented fields.
@@ -73,7 +64,7 @@ fn complete(fields: &mut Map<String, Value>, kind: &Kind, context: &SampleContex
             .entry(name)
             .or_insert_with(|| Value::String(value.to_owned()));
     };
-    if !lacks_type(kind) {
+    if !kind.lacks_type() {
         add("type", kind.event_type);
     }
     add("appId", &context.app_id);

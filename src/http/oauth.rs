@@ -2,7 +2,8 @@
 //!
 //! A state of 128 bits goes to GHL and back, good once and for ten minutes, bound to a cookie of the browser that
 //! began: a callback that somebody else made up brings nothing (RFC 9700, 4.7). What comes in the query is never
-//! shown. The exchange belongs to a task of its own: a browser that hangs up loses no token.
+//! shown. The exchange belongs to a task of its own: a browser that hangs up loses no token. Whoever floods these
+//! pages is told to come again before the store or GHL is asked for anything.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,13 +23,20 @@ use crate::chance::{self, Chance};
 use crate::clock::Clock;
 use crate::config::OauthApps;
 use crate::follow_up::tokens::{NoToken, Tokens};
+use crate::http::rate::Rate;
 use crate::store::{OauthState, Store};
 use crate::telemetry::Chain;
 
 /// How long an authorisation may take in the browser.
 const LIFE: Duration = Duration::from_secs(600);
-/// Authorisations under way at most: more push out the oldest.
+/// Authorisations under way at most: more push out the oldest. [`EACH`] lets no more begin in [`LIFE`].
 const MOST: i64 = 10_000;
+/// Pages that begin or end an authorisation: one each so often, and so many at once. People open them; a commit of the
+/// store and a call of GHL are behind each, and webhooks and refreshed tokens need both.
+const EACH: Duration = Duration::from_millis(100);
+const AT_ONCE: u32 = 100;
+/// How often a flood is told of.
+const TOLD_EACH: Duration = Duration::from_secs(60);
 /// With a prefix that browsers keep other hosts from setting.
 const COOKIE: &str = "__Host-hookwell_oauth";
 
@@ -48,6 +56,41 @@ pub struct Oauth {
     pub chance: Chance,
     /// Deeds in the store, which no request owns.
     pub deeds: TaskTracker,
+    /// How often all of it may be asked for.
+    pub door: Door,
+}
+
+/// Who is let in: beginnings and ends of authorisations apart, so that a flood of one leaves the other open.
+#[derive(Debug)]
+pub struct Door {
+    installs: Rate,
+    callbacks: Rate,
+    told: Rate,
+}
+
+impl Default for Door {
+    fn default() -> Self {
+        Self {
+            installs: Rate::new(EACH, AT_ONCE),
+            callbacks: Rate::new(EACH, AT_ONCE),
+            told: Rate::new(TOLD_EACH, 1),
+        }
+    }
+}
+
+impl Oauth {
+    /// Whether one more may come in by `rate`; if not, the log says so now and then.
+    fn admits(&self, rate: &Rate) -> bool {
+        let now = (self.clock)();
+        let admitted = rate.admits(now);
+        if !admitted && self.door.told.admits(now) {
+            tracing::warn!(
+                "more authorisations begin or end under /oauth than people would: some are answered 429; a proxy can \
+                 refuse whoever it is"
+            );
+        }
+        admitted
+    }
 }
 
 /// `GET /oauth/install` and the callback of each app.
@@ -83,10 +126,11 @@ enum Page {
     NoCode,
     Failed,
     Busy,
+    TooMany,
 }
 
 impl Page {
-    const ALL: [Self; 8] = [
+    const ALL: [Self; 9] = [
         Self::Installed,
         Self::UnknownApp,
         Self::NoLink,
@@ -95,6 +139,7 @@ impl Page {
         Self::NoCode,
         Self::Failed,
         Self::Busy,
+        Self::TooMany,
     ];
 
     fn status(self) -> StatusCode {
@@ -104,6 +149,7 @@ impl Page {
             Self::BadState | Self::Refused | Self::NoCode => StatusCode::BAD_REQUEST,
             Self::Failed => StatusCode::BAD_GATEWAY,
             Self::Busy => StatusCode::SERVICE_UNAVAILABLE,
+            Self::TooMany => StatusCode::TOO_MANY_REQUESTS,
         }
     }
 
@@ -140,6 +186,10 @@ impl Page {
                 "Not now",
                 "The store cannot be used at the moment. Begin again in a minute.",
             ),
+            Self::TooMany => (
+                "Too many at once",
+                "More apps are being installed here than people would. Load this page again in a minute.",
+            ),
         }
     }
 }
@@ -165,14 +215,19 @@ impl IntoResponse for Page {
                 header::CONTENT_SECURITY_POLICY,
                 "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'",
             ),
-            // Whatever came of it, the cookie has had its time.
-            (
-                header::SET_COOKIE,
-                "__Host-hookwell_oauth=; Path=/; Max-Age=0; Secure; HttpOnly; SameSite=Lax",
-            ),
         ] {
             headers.insert(name, HeaderValue::from_static(value));
         }
+        let (name, value) = match self {
+            // Nothing came of it yet: the same page may be loaded again.
+            Self::TooMany => (header::RETRY_AFTER, "60"),
+            // Whatever came of it, the cookie has had its time.
+            _ => (
+                header::SET_COOKIE,
+                "__Host-hookwell_oauth=; Path=/; Max-Age=0; Secure; HttpOnly; SameSite=Lax",
+            ),
+        };
+        headers.insert(name, HeaderValue::from_static(value));
         response
     }
 }
@@ -197,6 +252,9 @@ async fn install(State(oauth): State<Arc<Oauth>>, request: Request) -> Response 
     let Some(install) = &app.install_query else {
         return Page::NoLink.into_response();
     };
+    if !oauth.admits(&oauth.door.installs) {
+        return Page::TooMany.into_response();
+    }
     let white_label = argument(query, "white_label").is_some_and(|value| value != "0");
     let state = URL_SAFE_NO_PAD.encode(chance::bytes::<16>(&oauth.chance));
     let cookie = URL_SAFE_NO_PAD.encode(chance::bytes::<16>(&oauth.chance));
@@ -240,6 +298,9 @@ async fn install(State(oauth): State<Arc<Oauth>>, request: Request) -> Response 
 async fn callback(State(oauth): State<Arc<Oauth>>, request: Request) -> Page {
     let path = request.uri().path().to_owned();
     let query = request.uri().query().unwrap_or_default().to_owned();
+    if !oauth.admits(&oauth.door.callbacks) {
+        return Page::TooMany;
+    }
     let app_id = match argument(&query, "state") {
         Some(state) => match authorised(&oauth, &state, request.headers()).await {
             Ok(Some(app_id)) => app_id,

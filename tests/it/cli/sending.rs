@@ -36,6 +36,29 @@ fn a_new_key_is_readable_by_its_owner_alone_and_never_overwritten() {
 }
 
 #[test]
+fn keys_are_rotated_by_one_command_at_a_time() {
+    let config = DaemonConfig::new("sqlite://unused.db");
+    let file = config.dir().join("token-keys");
+    let rotate = || run_plain(&["keys", "rotate", "--file", "token-keys"], &config);
+    assert_eq!(code(&rotate()), Some(0));
+    let before = std::fs::read_to_string(&file).unwrap();
+    let other = std::fs::File::open(config.dir()).unwrap();
+    other.try_lock().unwrap();
+    let output = rotate();
+    assert_eq!(code(&output), Some(69), "{}", stderr(&output));
+    assert!(
+        stderr(&output).contains("another `hookwell keys rotate`"),
+        "{}",
+        stderr(&output)
+    );
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), before);
+    drop(other);
+    assert_eq!(code(&rotate()), Some(0));
+    let after = std::fs::read_to_string(&file).unwrap();
+    assert!(after.ends_with(&before) && after.len() > before.len());
+}
+
+#[test]
 fn a_key_file_that_is_rotated_keeps_its_owner_its_group_and_its_mode() {
     let config = DaemonConfig::new("sqlite://unused.db");
     let file = config.dir().join("token-keys");

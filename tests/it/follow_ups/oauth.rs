@@ -7,6 +7,7 @@ on_both! {
     an_install_may_come_before_during_and_after_the_callback
     a_burst_of_installs_ends_with_a_token_for_each
     a_callback_that_did_not_begin_here_brings_nothing
+    a_flood_of_authorisations_is_told_to_come_again
     an_uninstall_erases_tokens_and_a_reinstall_begins_anew
 }
 
@@ -192,6 +193,49 @@ async fn a_callback_that_did_not_begin_here_brings_nothing(backend: Backend) {
         let shown = "/oauth/install?app=&lt;app id&gt;.";
         assert!(page.text.contains(shown), "{}", page.text);
     }
+}
+
+/// Neither the store nor GHL is asked for anything then, and webhooks go on.
+async fn a_flood_of_authorisations_is_told_to_come_again(backend: Backend) {
+    let world = World::new(backend, SNAPSHOT).await;
+    let daemon = world.start().await;
+    let mut person = Browser::new();
+    let callback = person.until_callback(&daemon, "").await;
+    let (path, _) = callback.split_once('?').unwrap();
+    let mut flood = Browser::new();
+    let install = format!("http://{}/oauth/install", daemon.address());
+    for (address, otherwise) in [
+        (install, 302),
+        (format!("{path}?state=forged&code=bogus"), 400),
+    ] {
+        let mut let_in = 0;
+        let refused = loop {
+            let page = flood.get(&address).await;
+            if page.status == 429 {
+                break page;
+            }
+            assert_eq!(page.status, otherwise, "{page:?}");
+            let_in += 1;
+            assert!(let_in < 3_000, "nobody was told to come again");
+        };
+        assert!(let_in >= 90, "{let_in}: people come together, too");
+        assert!(refused.headers.contains_key("retry-after"));
+        assert!(
+            refused.text.contains("Too many at once"),
+            "{}",
+            refused.text
+        );
+    }
+    world.contact(&daemon, "ContactCreate", "c1").await;
+    let told = daemon.log().matches("more authorisations begin").count();
+    assert_eq!(told, 1, "once a minute");
+    // The state that was begun before is not spent, and the door opens again.
+    eventually("the person is let in", WITHIN, async || {
+        let page = person.get(&callback).await;
+        (page.status == 200).then_some(())
+    })
+    .await;
+    world.token_is(world.company.id(), "usable").await;
 }
 
 async fn an_uninstall_erases_tokens_and_a_reinstall_begins_anew(backend: Backend) {
