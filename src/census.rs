@@ -72,7 +72,7 @@ async fn look(
 
     metrics
         .tokens_reauthorise
-        .set(store.tokens_to_reauthorise().await?);
+        .set(store.token_census(clock()).await?.reauthorise);
     for _ in 0..PARTS {
         let part = store.count_on(PART).await?;
         if part.after < part.upto && !store.keep_count(&part, clock()).await? {

@@ -158,6 +158,17 @@ impl Verifier {
         Ok(Self { keys, legacy_rsa })
     }
 
+    /// Whether what GHL signs with its published key is accepted.
+    pub fn accepts_ghl(&self) -> bool {
+        let ghl = GHL_ED25519_KEY.parse::<PublicKey>();
+        ghl.is_ok_and(|ghl| self.keys.contains(&ghl))
+    }
+
+    /// How many Ed25519 keys are accepted.
+    pub fn count(&self) -> usize {
+        self.keys.len()
+    }
+
     /// Checks `body`, the raw bytes of the request, against its headers.
     ///
     /// A signature in `X-GHL-Signature` decides alone; the legacy header is looked at only when

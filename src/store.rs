@@ -27,7 +27,7 @@ mod subscriptions;
 
 pub use census::{
     ANSWERS_KEPT, Answers, Census, Counted, Disk, GHL_LEAST, Heard, SILENCE_FACTOR, SILENCE_LEAST,
-    Silent, Tenants,
+    Silent, Tenants, TokenCensus,
 };
 pub use erasure::{Beside, Erased, Erasure, Found, Subject};
 use follow_ups::ClaimedRow;

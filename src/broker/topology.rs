@@ -1,8 +1,10 @@
 //! The exchange, the alternate exchange, the queues and the bindings: declared, or only checked.
 
-use lapin::options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions};
+use lapin::options::{
+    BasicPublishOptions, ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions,
+};
 use lapin::types::{AMQPValue, FieldTable};
-use lapin::{Channel, Connection, ExchangeKind};
+use lapin::{BasicProperties, Channel, Connection, ExchangeKind};
 
 use super::Error;
 use super::error::Advice;
@@ -24,6 +26,12 @@ const QUEUE: Advice = Advice {
               (deploy/CONSUMERS.md, \"A queue worth declaring\"), or set broker.topology = \"check\" to take it as it \
               is; hookwell never deletes one",
     forbidden: FORBIDDEN,
+};
+
+const PUBLISH: Advice = Advice {
+    forbidden: "give the user of broker.url permission to write it (`rabbitmqctl set_permissions`), and every topic where \
+                there are topic permissions",
+    ..EXCHANGE
 };
 
 /// Of the queue for what no binding takes, which no section of the file describes.
@@ -167,13 +175,38 @@ pub(super) async fn differences(
     };
     let mut found = Vec::new();
     for object in objects(topology) {
-        match object.declare(connection, passes).await {
+        let mut looked = object.declare(connection, passes).await;
+        if let (Ok(()), Object::Exchange { name, .. }) = (&looked, &object)
+            && *name == topology.exchange
+        {
+            looked = may_publish(connection, name).await;
+        }
+        match looked {
             Ok(()) => (),
             Err(error @ Error::Topology { .. }) => found.push(error),
             Err(error) => return Err(error),
         }
     }
     Ok(found)
+}
+
+/// Whether the user may publish to the exchange. RabbitMQ looks at the permission when it takes a message, and in a
+/// transaction that is rolled back nobody ever gets it.
+async fn may_publish(connection: &Connection, name: &str) -> Result<(), Error> {
+    let channel = connection.create_channel().await.map_err(Error::lost)?;
+    let tried = async {
+        channel.tx_select().await?;
+        let (options, properties) = (BasicPublishOptions::default(), BasicProperties::default());
+        channel
+            .basic_publish(name.into(), "doctor".into(), options, &[], properties)
+            .await?;
+        channel.tx_rollback().await
+    };
+    tried
+        .await
+        .map_err(|error| Error::about(error, format!("publishing to exchange {name}"), &PUBLISH))?;
+    let _ = channel.close(200, "done".into()).await;
+    Ok(())
 }
 
 /// In the order in which they need each other.

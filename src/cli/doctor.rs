@@ -71,6 +71,25 @@ impl Findings {
     }
 }
 
+impl Findings {
+    /// A clock that is so many seconds ahead of somebody's.
+    fn clock(&mut self, ahead: i64, whose: &str) {
+        let off = ahead.abs();
+        if off <= CLOCK {
+            self.good("clock", format!("it differs by {off} s from {whose}"));
+            return;
+        }
+        let which = if ahead < 0 { "behind" } else { "ahead of" };
+        self.warning(
+            "clock",
+            format!("it is {off} s {which} {whose}"),
+            "switch on NTP: times of events, token lifetimes and budgets go by it",
+        );
+    }
+}
+
+/// A clock that is off by more than this is worth a word, in seconds.
+const CLOCK: i64 = 30;
 /// How long anything asked over HTTP may take.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -91,6 +110,15 @@ pub(super) async fn run(args: Args) -> Outcome {
             warning.clone(),
             "see config/default.toml for what each key means",
         );
+    }
+    match (config.verifier.accepts_ghl(), config.verifier.count()) {
+        (true, 1) => findings.good("signatures", "GHL's published key is accepted"),
+        (true, n) => findings.good("signatures", format!("GHL's published key and {} are accepted", counted(n - 1, "other"))),
+        (false, n) => findings.warning(
+            "signatures",
+            format!("{} accepted, and GHL's published key is not among them", counted(n, "key")),
+            "right for trying things out; for webhooks of GHL take signature.ed25519_keys out, or add GHL's key",
+        ),
     }
     let http = super::ask::client(PATIENCE)?;
     reached::daemon(&config, &http, &mut findings).await;

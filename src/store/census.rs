@@ -97,6 +97,19 @@ pub struct Tenants {
     pub silent: i64,
 }
 
+/// The stored tokens, by what becomes of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct TokenCensus {
+    /// Good at the moment.
+    pub good: i64,
+    /// When the first of these expires.
+    pub next_expiry: Option<Micros>,
+    /// Expired; renewed with the next call that wants them.
+    pub expired: i64,
+    /// Only a person can renew them.
+    pub reauthorise: i64,
+}
+
 /// Room for the store's files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Disk {
@@ -127,8 +140,11 @@ pub trait Census: Send + Sync {
     /// Silent tenants, the one that was loudest before first.
     async fn silent_tenants(&self, now: Micros, limit: i64) -> Result<Vec<Silent>, Error>;
 
-    /// Tokens that only a person can renew.
-    async fn tokens_to_reauthorise(&self) -> Result<i64, Error>;
+    /// How the stored tokens stand.
+    async fn token_census(&self, now: Micros) -> Result<TokenCensus, Error>;
+
+    /// The time of a store that has a clock of its own, which budgets and leases go by; none on SQLite.
+    async fn server_time(&self) -> Result<Option<Micros>, Error>;
 
     /// Room where the store's files are; none where they are a server's affair.
     fn disk(&self) -> Option<Disk>;

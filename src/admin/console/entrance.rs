@@ -76,10 +76,12 @@ pub(super) async fn login(
         .collect();
     console.sessions.begin(who, &cookie, console.now());
     tracing::info!(%who, "logged in at the console");
-    // Behind a proxy with TLS the cookie must not come without it.
-    let secure = headers
-        .get("x-forwarded-proto")
-        .is_some_and(|proto| proto == "https");
+    // Behind a proxy with TLS the cookie must not come without it. Not every proxy says so; a browser does.
+    let says = |name: &str, begin: &[u8]| {
+        let value = headers.get(name);
+        value.is_some_and(|value| value.as_bytes().starts_with(begin))
+    };
+    let secure = says("x-forwarded-proto", b"https") || says("origin", b"https://");
     let secure = if secure { "; Secure" } else { "" };
     let name = cookie_name(&headers);
     let cookie = format!(

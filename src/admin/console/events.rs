@@ -272,6 +272,7 @@ pub(super) async fn body(visit: Visit, Path(text): Path<String>) -> Response {
                     format!("attachment; filename=\"event-{position}.json\""),
                 ),
                 (header::X_CONTENT_TYPE_OPTIONS, "nosniff".to_owned()),
+                (header::CACHE_CONTROL, "no-store".to_owned()),
             ];
             (StatusCode::OK, headers, recorded.event.body).into_response()
         }

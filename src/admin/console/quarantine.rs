@@ -14,8 +14,8 @@ use crate::operator::{self, Admission};
 use crate::store::Quarantined;
 
 const ROWS: i64 = 200;
-/// Entries that one request judges; the rest is for the next one.
-const AT_ONCE: i64 = 1_000;
+/// Entries that one request judges, the oldest first; the rest is for the next one.
+const AT_ONCE: usize = 1_000;
 
 /// Which; every one if there is no id.
 #[derive(Deserialize)]
@@ -85,21 +85,26 @@ pub(super) async fn confirm(visit: Visit, asked: Asked<Which>) -> Response {
 
 async fn question(visit: &Visit, asked: Asked<Which>) -> Result<Value, Trouble> {
     let Which { id } = query(asked)?;
-    let (count, facts) = match id {
+    let (all, facts) = match id {
         Some(id) => (1, concerned(visit, id).await?),
         None => {
             let ledger = visit
                 .ask(|store| async move { store.ledger().await })
                 .await?;
-            (ledger.quarantined, Vec::new())
+            (u64::try_from(ledger.quarantined).unwrap_or(0), Vec::new())
         }
     };
-    if count == 0 {
+    if all == 0 {
         return Err(Trouble::NotFound("The quarantine is empty.".to_owned()));
     }
-    let requests = counted(u64::try_from(count).unwrap_or(0), "request", "requests");
+    let count = all.min(AT_ONCE as u64);
+    let requests = counted(count, "request", "requests");
+    let title = match count == all {
+        true => format!("Judge {requests} again?"),
+        false => format!("Judge the oldest {requests} of {all} again?"),
+    };
     Ok(json!({
-        "title": format!("Judge {requests} again?"), "button": format!("Judge {requests} again"), "affected": count,
+        "title": title, "button": format!("Judge {requests} again"), "affected": count,
         "facts": facts,
         "lines": [
             "What verifies by the configuration of now goes into the log and out to consumers, with the time at which it first came.",
@@ -174,10 +179,11 @@ async fn judge(visit: &Visit, id: Option<i64>) -> Result<Judged, Trouble> {
             let ids = match id {
                 Some(id) => vec![id],
                 None => store
-                    .quarantined(AT_ONCE)
+                    .quarantined(i64::from(i32::MAX))
                     .await?
                     .iter()
                     .rev()
+                    .take(AT_ONCE)
                     .map(|entry| entry.id)
                     .collect(),
             };

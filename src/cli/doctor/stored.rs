@@ -7,7 +7,7 @@ use crate::config::{Calls, Config, is_open};
 use crate::event::Micros;
 use crate::follow_up::tokens::missing_key;
 use crate::key_file::KeyFile;
-use crate::store::{self, GHL_LEAST, SILENCE_FACTOR, Store};
+use crate::store::{self, GHL_LEAST, SILENCE_FACTOR, Store, TokenCensus};
 use crate::telemetry::Chain;
 
 /// What the store has to say.
@@ -34,6 +34,7 @@ pub(super) async fn look(
             "end the upgrade or the way back: the same version on every host",
         ),
     }
+    server_clock(store, findings).await?;
     if let Some(disk) = store.disk() {
         let (free, percent) = (disk.free / 1024 / 1024, disk.free * 100 / disk.total.max(1));
         let reserve = config.store.disk_reserve;
@@ -124,14 +125,7 @@ pub(super) async fn look(
     }
     if let Some(calls) = &config.calls {
         keys(calls, store, findings).await?;
-        match store.tokens_to_reauthorise().await? {
-            0 => findings.good("tokens", "none waits for a person"),
-            n => findings.broken(
-                "tokens",
-                format!("{n} can only be renewed by a person"),
-                "`hookwell installs list` shows whose; open /oauth/install in a browser",
-            ),
-        }
+        tokens(&store.token_census(now).await?, now, findings);
         let counts = store.follow_up_counts().await?;
         if 0 < counts.dead {
             findings.warning(
@@ -151,6 +145,52 @@ pub(super) async fn look(
         let fix = config.repair.of(gap, config.calls.is_some());
         findings.warning("gaps", found, fix);
     }
+    Ok(())
+}
+
+/// How fresh the stored tokens are.
+fn tokens(tokens: &TokenCensus, now: Micros, findings: &mut Findings) {
+    if 0 < tokens.reauthorise {
+        findings.broken(
+            "tokens",
+            format!("{} can only be renewed by a person", tokens.reauthorise),
+            "`hookwell installs list` shows whose; open /oauth/install in a browser",
+        );
+    }
+    let mut found = match tokens.next_expiry {
+        Some(next) => format!(
+            "{} good, the next to expire in {} min",
+            counted_is(tokens.good),
+            seconds(next, now) / 60
+        ),
+        None => "none is good at the moment".to_owned(),
+    };
+    if 0 < tokens.expired {
+        let expired = format!(
+            "; {} expired, and renewed with the next call",
+            counted_is(tokens.expired)
+        );
+        found.push_str(&expired);
+    }
+    findings.good("tokens", found);
+}
+
+fn counted_is(count: i64) -> String {
+    match count {
+        1 => "1 is".to_owned(),
+        count => format!("{count} are"),
+    }
+}
+
+/// Whether this machine's clock agrees with that of the store's server.
+async fn server_clock(store: &dyn Store, findings: &mut Findings) -> Result<(), store::Error> {
+    let before = clock::system()();
+    let Some(theirs) = store.server_time().await? else {
+        return Ok(());
+    };
+    // It was read somewhere in between.
+    let off = (before.0 + (clock::system()().0 - before.0) / 2 - theirs.0) / 1_000_000;
+    findings.clock(off, "Postgres's");
     Ok(())
 }
 

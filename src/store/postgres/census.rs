@@ -6,7 +6,7 @@ use tokio::time::timeout;
 
 use super::super::{
     Answers, AuditEntry, Census, Counted, Disk, Error, EventFilter, EventPage, EventRange,
-    Listings, Silent, Tenants,
+    Listings, Silent, Tenants, TokenCensus,
 };
 use super::follow_ups::{deed, server_time};
 use super::{PostgresStore, pooled, statements};
@@ -69,8 +69,12 @@ impl Census for PostgresStore {
         deed!(self, transaction, now => statements::silent_tenants(transaction, now, limit))
     }
 
-    async fn tokens_to_reauthorise(&self) -> Result<i64, Error> {
-        pooled!(self, connection => statements::tokens_to_reauthorise(connection))
+    async fn token_census(&self, _now: Micros) -> Result<TokenCensus, Error> {
+        deed!(self, transaction, now => statements::token_census(transaction, now))
+    }
+
+    async fn server_time(&self) -> Result<Option<Micros>, Error> {
+        pooled!(self, connection => async { Ok(Some(server_time(connection).await?)) })
     }
 
     fn disk(&self) -> Option<Disk> {

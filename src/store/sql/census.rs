@@ -4,7 +4,7 @@
 macro_rules! census_statements {
     ($database:ty, $connection:ty, $row:ty, $greatest:literal) => {
         use crate::store::census::{
-            ANSWERS_KEPT, Answers, Counted, Heard, SILENCE_FACTOR, SILENCE_KNOWN, SILENCE_LEAST, Silent, TENANTS_KEPT, Tenants,
+            ANSWERS_KEPT, Answers, Counted, Heard, SILENCE_FACTOR, SILENCE_KNOWN, SILENCE_LEAST, Silent, TENANTS_KEPT, Tenants, TokenCensus,
         };
 
         const HOUR: i64 = 3_600_000_000;
@@ -167,9 +167,22 @@ macro_rules! census_statements {
                 .collect()
         }
 
-        pub(crate) async fn tokens_to_reauthorise(conn: &mut $connection) -> Result<i64, Error> {
-            let count = sqlx::query_scalar("select count(*) from tokens where state = 'reauthorise'").fetch_one(conn).await?;
-            Ok(count)
+        pub(crate) async fn token_census(conn: &mut $connection, now: Micros) -> Result<TokenCensus, Error> {
+            let row = sqlx::query(
+                "select count(case when state <> 'reauthorise' and expires_at > $1 then 1 end), \
+                 min(case when state <> 'reauthorise' and expires_at > $1 then expires_at end), \
+                 count(case when state <> 'reauthorise' and expires_at <= $1 then 1 end), \
+                 count(case when state = 'reauthorise' then 1 end) from tokens",
+            )
+            .bind(now.0)
+            .fetch_one(conn)
+            .await?;
+            Ok(TokenCensus {
+                good: row.try_get(0)?,
+                next_expiry: row.try_get::<Option<i64>, _>(1)?.map(Micros),
+                expired: row.try_get(2)?,
+                reauthorise: row.try_get(3)?,
+            })
         }
     };
 }

@@ -5,7 +5,7 @@ use sqlx::Connection;
 
 use super::super::{
     Answers, AuditEntry, Census, Counted, Disk, Error, EventFilter, EventPage, EventRange,
-    Listings, Silent, Tenants,
+    Listings, Silent, Tenants, TokenCensus,
 };
 use super::follow_ups::deed;
 use super::writer::on;
@@ -70,8 +70,12 @@ impl Census for SqliteStore {
         statements::silent_tenants(&mut *self.reader().await?, now, limit).await
     }
 
-    async fn tokens_to_reauthorise(&self) -> Result<i64, Error> {
-        statements::tokens_to_reauthorise(&mut *self.reader().await?).await
+    async fn token_census(&self, now: Micros) -> Result<TokenCensus, Error> {
+        statements::token_census(&mut *self.reader().await?, now).await
+    }
+
+    async fn server_time(&self) -> Result<Option<Micros>, Error> {
+        Ok(None)
     }
 
     fn disk(&self) -> Option<Disk> {

@@ -62,6 +62,14 @@ async fn the_doctor_finds_nothing_where_all_is_well() {
         }
         // The configuration's admin port is 0: nobody answers there.
         assert_eq!(level(&found, "daemon"), "warning");
+        // Nor does it take what GHL signs.
+        assert_eq!(level(&found, "signatures"), "warning");
+        let clock = if backend == Backend::Postgres {
+            "good"
+        } else {
+            "not said"
+        };
+        assert_eq!(level(&found, "clock"), clock, "{found:?}");
         let disk = if backend == Backend::Sqlite {
             "good"
         } else {
@@ -75,7 +83,7 @@ async fn the_doctor_finds_nothing_where_all_is_well() {
         }
         let people = run_cli(&["doctor"], &config);
         assert!(
-            stdout(&people).ends_with("0 broken, 1 warning\n"),
+            stdout(&people).ends_with("0 broken, 2 warnings\n"),
             "{}",
             stdout(&people)
         );

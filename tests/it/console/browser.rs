@@ -5,6 +5,7 @@ use super::*;
 use crate::harness::browser::Browser;
 use crate::harness::daemon::ALL;
 use crate::harness::operator::Operator;
+use crate::harness::store::execute_on;
 
 const AXE: &str = include_str!("../../data/axe.min.js");
 
@@ -103,10 +104,59 @@ async fn a_person_publishes_a_parked_event_again_and_follows_the_log() {
     assert_eq!(browser.complaints().await, Vec::<String>::new());
 }
 
+/// A row of everything that goes wrong, of the events 1 to 4.
+async fn trouble(world: &World) {
+    let longest = 10 * 24 * 3_600_000_000_i64;
+    let now = hookwell::clock::system()().0;
+    let mut sql = vec![
+        "update cursors set position = 4, published = 2 where reader = 'relay'".to_owned(),
+        "insert into dead_letters values (2, 'unroutable', 'no queue is bound for contact.create', 1, 2, 'parked'), \
+         (3, 'refused', 'PRECONDITION_FAILED', 2, 0, 'retry')"
+            .to_owned(),
+        "insert into held_events values (4, 'l4')".to_owned(),
+        format!("insert into held_tenants values ('l4', 'rejected', 'RabbitMQ did not take it', {now}, 1)"),
+        format!("insert into tenants values ('silent', {}, {}, 60000000)", now - 2 * longest, now - longest),
+        format!("insert into gaps (since_at, until_at, repaired_at) values ({}, {}, null), (1, 2, 3)", now - 7_200_000_000, now - 3_600_000_000),
+        "insert into audit (at, who, action, subject, affected) values (1, 'ada', 'replay', 'replay 1', 3)".to_owned(),
+        "insert into tokens (app_id, tenant, account, access_token, scope, obtained_at, expires_at, state, version) \
+         values ('app', 'l4', 'location', x'00', '', 1, 2, 'reauthorise', 1)"
+            .to_owned(),
+    ];
+    let calls = [
+        ("rule", "pending"),
+        ("rule-1", "done"),
+        ("rule-2", "dead"),
+        ("rule-3", "cancelled"),
+        ("rule-4", "merged"),
+        ("hookwell.backfill/contacts", "done"),
+        ("hookwell.reconcile", "dead"),
+    ];
+    for (rule, state) in calls {
+        sql.push(format!(
+            "insert into follow_ups (position, rule, app_id, tenant, entity_id, state, due_at, attempt, planned_at, ended_at, status, \
+             reason, detail, progress) values (1, '{rule}', 'app', 'l4', 'k1', '{state}', {}, 2, {now}, {now}, 422, 'refused', \
+             'GHL answered 422', '{{\"page\": 3, \"all\": 240, \"found\": 240, \"lacking\": 2}}')",
+            now + longest,
+        ));
+    }
+    sql.push(format!(
+        "insert into follow_up_attempts (follow_up_id, at, status, reason, detail) select id, {now}, 503, 'unavailable', 'away' from follow_ups"
+    ));
+    for state in ["running", "done", "cancelled"] {
+        sql.push(format!(
+            "insert into replays (asked_at, who, event_type, after, upto, rate, matched, state, position, failed, detail) \
+             values (1, 'ada', 'ContactCreate', 0, 4, 1, 3, '{state}', 0, 1, 'one was refused')"
+        ));
+    }
+    for statement in sql {
+        execute_on(&world.store, &statement).await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn no_page_shuts_anybody_out_or_is_wider_than_a_phone() {
     let world = World::new(Backend::Sqlite).await;
-    let daemon = world.start().await;
+    let mut daemon = world.start().await;
     for n in 1..=3 {
         world.post(&daemon, &contact(n)).await;
     }
@@ -120,6 +170,9 @@ async fn no_page_shuts_anybody_out_or_is_wider_than_a_phone() {
         Some(view["entries"][0]["id"].as_i64()?.to_string())
     })
     .await;
+    assert!(daemon.terminate().await.success());
+    trouble(&world).await;
+    let daemon = world.start().await;
     for (width, height, dark) in [(1280, 900, false), (390, 800, true)] {
         let browser = Browser::start(width, height).await;
         browser.dark(dark).await;
@@ -133,12 +186,34 @@ async fn no_page_shuts_anybody_out_or_is_wider_than_a_phone() {
         let entry = format!("/quarantine/{entry}");
         let pages = PAGES.map(|(path, _)| path).into_iter().chain([
             "/events/1",
+            "/events/2",
+            "/events/4",
             "/events/99",
+            "/follow-ups?state=dead",
+            "/follow-ups/retry",
+            "/dead-letters/retry",
+            "/dead-letters/retry?position=2",
+            "/replays/ask?position=1",
+            "/replays/cancel?id=1",
             &entry,
             "/quarantine/admit",
         ]);
         for path in pages {
             browser.go(&format!("{}{path}", daemon.admin())).await;
+            // Nothing is scanned that is empty.
+            let text = browser.text("main").await;
+            let filled = match path {
+                "/" => ["Held tenants", "Silent tenants", "published"]
+                    .iter()
+                    .all(|word| text.contains(word)),
+                "/follow-ups" => text.contains("rule-4") && text.contains("merged"),
+                "/dead-letters" => text.contains("unroutable"),
+                "/replays" => text.contains("cancelled"),
+                "/gaps" => text.contains("to read what changed") && !text.contains("None yet"),
+                "/events/99" => true,
+                _ => !text.contains("There is no"),
+            };
+            assert!(filled, "{path}: {text}");
             assert_eq!(
                 barriers(&browser).await,
                 Vec::<String>::new(),

@@ -97,6 +97,15 @@ async fn a_browser_logs_in_with_its_token_and_out_again() {
         .await;
     assert!(over_tls.header("set-cookie").ends_with("; Secure"));
 
+    assert!(!cookie.contains("Secure"), "{cookie}");
+    // A proxy that does not say how it was asked: the browser does.
+    let origin = daemon.admin().replace("http://", "https://");
+    let over_tls = Visitor::nobody(&daemon)
+        .with("origin", &origin)
+        .send("/login", &[("token", TOKEN)])
+        .await;
+    assert!(over_tls.header("set-cookie").ends_with("; Secure"));
+
     let ada = browser.with("cookie", cookie.split(';').next().unwrap());
     let page = ada.get("/audit").await;
     assert_eq!(page.status, 200);

@@ -291,6 +291,7 @@ async fn an_event_has_its_way_its_body_and_nothing_that_runs(backend: Backend) {
         assert_eq!(page.bytes, bytes);
         assert_eq!(page.header("content-type"), "application/octet-stream");
         assert!(page.header("content-disposition").starts_with("attachment"));
+        assert_eq!(page.header("cache-control"), "no-store");
     }
     assert_eq!(ada.get("/events/9/body").await.status, 404);
 }

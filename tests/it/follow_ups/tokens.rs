@@ -8,6 +8,8 @@ use hookwell::follow_up::tokens::NoToken;
 use hookwell::ghl::oauth::Credentials;
 use hookwell::key_file::KeyFile;
 
+use crate::harness::store::execute_on;
+
 use super::*;
 
 on_both! {
@@ -18,6 +20,7 @@ on_both! {
     a_slow_answer_to_a_refresh_is_waited_for
     whoever_asks_for_a_token_waits_no_longer_than_there_is_time
     keys_are_rotated_while_the_daemon_runs
+    the_doctor_says_how_fresh_tokens_are
     a_start_without_the_key_of_the_stored_tokens_is_refused
 }
 
@@ -302,6 +305,40 @@ async fn keys_are_rotated_while_the_daemon_runs(backend: Backend) {
         calls.iter().all(|call| call["state"] == "done"),
         "{calls:?}"
     );
+}
+
+/// Tokens that are good, that have expired, and that only a person can renew.
+async fn the_doctor_says_how_fresh_tokens_are(backend: Backend) {
+    let world = World::new(backend, "").await;
+    let daemon = world.authorised().await;
+    let tokens = || {
+        let output = run_cli(&["doctor", "--json"], &world.config);
+        let said = String::from_utf8_lossy(&output.stdout);
+        let found: Vec<Value> = said
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .filter(|line: &Value| line["what"] == "tokens")
+            .collect();
+        found
+    };
+    let found = tokens();
+    let text = found[0]["found"].as_str().unwrap();
+    assert!(
+        text.starts_with("1 is good, the next to expire in "),
+        "{found:?}"
+    );
+    assert_eq!((found.len(), &found[0]["level"]), (1, &json!("good")));
+    drop(daemon);
+    execute_on(&world.store, "update tokens set expires_at = 1").await;
+    let found = tokens();
+    assert_eq!(
+        found[0]["found"],
+        "none is good at the moment; 1 is expired, and renewed with the next call"
+    );
+    execute_on(&world.store, "update tokens set state = 'reauthorise'").await;
+    let found = tokens();
+    assert_eq!(found[0]["level"], "broken");
+    assert_eq!(found[0]["found"], "1 can only be renewed by a person");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -227,6 +227,47 @@ async fn the_doctor_finds_a_queue_that_serve_cannot_declare() {
     assert_eq!(said.matches("x-delivery-limit").count(), 1, "{said}");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn the_doctor_finds_that_nothing_may_be_published_and_publishes_nothing() {
+    let broker = fresh_vhost().await;
+    let store = store_url(Backend::Sqlite).await;
+    let config = DaemonConfig::new(store.url()).broker(&broker.url);
+    drop(Daemon::start(&config).await);
+    let settings = settings(
+        &broker.url,
+        TopologyMode::Declare,
+        vec![queue(ALL, &["#"], QueueKind::Quorum)],
+    );
+    Session::open(&settings).await.unwrap().close().await;
+    let doctor = async |permissions: [&str; 3]| {
+        let config = config
+            .clone()
+            .broker(&broker.url_of_a_user(permissions).await)
+            .set("broker", "topology = \"check\"");
+        let output = run_cli(&["doctor", "--json"], &config);
+        let findings = lines_of(&String::from_utf8_lossy(&output.stdout));
+        let found = findings.into_iter().find(|line| line["what"] == "RabbitMQ");
+        found.unwrap()
+    };
+    let found = doctor(["", ".*", ".*"]).await;
+    assert_eq!(found["level"], "good", "{found}");
+    let found = doctor(["", "", ".*"]).await;
+    assert_eq!(found["level"], "broken", "{found}");
+    for (name, part) in [
+        ("found", "publishing to exchange"),
+        ("found", "ACCESS_REFUSED"),
+        ("fix", "permission to write"),
+    ] {
+        let text = found[name].as_str().unwrap();
+        assert!(text.contains(part), "{part} is not in: {text}");
+    }
+    let (_connection, channel) = channel(&broker.url).await;
+    let left = channel
+        .basic_get(ALL.into(), lapin::options::BasicGetOptions::default())
+        .await;
+    assert!(left.unwrap().is_none(), "the doctor published something");
+}
+
 #[tokio::test]
 async fn of_the_queue_for_what_no_binding_takes_the_advice_is_about_its_own_key() {
     let broker = fresh_vhost().await;
