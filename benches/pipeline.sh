@@ -11,7 +11,8 @@
 #   way      all the way into quorum queues, against verify-only
 #   bare     the bare publisher, and both kinds of inserts on each store
 #   latency  answers at 25, 50, 75 and 90 % of the peak; end to end at 500/s; while a backlog drains
-#   drain    rate and CPU time of draining when few and when many wait, and against the bare publisher
+#   drain    rate and CPU time of accepting and of draining when few and when many wait; draining against the
+#            bare publisher; how soon a daemon is ready when many wait
 #   memory   at rest, with a backlog under load, and while it drains
 #   profile  CPU time by component, with perf
 #

@@ -6,6 +6,8 @@ P99_BAR_MS=25 DRAINING_BAR=2 END_TO_END_BAR_MS=15
 # How far rate and CPU time may differ between few and many waiting events.
 EVEN_FROM=0.90 EVEN_TO=1.10
 REST_BAR_MIB=64 WAITING_BAR_MIB=200
+# From the start of the daemon until it takes events, beside many that wait, in seconds.
+READY_BAR=5
 # Between the runs of a yardstick, in percent.
 NOISE_BAR=15
 
@@ -39,6 +41,7 @@ median() {
 spread() {
   printf '%s\n' "$@" | sort -g | awk -v m="$(median "$@")" '{ v[NR] = $1 } END { printf "%.1f", 100 * (v[NR] - v[1]) / m }'
 }
+greater() { awk "BEGIN { print ($1 > $2 ? $1 : $2) }"; }
 # cpu_per_event RUN: microseconds of daemon, database and broker. (ms per 1000 are µs per event.)
 cpu_per_event() {
   reckon %.1f "$(value "$1" cpu_hookwell 0) + $(value "$1" cpu_rabbitmq 0) + $(value "$1" cpu_postgres 0)"
@@ -111,11 +114,11 @@ unaccepted() {
   local count=$(($(value "$1" not_accepted 0) + $(value "$1" broken 0)))
   ((count == 0)) || printf '; %s NOT ACCEPTED' "$count"
 }
-# pace STORE KIND: medians of the rounds, in $rate and $cpu, and what to say of them in $remark.
+# pace STORE KIND ROUNDS RATE: medians of the rounds, in $rate and $cpu, and what to say of them in $remark.
 pace() {
   local round rates=() cpus=()
-  for ((round = 1; round <= ROUNDS; round++)); do
-    rates+=("$(value "$1.$2$round" drained_rate)")
+  for ((round = 1; round <= $3; round++)); do
+    rates+=("$(value "$1.$2$round" "$4")")
     cpus+=("$(cpu_per_event "$1.$2$round")")
   done
   rate=$(median "${rates[@]}") cpu=$(median "${cpus[@]}")
@@ -124,10 +127,10 @@ pace() {
 drain_rows() {
   local store=$1 rate cpu remark few_rate few_cpu long
   has "$store.long" || return 0
-  pace "$store" few
+  pace "$store" few "$ROUNDS" drained_rate
   few_rate=$rate few_cpu=$cpu
   row "$store: draining $FEW of $FEW, events/s" "$rate" '' "$remark"
-  pace "$store" many
+  pace "$store" many "$ROUNDS" drained_rate
   row "$store: draining $FEW of $waiting, events/s" "$rate" '' "$remark"
   even '  of the rate with few' "$(ratio "$rate" "$few_rate")"
   even '  of the CPU time with few' "$(ratio "$cpu" "$few_cpu")" \
@@ -136,6 +139,24 @@ drain_rows() {
   row "$store: draining in one go, events/s" "$long" '' \
     "$(value "$store.long" drained) events in $(value "$store.long" drained_seconds) s"
   judged '  of the bare publisher' "$(ratio "$long" "$publisher")" '>=' "$DRAIN_BAR" "of $publisher"
+}
+# Accepting beside few and beside many that wait, and what a start beside many takes.
+beside_rows() {
+  local store=$1 rate cpu remark few_rate few_cpu round slowest=0 most=0
+  has "$store.accept_many1" || return 0
+  pace "$store" accept_few "$ACCEPT_ROUNDS" rate
+  few_rate=$rate few_cpu=$cpu
+  row "$store: accepted with $FEW waiting, events/s" "$rate" '' "$remark"
+  pace "$store" accept_many "$ACCEPT_ROUNDS" rate
+  row "$store: accepted with $waiting waiting, events/s" "$rate" '' "$remark"
+  even '  of the rate with few' "$(ratio "$rate" "$few_rate")"
+  even '  of the CPU time with few' "$(ratio "$cpu" "$few_cpu")" "µs an event, medians: $few_cpu with few, $cpu with many"
+  for ((round = 1; round <= ACCEPT_ROUNDS; round++)); do
+    slowest=$(greater "$slowest" "$(value "$store.accept_many$round.ready" seconds)")
+    most=$(greater "$most" "$(value "$store.accept_many$round.ready" peak_mib)")
+  done
+  judged "$store: start to ready with $waiting waiting, s" "$slowest" '<=' "$READY_BAR" 'the slowest'
+  judged "$store: peak of memory meanwhile, MiB" "$most" '<=' "$WAITING_BAR_MIB" ''
 }
 # even NAME RATIO REMARK
 even() {
@@ -204,6 +225,7 @@ make_table() {
   for store in $stores; do
     peak_rows "$store"
     latency_rows "$store"
+    beside_rows "$store"
     drain_rows "$store"
     memory_rows "$store"
   done

@@ -6,6 +6,8 @@
 BODIES_PER_SECOND=30000
 # Few events are drained so quickly that one round says little.
 FEW=10000 ROUNDS=9
+# Answers are timed for seconds, so fewer rounds do.
+ACCEPT_ROUNDS=3
 # Of them those in the middle are measured: connections are warm, and the relay still reads ahead.
 MEASURED_FROM=1000 MEASURED_UPTO=9000
 # How many of the many are drained in one go.
@@ -181,14 +183,37 @@ drain_some() {
   stop_server
 }
 
+# accept_some STORE RUN: with the broker down, by a daemon that has just started; how long that took is kept.
+accept_some() {
+  local began
+  configure "$store_url" "amqp://guest:guest@127.0.0.1:$dead_port/%2f"
+  began=$(date +%s%N)
+  start_daemon
+  keep_value "$2.ready" seconds "$(reckon %.2f "($(date +%s%N) - $began) / 1e9")"
+  post_all "$2" --seconds "$seconds" --warm-up 1 --connections "$connections" \
+    --bodies $((BODIES_PER_SECOND * (seconds + 1)))
+  keep_value "$2.ready" peak_mib "$(status_mib VmHWM)"
+  stop_server
+}
+
 # Few and many take turns, so that both see the same machine.
 drain() {
   local store=$1 round
   ((publishers > 0)) || bare_publisher
-  note "$store: draining $FEW events with $FEW and with $waiting waiting, $ROUNDS times"
   fresh "$store"
+  note "$store: appending $waiting events that wait"
   preload "$store" "$waiting"
   kept_url=$store_url
+  note "$store: accepting with $FEW and with $waiting waiting, $ACCEPT_ROUNDS times"
+  for ((round = 1; round <= ACCEPT_ROUNDS; round++)); do
+    fresh_store "$store"
+    configure "$store_url" "$broker_url"
+    preload "$store" "$FEW"
+    accept_some "$store" "$store.accept_few$round"
+    store_url=$kept_url
+    accept_some "$store" "$store.accept_many$round"
+  done
+  note "$store: draining $FEW events with $FEW and with $waiting waiting, $ROUNDS times"
   for ((round = 1; round <= ROUNDS; round++)); do
     fresh_store "$store"
     configure "$store_url" "$broker_url"
