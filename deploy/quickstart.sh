@@ -299,6 +299,13 @@ if [[ -e $work/rabbitmq/env ]]; then
   $h status --config $config
   $work/rabbitmq/rabbitmqctl start_app
   $h status --config $config
+
+  # an event that nothing takes, not even the queue for what no binding takes: after some five seconds it is parked
+  $work/rabbitmq/rabbitmqctl delete_queue hookwell.unrouted
+  $h send InvoicePaid --config $config --key $key
+  $h dead-letters list --config $config
+  # hookwell makes that queue again with its next session; then publish the event from the console: Dead letters, Again
+  $work/rabbitmq/rabbitmqctl stop_app && $work/rabbitmq/rabbitmqctl start_app
 NEXT
 fi
 cat <<NEXT
