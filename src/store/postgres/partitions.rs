@@ -97,27 +97,32 @@ pub(super) fn singly_before(cutoff: &Cutoff) -> Micros {
     Micros(cutoff.bodies_before.0.saturating_sub(waits))
 }
 
-/// Drops the oldest partition, if all of it is old and behind every reader; the number of its positions that are gone.
+/// Drops the oldest partition that may go: all of it is old and behind every reader, and little of it has to stay. The
+/// number of its positions that are gone.
 pub(super) async fn drop_oldest(store: &PostgresStore, cutoff: &Cutoff) -> Result<u64, Error> {
     let longest = cutoff.bodies_before_of.iter().map(|(_, before)| *before);
     let before = longest.fold(cutoff.bodies_before, Micros::min);
     let dropped = pooled!(store, connection => async {
         let mut begun = connection.begin().await?;
-        let Some(oldest) = Oldest::find(&mut begun).await? else {
-            return Ok(0);
-        };
-        if !oldest.is_over(&mut begun, before).await? || !is_mine(&mut begun).await? {
+        if !is_mine(&mut begun).await? {
             return Ok(0);
         }
-        let kept = oldest.kept(&mut begun).await?;
-        if i64::try_from(kept.len()).unwrap_or(i64::MAX) > MOST_KEPT {
-            return Ok(0);
+        for passed in Passed::find(&mut begun).await? {
+            if !passed.is_over(&mut begun, before).await? {
+                break;
+            }
+            let kept = passed.kept(&mut begun).await?;
+            // Its rows go one by one; those behind it need not wait for that.
+            if i64::try_from(kept.len()).unwrap_or(i64::MAX) > MOST_KEPT {
+                continue;
+            }
+            passed.drop(&mut begun, &kept).await?;
+            begun.commit().await?;
+            tracing::info!(partition = passed.name, kept = kept.len(), "a partition of the log is old and was dropped");
+            let gone = passed.upto.0 - passed.from.0 - i64::try_from(kept.len()).unwrap_or(0);
+            return Ok(u64::try_from(gone).unwrap_or(0));
         }
-        oldest.drop(&mut begun, &kept).await?;
-        begun.commit().await?;
-        tracing::info!(partition = oldest.name, kept = kept.len(), "a partition of the log is old and was dropped");
-        let gone = oldest.upto.0 - oldest.from.0 - i64::try_from(kept.len()).unwrap_or(0);
-        Ok(u64::try_from(gone).unwrap_or(0))
+        Ok(0)
     });
     match dropped {
         // Next time.
@@ -126,30 +131,32 @@ pub(super) async fn drop_oldest(store: &PostgresStore, cutoff: &Cutoff) -> Resul
     }
 }
 
-struct Oldest {
+/// A partition that readers and appends are past.
+struct Passed {
     from: Position,
     upto: Position,
     name: String,
 }
 
-impl Oldest {
-    /// The oldest one, if readers and appends are past it.
-    async fn find(conn: &mut PgConnection) -> Result<Option<Self>, Error> {
-        let row = sqlx::query(
-            "select from_position, upto_position, name from (select * from event_partitions order by from_position limit 1) p \
+impl Passed {
+    /// The oldest first.
+    async fn find(conn: &mut PgConnection) -> Result<Vec<Self>, Error> {
+        let rows = sqlx::query(
+            "select from_position, upto_position, name from event_partitions \
              where upto_position <= (select position from log_head) \
-               and upto_position <= (select min(position) + 1 from cursors where reader <> 'census')",
+               and upto_position <= (select min(position) + 1 from cursors where reader <> 'census') \
+             order by from_position limit 100",
         )
-        .fetch_optional(conn)
+        .fetch_all(conn)
         .await?;
-        row.map(|row| {
+        let passed = rows.iter().map(|row| {
             Ok(Self {
                 from: Position(row.try_get("from_position")?),
                 upto: Position(row.try_get("upto_position")?),
                 name: row.try_get("name")?,
             })
-        })
-        .transpose()
+        });
+        passed.collect()
     }
 
     /// Whether the newest of it is old. Events come about in the order of their times.

@@ -98,6 +98,27 @@ async fn an_old_partition_goes_as_a_whole_and_what_has_to_stay_is_kept() {
     assert_eq!(kept.event.body, "body 5");
 }
 
+/// Nothing that has to stay is copied by the ten thousand; what is behind it goes all the same.
+#[tokio::test]
+async fn a_partition_of_which_much_has_to_stay_is_in_nobodys_way() {
+    let f = small(0).await;
+    let sql = "create table events_1 partition of events for values from (1) to (20001);
+         create table events_20001 partition of events for values from (20001) to (20011);
+         create table events_20011 partition of events for values from (20011) to (20021);
+         insert into event_partitions values (1, 20001, 'events_1', 0), (20001, 20011, 'events_20001', 0),
+             (20011, 20021, 'events_20011', 0);
+         insert into dead_letters select n, 'refused', '', 1, 0, 'parked' from generate_series(1, 10001) n;
+         update log_head set position = 20015;
+         update cursors set position = 20015;
+         update cursors set published = 20015 - 10001 where reader = 'relay'";
+    execute(f.url.url(), sql).await;
+    assert_eq!(f.store.prune(&cutoff()).await.unwrap().events, 10);
+    assert_eq!(names(&f).await, ["events_1", "events_kept", "events_20011"]);
+    execute(f.url.url(), "delete from dead_letters where position = 1").await;
+    assert_eq!(f.store.prune(&cutoff()).await.unwrap().events, 10_000);
+    assert_eq!(names(&f).await, ["events_kept", "events_20011"]);
+}
+
 #[tokio::test]
 async fn a_partition_stays_while_a_reader_has_not_passed_it() {
     let f = small(2).await;
