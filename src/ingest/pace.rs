@@ -16,16 +16,16 @@ pub(super) struct Pace {
     full: usize,
     /// How long an event may wait.
     patience: Duration,
-    room: Room,
+    limit: Limit,
 }
 
 /// How many may wait, for everybody to see.
 #[derive(Clone)]
-pub(super) struct Room {
+pub(super) struct Limit {
     most: Arc<AtomicUsize>,
 }
 
-impl Room {
+impl Limit {
     /// Whether one more may wait beside so many.
     pub fn takes(&self, waiting: usize) -> bool {
         waiting < self.most.load(Ordering::Relaxed)
@@ -34,17 +34,17 @@ impl Room {
 
 impl Pace {
     /// Nothing is known of the store yet: as many may wait as like.
-    pub fn new(full: usize, patience: Duration) -> (Self, Room) {
-        let room = Room {
+    pub fn new(full: usize, patience: Duration) -> (Self, Limit) {
+        let limit = Limit {
             most: Arc::new(AtomicUsize::new(usize::MAX)),
         };
         let pace = Self {
             each: None,
             full,
             patience,
-            room: room.clone(),
+            limit: limit.clone(),
         };
-        (pace, room)
+        (pace, limit)
     }
 
     /// Learns from a commit. A small batch says little of what a full one takes, unless it was faster.
@@ -61,7 +61,7 @@ impl Pace {
         self.each = Some(learnt);
         let most = self.patience.as_secs_f64() / learnt.max(f64::EPSILON);
         // A cast ends at the largest number.
-        self.room
+        self.limit
             .most
             .store((most as usize).max(self.full), Ordering::Relaxed);
     }
@@ -73,44 +73,44 @@ mod tests {
 
     const FULL: usize = 64;
 
-    fn pace() -> (Pace, Room) {
+    fn pace() -> (Pace, Limit) {
         Pace::new(FULL, Duration::from_millis(2500))
     }
 
     #[test]
     fn as_many_may_wait_as_are_committed_in_time() {
-        let (mut pace, room) = pace();
-        assert!(room.takes(1_000_000), "nothing is known");
+        let (mut pace, limit) = pace();
+        assert!(limit.takes(1_000_000), "nothing is known");
         pace.note(FULL, Duration::from_millis(640));
         // 10 ms each.
-        assert!(room.takes(249));
-        assert!(!room.takes(250));
+        assert!(limit.takes(249));
+        assert!(!limit.takes(250));
     }
 
     #[test]
     fn a_small_batch_says_nothing_unless_it_is_faster() {
-        let (mut pace, room) = pace();
+        let (mut pace, limit) = pace();
         pace.note(1, Duration::from_secs(1));
-        assert!(room.takes(1_000_000), "one event is no measure");
+        assert!(limit.takes(1_000_000), "one event is no measure");
         pace.note(FULL, Duration::from_millis(640));
         pace.note(1, Duration::from_secs(1));
-        assert!(room.takes(249) && !room.takes(250));
+        assert!(limit.takes(249) && !limit.takes(250));
         for _ in 0..50 {
             pace.note(FULL / 2, Duration::from_millis(32));
         }
         // 1 ms each; where few may wait there is no full batch to learn it from.
-        assert!(room.takes(2_400), "a store that is well again is seen");
+        assert!(limit.takes(2_400), "a store that is well again is seen");
     }
 
     #[test]
     fn a_single_slow_batch_is_not_the_pace_and_a_full_one_may_always_wait() {
-        let (mut pace, room) = pace();
+        let (mut pace, limit) = pace();
         pace.note(FULL, Duration::from_millis(64));
         pace.note(FULL, Duration::from_millis(640));
-        assert!(room.takes(1_000) && !room.takes(2_000));
+        assert!(limit.takes(1_000) && !limit.takes(2_000));
         for _ in 0..100 {
             pace.note(FULL, Duration::from_secs(60));
         }
-        assert!(room.takes(FULL - 1) && !room.takes(FULL));
+        assert!(limit.takes(FULL - 1) && !limit.takes(FULL));
     }
 }

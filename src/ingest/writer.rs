@@ -13,7 +13,7 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use super::pace::{Pace, Room};
+use super::pace::{Limit, Pace};
 use crate::event::{Event, Position, Recorded};
 use crate::failpoints;
 use crate::feed::Feed;
@@ -45,7 +45,7 @@ struct Waiting {
 #[derive(Clone)]
 pub struct Handle {
     queue: mpsc::Sender<Waiting>,
-    room: Room,
+    limit: Limit,
     /// For the defect M5: requests that own database futures.
     #[cfg(feature = "failpoints")]
     pub(super) store: Arc<dyn Store>,
@@ -55,7 +55,7 @@ impl Handle {
     /// Whether an event that came now would be committed in time.
     pub(super) fn has_room(&self) -> bool {
         let free = self.queue.capacity();
-        0 < free && self.room.takes(self.queue.max_capacity() - free)
+        0 < free && self.limit.takes(self.queue.max_capacity() - free)
     }
 
     /// Queues an event; `None` when the queue is full or the writer has ended. The answer is what
@@ -115,11 +115,11 @@ impl Writer {
         metrics: Metrics,
     ) -> (Handle, Self) {
         let (sender, queue) = mpsc::channel(queue_max);
-        let (pace, room) = Pace::new(ENOUGH.min(batch_max), patience);
+        let (pace, limit) = Pace::new(ENOUGH.min(batch_max), patience);
         (
             Handle {
                 queue: sender,
-                room,
+                limit,
                 #[cfg(feature = "failpoints")]
                 store: Arc::clone(&store),
             },

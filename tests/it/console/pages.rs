@@ -159,7 +159,7 @@ async fn the_overview_has_the_ledger_and_says_what_is_wrong(backend: Backend) {
         );
     }
     assert!(
-        html.contains("The first figure is of"),
+        html.contains("when the daemon began to count"),
         "an hour has not passed: {html}"
     );
     assert!(
