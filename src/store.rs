@@ -95,6 +95,20 @@ pub enum Error {
     Corrupt(&'static str),
 }
 
+impl Error {
+    /// Whether there was not enough time for what was asked: less of it may come through.
+    pub fn is_deadline(&self) -> bool {
+        const QUERY_CANCELED: &str = "57014";
+        match self {
+            Self::Deadline(_) => true,
+            Self::Unavailable(sqlx::Error::Database(error)) => {
+                error.code().as_deref() == Some(QUERY_CANCELED)
+            }
+            _ => false,
+        }
+    }
+}
+
 impl From<sqlx::Error> for Error {
     fn from(error: sqlx::Error) -> Self {
         Self::Unavailable(error)

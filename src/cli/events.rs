@@ -15,6 +15,9 @@ use crate::event::{Position, Recorded, catalogue};
 use crate::routing::key_of_event;
 use crate::store::{EventFilter, EventRange, EventState, Listed, Store};
 
+/// As little is looked at in one go as is worth asking for.
+const LEAST_LOOK: i64 = 300;
+
 /// Look into the log
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -188,11 +191,18 @@ pub(super) async fn run(args: Args) -> Outcome {
     }
 }
 
-/// Pages until there are as many as asked for, or the log ends.
+/// Pages until there are as many as asked for, or the log ends. A store that is busy, or reads what it had not read for
+/// days, is asked for less at a time.
 async fn all_pages(store: &dyn Store, mut filter: EventFilter) -> Result<Vec<Listed>, Failure> {
     let mut rows = Vec::new();
     loop {
-        let page = store.events(&filter).await?;
+        let page = match store.events(&filter).await {
+            Err(error) if error.is_deadline() && LEAST_LOOK < filter.look => {
+                filter.look = LEAST_LOOK.max(filter.look / 4);
+                continue;
+            }
+            page => page?,
+        };
         filter.limit -= i64::try_from(page.rows.len()).unwrap_or(i64::MAX);
         rows.extend(page.rows);
         match page.next {

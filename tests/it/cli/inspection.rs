@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use hookwell::event::{Micros, Position};
 use hookwell::store::{Access, Parked, PostgresStore, SqliteStore, Store};
+use sqlx::{Connection, PgConnection};
 
 use super::{code, stderr, stdout};
 use crate::harness::daemon::ALL;
@@ -72,6 +73,44 @@ async fn status_shows_the_ledger_in_words_and_as_json() {
             "discarded": 0, "mismatch": 0, "quarantined": 0, "oldest_pending_seconds": null, "webhook_answers": null, "webhook_success_ratio": 1.0,
             "silent_tenants": []})
     );
+}
+
+/// A look that takes too long is one at less of the log, not the end of the list.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_list_goes_on_when_the_store_was_slow_for_a_while() {
+    let url = store_url(Backend::Postgres).await;
+    let config = DaemonConfig::new(url.url());
+    let mut daemon = Daemon::start(&config).await;
+    let ghl = Ghl::new();
+    let body = ghl.body("ContactCreate", "l1", 1);
+    assert_eq!(ghl.post(&daemon, &body).await.status, 200);
+    assert!(daemon.terminate().await.success());
+    let mut connection = PgConnection::connect(url.url()).await.unwrap();
+    let mut locked = connection.begin().await.unwrap();
+    sqlx::query("lock table events in access exclusive mode")
+        .execute(&mut *locked)
+        .await
+        .unwrap();
+    let list = tokio::task::spawn_blocking(move || run_cli(&["events", "list", "--json"], &config));
+    // Inside a transaction the view would always say the same.
+    let mut looking = PgConnection::connect(url.url()).await.unwrap();
+    let mut first = None;
+    eventually("one look has waited too long, and another waits", SOON, async || {
+        let waits: Option<i32> = sqlx::query_scalar(
+            "select pid from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock' \
+             and query like '%from events e where%'",
+        )
+        .fetch_optional(&mut looking)
+        .await
+        .unwrap();
+        let pid = waits?;
+        (*first.get_or_insert(pid) != pid).then_some(())
+    })
+    .await;
+    locked.rollback().await.unwrap();
+    let output = list.await.unwrap();
+    assert_eq!(code(&output), Some(0), "{}", stderr(&output));
+    assert_eq!(stdout(&output).lines().count(), 1);
 }
 
 #[tokio::test]
