@@ -12,7 +12,7 @@ function component(thread, symbol, dso) {
     if (thread ~ /^lapin/) return "kernel, lapin's thread"
     return "kernel"
   }
-  if (symbol ~ /malloc|calloc|realloc|cfree|^_int_free|^free$|unlink_chunk|tcache|systrim|__rust_(de)?alloc|raw_vec/) return "allocator"
+  if (symbol ~ /malloc|calloc|realloc|rallocx|dallocx|_je_|tcache_|^(arena|extent|edata|base|sz|pa[cis]?|hpa|eset|rtree)_|cfree|^_int_free|^free$|unlink_chunk|systrim|__rust_(de)?alloc|raw_vec/) return "allocator"
   if (symbol ~ /memmove|memcpy|memset|memcmp|memchr|strlen/) return "copying"
   # Ed25519 hashes with SHA-512, bodies with SHA-256.
   if (symbol ~ /curve25519|ed25519|sha512|hookwell::signature|base64|subtle|ring_core|(^|[^A-Za-z_])ring::/) return "crypto"
