@@ -5,6 +5,7 @@
 //! [`broker`]. ARCHITECTURE.md has the map.
 
 /// A third of the daemon's time away from signatures went into the system's allocator; see benches/RESULTS.md.
+/// C code has it, too (`unprefixed_malloc_on_supported_platforms`): the system's kept what SQLite had given back.
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
