@@ -408,6 +408,7 @@ impl Calls {
             client.clone(),
             credentials.collect(),
             keys,
+            settings.follow_ups.limits,
             Arc::clone(&clock),
             Arc::clone(&chance),
             metrics.clone(),

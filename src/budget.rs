@@ -119,16 +119,49 @@ impl Budget {
         self.day.1 = self.day.1.saturating_sub(1);
     }
 
+    /// One call is begun whose end may never be told, and that takes `longest` at most: the place that it has, which
+    /// comes free by itself one interval after that.
+    pub fn reserve(&mut self, limits: &Limits, longest: Duration, now: Micros) -> Micros {
+        self.begin(1, now);
+        self.under_way = self.under_way.saturating_sub(1);
+        let longest = i64::try_from(longest.as_micros()).unwrap_or(i64::MAX);
+        self.rest(limits, 1, Micros(now.0.saturating_add(longest)))
+    }
+
+    /// A call that was begun with a place of its own was answered now; or it was not made, where nothing is told.
+    pub fn settle(&mut self, limits: &Limits, place: Micros, told: Option<&Told>, now: Micros) {
+        if let Some((_, count)) = self.places.iter_mut().find(|(at, _)| *at == place.0) {
+            *count -= 1;
+        }
+        self.places.retain(|(_, count)| 0 < *count);
+        match told {
+            None => self.day.1 = self.day.1.saturating_sub(1),
+            Some(told) => {
+                self.rest(limits, 1, now);
+                self.learn(limits, told, now);
+            }
+        }
+    }
+
     /// A call was answered now, or will never be: its place comes free one interval from here.
     pub fn end(&mut self, limits: &Limits, told: Option<&Told>, now: Micros) {
         self.under_way = self.under_way.saturating_sub(1);
         self.rest(limits, 1, now);
-        let Some(told) = told else { return };
+        if let Some(told) = told {
+            self.learn(limits, told, now);
+        }
+    }
+
+    /// What an answer said of the limits.
+    fn learn(&mut self, limits: &Limits, told: &Told, now: Micros) {
         if let Some(remaining) = told.remaining {
             // Somebody else spends from the same budget, or the limit is lower than configured.
             let resting: u32 = self.places.iter().map(|(_, count)| count).sum();
             let used = limits.burst.saturating_sub(remaining);
-            self.rest(limits, used.saturating_sub(resting + self.under_way), now);
+            let others = used.saturating_sub(resting + self.under_way);
+            if 0 < others {
+                self.rest(limits, others, now);
+            }
         }
         if let Some(left) = told.daily_remaining {
             self.day.1 = self.day.1.max(limits.daily.saturating_sub(left));
@@ -163,10 +196,8 @@ impl Budget {
         }
     }
 
-    fn rest(&mut self, limits: &Limits, calls: u32, now: Micros) {
-        if calls == 0 {
-            return;
-        }
+    /// So many calls rest for one interval from here; when their places come free.
+    fn rest(&mut self, limits: &Limits, calls: u32, now: Micros) -> Micros {
         let free_at = now.0.saturating_add(limits.interval());
         // Rounded up: never early.
         let free_at = free_at.saturating_add(GRAIN - 1) / GRAIN * GRAIN;
@@ -174,6 +205,7 @@ impl Budget {
             Some((_, count)) => *count += calls,
             None => self.places.push((free_at, calls)),
         }
+        Micros(free_at)
     }
 }
 

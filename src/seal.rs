@@ -251,6 +251,22 @@ mod tests {
         }
     }
 
+    /// Far more than a daemon seals in its life; under one key they may not repeat (S-17).
+    #[test]
+    fn a_million_nonces_do_not_repeat() {
+        const SEALED: usize = 1_000_000;
+        let ring = keyring(&[("k1", 1)]);
+        let chance = crate::chance::system();
+        let start = prefix_of("k1").len();
+        let mut nonces = std::collections::HashSet::with_capacity(SEALED);
+        for _ in 0..SEALED {
+            let nonce = crate::chance::bytes(&chance);
+            let sealed = ring.seal(&PLACE, "", nonce).unwrap();
+            nonces.insert(<SealingNonce>::try_from(&sealed[start..start + NONCE_LEN]).unwrap());
+        }
+        assert_eq!(nonces.len(), SEALED);
+    }
+
     #[test]
     fn no_single_changed_byte_and_no_cut_opens() {
         let keys = keyring(&[("k1", 7)]);

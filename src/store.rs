@@ -33,12 +33,12 @@ pub use erasure::{Beside, Erased, Erasure, Found, Subject};
 use follow_ups::ClaimedRow;
 pub use follow_ups::{
     Attempt, CLAIM_LOST, Claimed, Claims, Ended, FollowUp, FollowUpCounts, FollowUpFilter,
-    FollowUpPage, FollowUps, NO_TOKEN, Next, PLANNER, Plan, PlanReader, Planned, WhichCalls,
+    FollowUpPage, FollowUps, NO_TOKEN, Next, PLANNER, Plan, PlanReader, Planned, Room, WhichCalls,
 };
 pub use gaps::{Gap, Gaps, Known, Restored};
 pub use installations::{
-    Installation, InstallationFilter, Installations, NewToken, OauthState, RefreshEnd, SealedToken,
-    TokenState,
+    Begun, Installation, InstallationFilter, Installations, NewToken, OauthState, RefreshEnd,
+    SealedToken, TokenState,
 };
 pub use listing::{AuditEntry, EventFilter, EventPage, EventRange, EventState, Listed, Listings};
 pub use postgres::PostgresStore;

@@ -33,6 +33,32 @@ fn a_place_comes_free_one_interval_after_the_answer() {
 }
 
 #[test]
+fn a_call_with_a_place_of_its_own_rests_from_its_answer_or_from_its_longest_time() {
+    let longest = Duration::from_secs(5);
+    let mut budget = Budget::default();
+    let reserve = |budget: &mut Budget| budget.reserve(&LIMITS, longest, Micros(0));
+    let place = reserve(&mut budget);
+    assert_eq!(place, Micros(6 * SECOND));
+    reserve(&mut budget);
+    assert_eq!(budget.room(&LIMITS, Micros(2 * SECOND)), 8);
+    assert_eq!(budget.used_today(Micros(2 * SECOND)), 2);
+    budget.settle(&LIMITS, place, Some(&Told::default()), Micros(2 * SECOND));
+    assert_eq!(budget.room(&LIMITS, Micros(3 * SECOND - 1)), 8);
+    assert_eq!(budget.room(&LIMITS, Micros(3 * SECOND)), 9, "answered");
+    assert_eq!(budget.room(&LIMITS, Micros(6 * SECOND - 1)), 9);
+    assert_eq!(budget.room(&LIMITS, Micros(6 * SECOND)), 10, "never told");
+    let unmade = reserve(&mut budget);
+    budget.settle(&LIMITS, unmade, None, Micros(1));
+    assert_eq!(budget.room(&LIMITS, Micros(1)), 10);
+    assert_eq!(budget.used_today(Micros(1)), 2);
+    // Told later than its longest time: it had no place any more, and rests from its answer.
+    let late = reserve(&mut budget);
+    assert_eq!(budget.room(&LIMITS, Micros(7 * SECOND)), 10);
+    budget.settle(&LIMITS, late, Some(&Told::default()), Micros(7 * SECOND));
+    assert_eq!(budget.room(&LIMITS, Micros(7 * SECOND)), 9);
+}
+
+#[test]
 fn the_day_ends_and_begins_with_the_next_call() {
     let limits = Limits {
         burst: 5_000,

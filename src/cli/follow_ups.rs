@@ -264,8 +264,17 @@ async fn rehearse(store: &dyn Store, rule: &Rule, base: &str, event: &str, json:
     let found = events::find(store, event).await?;
     let context = rule::context(&found, &BTreeMap::new());
     let takes = rule.takes(&found, &context);
+    let location = found
+        .event
+        .tenant
+        .location_id
+        .as_deref()
+        .unwrap_or_default();
+    let known = store.installation(&found.event.app_id, location).await?;
+    let known = known.and_then(|known| known.company_id);
+    let owner = rule.token_owner(&found.event, known.as_deref());
     let Some(trigger) = rule.trigger() else {
-        return show(rule, base, &found, takes, None, json);
+        return show(rule, base, &found, takes, owner, None, json);
     };
     let filter = SubscriptionFilter {
         app_id: Some(found.event.app_id.clone()),
@@ -289,6 +298,7 @@ async fn rehearse(store: &dyn Store, rule: &Rule, base: &str, event: &str, json:
             base,
             &found,
             takes,
+            owner,
             Some(&workflow.subscription),
             json,
         )?;
@@ -307,6 +317,7 @@ fn show(
     base: &str,
     found: &Recorded,
     takes: bool,
+    owner: Option<&str>,
     workflow: Option<&Subscription>,
     json: bool,
 ) -> Outcome {
@@ -323,7 +334,7 @@ fn show(
     if json {
         let shown = json!({
             "rule": rule.name, "calls_for_it": takes, "method": rendered.method.as_str(), "url": url,
-            "version": rendered.version, "body": rendered.body,
+            "version": rendered.version, "token_of": owner, "body": rendered.body,
         });
         return Ok(writeln!(out, "{shown}")?);
     }
@@ -337,7 +348,7 @@ fn show(
     writeln!(
         out,
         "Authorization: Bearer (the token of {})",
-        found.event.tenant.id().unwrap_or("nobody")
+        owner.unwrap_or("nobody")
     )?;
     if let Some(body) = &rendered.body {
         let text = serde_json::to_string_pretty(body).unwrap_or_default();

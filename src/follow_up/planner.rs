@@ -135,7 +135,8 @@ impl Planner {
             return Ok(cursor);
         }
         let workflows = self.workflows(&events).await?;
-        let plan = self.plan(&events, upto, &workflows);
+        let companies = self.companies(&events).await?;
+        let plan = self.plan(&events, upto, &workflows, companies);
         failpoints::crash("planner.read");
         reader.settle(&plan, (self.clock)()).await?;
         failpoints::crash("planner.settled");
@@ -188,8 +189,41 @@ impl Planner {
         Ok(workflows)
     }
 
+    /// The companies of locations whose events say none, where a rule makes its call with the company's token.
+    async fn companies(&self, events: &[Recorded]) -> Result<Companies, store::Error> {
+        let mut companies = Companies::new();
+        for event in events.iter().map(|recorded| &recorded.event) {
+            let mut rules = self.rules.all();
+            if event.tenant.company_id.is_some()
+                || !rules.any(|rule| {
+                    rule.token_of == rule::TokenOf::Company && rule.on.contains(&event.event_type)
+                })
+            {
+                continue;
+            }
+            let Some(location) = event.tenant.location_id.clone() else {
+                continue;
+            };
+            let key = (event.app_id.clone(), location);
+            if companies.contains_key(&key) {
+                continue;
+            }
+            let known = self.store.installation(&key.0, &key.1).await?;
+            if let Some(company) = known.and_then(|known| known.company_id) {
+                companies.insert(key, company);
+            }
+        }
+        Ok(companies)
+    }
+
     /// What a run of the log calls for. Pure.
-    fn plan(&self, events: &[Recorded], upto: Position, workflows: &Workflows) -> Plan {
+    fn plan(
+        &self,
+        events: &[Recorded],
+        upto: Position,
+        workflows: &Workflows,
+        mut companies: Companies,
+    ) -> Plan {
         let mut plan = Plan {
             upto,
             ..Plan::default()
@@ -197,6 +231,11 @@ impl Planner {
         for recorded in events {
             let event = &recorded.event;
             if let Some(life) = Lifecycle::of(event) {
+                // Not in the store yet, and known to the events behind it.
+                if let (Account::Location, Some(company)) = (life.account, &life.company_id) {
+                    let location = (event.app_id.clone(), life.tenant.clone());
+                    companies.insert(location, company.clone());
+                }
                 let installed = life.deed == Deed::Installed;
                 if installed && self.apps.contains(&event.app_id) {
                     let call = planned(recorded, INSTALLATION_TOKEN, &life.tenant, None);
@@ -221,11 +260,8 @@ impl Planner {
                 let context =
                     context.get_or_insert_with(|| rule::context(recorded, &BTreeMap::new()));
                 if rule.takes(recorded, context) {
-                    let tenant = match rule.token_of {
-                        rule::TokenOf::Tenant => event.tenant.id(),
-                        rule::TokenOf::Company => event.tenant.company_id.as_deref(),
-                    };
-                    let tenant = tenant.unwrap_or_default();
+                    let known = company_of(event, &companies);
+                    let tenant = rule.token_owner(event, known).unwrap_or_default();
                     let Some(trigger) = rule.trigger() else {
                         let call = planned(recorded, &rule.name, tenant, rule.coalesce);
                         plan.calls.push(call);
@@ -269,6 +305,15 @@ fn backfill(recorded: &Recorded, kind: Kind, location: &str) -> Planned {
 
 /// The workflows that wait, by app, location and trigger.
 type Workflows = BTreeMap<(String, String, String), Vec<String>>;
+
+/// The companies of locations, by app and location.
+type Companies = BTreeMap<(String, String), String>;
+
+fn company_of<'a>(event: &Event, companies: &'a Companies) -> Option<&'a str> {
+    let location = event.tenant.location_id.clone()?;
+    let known = companies.get(&(event.app_id.clone(), location));
+    known.map(String::as_str)
+}
 
 fn waiting_at(event: &Event, trigger: &str) -> Option<(String, String, String)> {
     let location = event.tenant.location_id.clone()?;

@@ -11,8 +11,8 @@ use serde_json::{Value as Json, json};
 use super::template::{BodyTemplate, Error, Expression, Template};
 use super::verdict::Policy;
 use crate::clock::rfc3339;
-use crate::event::Recorded;
 use crate::event::subscription::Subscription;
+use crate::event::{Event, Recorded};
 use crate::ghl::Method;
 use crate::ghl::pages::List;
 
@@ -136,6 +136,15 @@ impl Rule {
         match &self.call.target {
             Target::Path(_) => None,
             Target::Trigger(trigger) => Some(trigger),
+        }
+    }
+
+    /// Whose token its call for an event is made with, and whose budget it is; `known` is the company of the event's
+    /// location where that is known, for most events say none.
+    pub fn token_owner<'a>(&self, event: &'a Event, known: Option<&'a str>) -> Option<&'a str> {
+        match self.token_of {
+            TokenOf::Tenant => event.tenant.id(),
+            TokenOf::Company => event.tenant.company_id.as_deref().or(known),
         }
     }
 

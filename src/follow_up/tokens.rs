@@ -5,7 +5,8 @@
 //! refreshes and the others wait for what it brings. Where an answer was lost, the same token is tried once more;
 //! when GHL says that it is spent, a person has to authorise the app again, and nothing is tried any more.
 //!
-//! A location's token is minted from its company's while that lives; minting spends nothing.
+//! A location's token is minted from its company's while that lives; minting spends no token, and one call of the
+//! company's budget.
 
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, Weak};
@@ -17,6 +18,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::budget::Limits;
 use crate::chance::{self, Chance};
 use crate::clock::Clock;
 use crate::event::lifecycle::Account;
@@ -27,13 +29,15 @@ use crate::key_file::KeyFile;
 use crate::metrics::Metrics;
 use crate::retry::Delays;
 use crate::seal::{self, Place};
-use crate::store::{self, NewToken, SealedToken, Store};
+use crate::store::{self, Begun, NewToken, SealedToken, Store};
 use crate::telemetry::Chain;
 
 mod mint;
+mod pause;
 mod refresh;
 mod reseal;
 
+use pause::Pauses;
 use refresh::Refresh;
 pub use reseal::{missing_key, reseal};
 
@@ -55,6 +59,8 @@ pub struct Access {
     pub token: SecretString,
     /// The version of its row, for [`Tokens::not_taken`].
     pub version: i64,
+    /// Whether GHL gave it just now.
+    pub is_new: bool,
 }
 
 /// Why there is none.
@@ -83,6 +89,19 @@ pub enum NoToken {
     /// Not now.
     #[error("no token can be had at the moment: {0}")]
     Later(String),
+    /// GHL gave none for now, or the company's calls are spent: nobody asks before a pause is over.
+    #[error("no token can be had at the moment: {why}")]
+    Paused {
+        /// How much of it is left.
+        after: Duration,
+        /// What failed.
+        why: String,
+        /// Whether GHL's host was asked for this and was to blame: what the circuit breaker counts.
+        is_outage: bool,
+    },
+    /// GHL was asked and gave none; [`Tokens::access`] makes a pause of it.
+    #[error("GHL gave no token")]
+    NotGiven(#[source] Failed),
     /// The store cannot be used.
     #[error("the store cannot be used")]
     Store(#[from] store::Error),
@@ -99,9 +118,12 @@ pub struct Tokens {
     client: Client,
     apps: HashMap<String, Credentials>,
     keys: Arc<KeyFile>,
+    /// Of a company's calls, which mints are.
+    limits: Limits,
     clock: Clock,
     chance: Chance,
     metrics: Metrics,
+    pauses: Pauses,
     /// One at a time for each tenant, in this daemon: the others find what it brought.
     locks: Locks,
     /// When the next mint for a company may begin.
@@ -117,6 +139,7 @@ impl Tokens {
         client: Client,
         apps: HashMap<String, Credentials>,
         keys: Arc<KeyFile>,
+        limits: Limits,
         clock: Clock,
         chance: Chance,
         metrics: Metrics,
@@ -126,9 +149,11 @@ impl Tokens {
             client,
             apps,
             keys,
+            limits,
             clock,
             chance,
             metrics,
+            pauses: Pauses::default(),
             locks: Locks::default(),
             mints: std::sync::Mutex::default(),
             deeds: TaskTracker::new(),
@@ -187,20 +212,47 @@ impl Tokens {
         let mut renewed = false;
         for _ in 0..LOOKS {
             if let Some(access) = self.kept(app_id, tenant).await? {
-                return Ok(access);
+                return Ok(Access {
+                    is_new: renewed,
+                    ..access
+                });
             }
             if renewed {
                 let why = "a new token has ended already; is the clock of this machine right?";
                 return Err(NoToken::Later(why.to_owned()));
             }
-            renewed = self.renew(app_id, tenant, company).await?;
-            if !renewed {
-                sleep(LOOK).await;
+            if let Some((after, why)) = self.pauses.left(app_id, tenant, Instant::now()) {
+                return Err(NoToken::Paused {
+                    after,
+                    why,
+                    is_outage: false,
+                });
+            }
+            renewed = match self.renew(app_id, tenant, company).await {
+                Err(NoToken::NotGiven(failed)) => return Err(self.pause(app_id, tenant, &failed)),
+                renewed => renewed?,
+            };
+            match renewed {
+                true => self.pauses.ended(app_id, tenant),
+                false => sleep(LOOK).await,
             }
         }
         Err(NoToken::Later(
             "another daemon's refresh does not end".to_owned(),
         ))
+    }
+
+    /// Nobody asks again before it is over.
+    fn pause(&self, app_id: &str, tenant: &str, failed: &Failed) -> NoToken {
+        let why = Chain(failed).to_string();
+        let chance = chance::fraction(&self.chance);
+        NoToken::Paused {
+            after: self
+                .pauses
+                .failed(app_id, tenant, &why, Instant::now(), chance),
+            why,
+            is_outage: failed.is_outage(),
+        }
     }
 
     /// GHL did not take an access token before its time: it counts as expired.
@@ -268,6 +320,7 @@ impl Tokens {
         Ok(Some(Access {
             token: self.keys.open_sealed(&place, &row.access)?,
             version: row.version,
+            is_new: false,
         }))
     }
 
@@ -337,7 +390,10 @@ impl Tokens {
         });
         let now = (self.clock)();
         let begun = match failpoints::mutant("mutant.M14") {
-            true => Some(row.version),
+            true => Some(Begun {
+                version: row.version,
+                obtained_at: row.obtained_at,
+            }),
             false => {
                 let version = row.version;
                 let begun = self
@@ -346,7 +402,7 @@ impl Tokens {
                 begun.await?
             }
         };
-        let Some(version) = begun else {
+        let Some(begun) = begun else {
             return Ok(false);
         };
         failpoints::crash("refresh.begun");
@@ -359,12 +415,12 @@ impl Tokens {
                 Account::Company => Class::Company,
                 Account::Location => Class::Location,
             },
-            version,
+            begun,
             current,
             previous,
         };
         match self.deeds.spawn(deed.run()).await {
-            Ok(ended) => ended.map(|()| true),
+            Ok(ended) => ended,
             Err(_) => Err(NoToken::Later("the refresh ended badly".to_owned())),
         }
     }

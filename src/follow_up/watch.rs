@@ -1,10 +1,11 @@
 //! Whether webhooks can be taken, noted all the time; and what is asked for where they could not, or may have been
-//! lost: records that changed in a gap, and now and then where the app is installed.
+//! lost: records that changed in a gap, and now and then where the app is installed; soon where a location came whose
+//! company is not known.
 //!
 //! It asks by appending events of our own (`event::backfill`), each under a key that says what it asks for: however
 //! many daemons watch, and however often they are killed, everything is asked for once.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -28,6 +29,10 @@ const BEAT: Duration = Duration::from_secs(5);
 const SILENCE: Duration = Duration::from_secs(30);
 /// Beats between two looks at what is to be asked for.
 const LOOK: u64 = 2;
+/// A location whose company nobody has said is looked for at every company of the app: so often, and for so long after
+/// it was seen. After that the scheduled looks find it.
+const COMPANY_EVERY: Duration = Duration::from_secs(60);
+const COMPANY_WANTED: Duration = Duration::from_secs(10 * 60);
 /// Gaps looked at, the newest ones.
 const GAPS: i64 = 100;
 /// Installations read in one go.
@@ -57,7 +62,7 @@ impl Watch {
         let mut ticks = interval(BEAT);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         // Of the looks at where the apps are installed.
-        let mut asked = Asked::default();
+        let mut asked = Looks::default();
         for beats in 0_u64.. {
             tokio::select! {
                 () = shutdown.cancelled() => return,
@@ -83,7 +88,7 @@ impl Watch {
     async fn look(
         &self,
         shutdown: &CancellationToken,
-        asked: &mut Asked,
+        asked: &mut Looks,
     ) -> Result<(), store::Error> {
         let now = (self.clock)();
         let gaps = self.store.gaps(GAPS).await?;
@@ -99,16 +104,33 @@ impl Watch {
         for gap in settled.filter(|_| self.repair.automatic) {
             self.repair(gap, now, shutdown).await?;
         }
+        let installed = self.installations().await?;
         if let Some(every) = self.repair.reconcile_every {
-            let period = now.0 / micros(every).max(1);
-            if asked.period != period {
-                *asked = Asked {
-                    period,
-                    ..Asked::default()
-                };
-            }
-            self.reconcile(asked, now, shutdown).await?;
+            let companies = asked.scheduled.due(companies(&installed), every, now);
+            let key = |company: &str, period| format!("installs-{company}-{period}");
+            self.reconcile(
+                "schedule",
+                key,
+                companies,
+                &mut asked.scheduled,
+                now,
+                shutdown,
+            )
+            .await;
         }
+        let apps = asked.apps_with_orphans(&installed, now);
+        let of_apps = companies(&installed).filter(|one| apps.contains(&one.app_id));
+        let companies = asked.wanted.due(of_apps, COMPANY_EVERY, now);
+        let key = |company: &str, period| format!("installs-{company}-no-company-{period}");
+        self.reconcile(
+            "no_company",
+            key,
+            companies,
+            &mut asked.wanted,
+            now,
+            shutdown,
+        )
+        .await;
         Ok(())
     }
 
@@ -154,30 +176,24 @@ impl Watch {
         Ok(())
     }
 
-    /// Asks where the apps are installed, each company once in a period.
+    /// Asks where an app is installed for companies that are due; what is not in the log is due at the next look.
     async fn reconcile(
         &self,
+        why: &str,
+        key: impl Fn(&str, i64) -> String,
+        due: Vec<Company>,
         asked: &mut Asked,
         now: Micros,
         shutdown: &CancellationToken,
-    ) -> Result<(), store::Error> {
-        for one in self.installations().await? {
-            // Its own token says where; without one there is nobody to ask.
-            if one.account != Account::Company || one.token.is_none() {
-                continue;
-            }
-            let company = (one.app_id.clone(), one.tenant.clone());
-            if asked.companies.contains(&company) {
-                continue;
-            }
-            let key = format!("installs-{}-{}", one.tenant, asked.period);
-            let event = reconcile(&key, &one.app_id, &one.tenant, "schedule", now);
+    ) {
+        for company in due {
+            let (app_id, tenant) = &company;
+            let event = reconcile(&key(tenant, asked.period), app_id, tenant, why, now);
             if !self.append(event, shutdown).await {
-                return Ok(());
+                return;
             }
             asked.companies.insert(company);
         }
-        Ok(())
     }
 
     async fn append(&self, event: Event, shutdown: &CancellationToken) -> bool {
@@ -212,11 +228,71 @@ impl Watch {
     }
 }
 
-/// What this daemon has asked for in a period: the keys say the same to all of them, and each ask costs a write.
+/// An app and a company.
+type Company = (String, String);
+
+/// Companies that can be asked: their own token says where the app is installed.
+fn companies(installed: &[Installation]) -> impl Iterator<Item = &Installation> {
+    installed
+        .iter()
+        .filter(|one| one.account == Account::Company && one.token.is_some())
+}
+
+/// What this daemon has asked of companies.
+#[derive(Default)]
+struct Looks {
+    scheduled: Asked,
+    wanted: Asked,
+    /// Locations without a known company, by app and tenant, and since when they are seen.
+    orphans: BTreeMap<(String, String), i64>,
+}
+
+impl Looks {
+    /// The apps of locations whose company is not known, and that are seen only since a short time. Pure.
+    fn apps_with_orphans(&mut self, installed: &[Installation], now: Micros) -> BTreeSet<String> {
+        let orphans = installed
+            .iter()
+            .filter(|one| one.account == Account::Location && one.company_id.is_none())
+            .map(|one| (one.app_id.clone(), one.tenant.clone()));
+        let before = std::mem::take(&mut self.orphans);
+        self.orphans = orphans
+            .map(|orphan| {
+                let since = before.get(&orphan).copied().unwrap_or(now.0);
+                (orphan, since)
+            })
+            .collect();
+        let fresh = self
+            .orphans
+            .iter()
+            .filter(|(_, since)| now.0 < **since + micros(COMPANY_WANTED));
+        fresh.map(|((app_id, _), _)| app_id.clone()).collect()
+    }
+}
+
+/// What was asked for in a period: the keys say the same to all daemons, and each ask costs a write.
 #[derive(Default)]
 struct Asked {
     period: i64,
-    companies: BTreeSet<(String, String)>,
+    companies: BTreeSet<Company>,
+}
+
+impl Asked {
+    /// Those of the companies that were not asked in this period. Pure.
+    fn due<'a>(
+        &mut self,
+        companies: impl Iterator<Item = &'a Installation>,
+        every: Duration,
+        now: Micros,
+    ) -> Vec<Company> {
+        let period = now.0 / micros(every).max(1);
+        if self.period != period {
+            (self.period, self.companies) = (period, BTreeSet::new());
+        }
+        companies
+            .map(|one| (one.app_id.clone(), one.tenant.clone()))
+            .filter(|company| !self.companies.contains(company))
+            .collect()
+    }
 }
 
 fn micros(time: Duration) -> i64 {

@@ -129,6 +129,14 @@ pub fn message_of(body: &[u8]) -> String {
         .collect()
 }
 
+/// The code of an error of the token endpoint (RFC 6749, 5.2), or the text that GHL has in its place; empty where there
+/// is none. At most 100 characters.
+pub fn code_of(body: &[u8]) -> String {
+    let value = serde_json::from_slice::<Value>(body).unwrap_or_default();
+    let code = value["error"].as_str().unwrap_or_default();
+    code.chars().take(100).collect()
+}
+
 /// GHL's id for a call, which its support asks for: at most 64 characters, graphic ASCII.
 pub fn trace_id_of(body: &[u8]) -> Option<String> {
     #[derive(serde::Deserialize)]

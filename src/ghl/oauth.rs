@@ -12,6 +12,7 @@ use secrecy::SecretString;
 use serde::Deserialize;
 
 use super::{Answer, Body, Client, Error, Meaning, Method, Request, VERSION, meaning};
+use crate::budget::Told;
 
 /// Lives of access tokens that are believed: GHL's is 24 hours.
 const LIFE: std::ops::RangeInclusive<u64> = 300..=7 * 24 * 3600;
@@ -77,6 +78,8 @@ pub enum Failed {
         status: u16,
         /// What it means.
         meaning: Meaning,
+        /// The error's code (RFC 6749, 5.2), or what GHL puts in its place; empty where there is none.
+        code: String,
         /// What the answer says.
         message: String,
     },
@@ -108,16 +111,42 @@ impl Failed {
     }
 
     /// Whether it is the token itself that is refused for good, and not the client, its secret, or the way in
-    /// which it was asked.
+    /// which it was asked. The code decides where it is one of RFC 6749, 5.2; GHL's own words are read where not.
     pub fn is_definite(&self) -> bool {
         let Self::Refused {
-            status, message, ..
+            status,
+            meaning,
+            code,
+            message,
         } = self
         else {
             return false;
         };
+        match code.as_str() {
+            "invalid_grant" => return true,
+            "invalid_client"
+            | "unauthorized_client"
+            | "unsupported_grant_type"
+            | "invalid_request"
+            | "invalid_scope" => return false,
+            _ => (),
+        }
         let said = message.to_ascii_lowercase();
-        matches!(status, 400 | 401) && !said.contains("client") && !said.contains("version")
+        matches!(status, 400 | 401)
+            && *meaning != Meaning::BadVersion
+            && !said.contains("version")
+            && (!said.contains("client") || said.contains("another client"))
+    }
+
+    /// Whether the host is to blame: what the circuit breaker counts.
+    pub fn is_outage(&self) -> bool {
+        match self {
+            Self::NotSent(Error::NotSent(_)) | Self::Unanswered(Error::Unanswered(_)) => true,
+            Self::Later { status } => *status != 429,
+            Self::Refused { .. } | Self::Unusable(_) | Self::NotSent(_) | Self::Unanswered(_) => {
+                false
+            }
+        }
     }
 }
 
@@ -191,21 +220,29 @@ async fn token(
 ) -> Result<Token, Failed> {
     fields.push(("client_id", app.client_id.as_str().into()));
     fields.push(("client_secret", app.client_secret.clone()));
-    ask(client, "/oauth/token", None, fields).await
+    read(&ask(client, "/oauth/token", None, fields).await?)
 }
 
-/// Mints a token of a location from its company's.
+/// Mints a token of a location from its company's; and what the answer says of the company's limits, for a mint is a
+/// call of the company's: nothing where none was sent.
 pub async fn location_token(
     client: &Client,
     company_token: SecretString,
     company_id: &str,
     location_id: &str,
-) -> Result<Token, Failed> {
+) -> (Option<Told>, Result<Token, Failed>) {
     let fields = vec![
         ("companyId", company_id.into()),
         ("locationId", location_id.into()),
     ];
-    ask(client, "/oauth/locationToken", Some(company_token), fields).await
+    let answer = ask(client, "/oauth/locationToken", Some(company_token), fields).await;
+    let told = match &answer {
+        Ok(answer) => Some(answer.told),
+        Err(Failed::NotSent(_)) => None,
+        // It may have reached GHL, and then it was counted there.
+        Err(_) => Some(Told::default()),
+    };
+    (told, answer.and_then(|answer| read(&answer)))
 }
 
 async fn ask(
@@ -213,7 +250,7 @@ async fn ask(
     path: &str,
     bearer: Option<SecretString>,
     fields: Vec<(&'static str, SecretString)>,
-) -> Result<Token, Failed> {
+) -> Result<Answer, Failed> {
     let request = Request {
         method: Method::Post,
         target: path.to_owned(),
@@ -222,7 +259,7 @@ async fn ask(
         body: Body::Form(fields),
     };
     match client.call(request).await {
-        Ok(answer) => read(&answer),
+        Ok(answer) => Ok(answer),
         Err(error @ (Error::NotSent(_) | Error::Elsewhere(_) | Error::Client(_))) => {
             Err(Failed::NotSent(error))
         }
@@ -237,11 +274,11 @@ fn read(answer: &Answer) -> Result<Token, Failed> {
         Meaning::RateLimited | Meaning::Unavailable => return Err(Failed::Later { status }),
         Meaning::Unexpected => return Err(Failed::Unusable("it is a redirect")),
         meaning => {
-            let message = meaning::message_of(&answer.body);
             return Err(Failed::Refused {
                 status,
                 meaning,
-                message,
+                code: meaning::code_of(&answer.body),
+                message: meaning::message_of(&answer.body),
             });
         }
     }
@@ -256,6 +293,17 @@ fn read(answer: &Answer) -> Result<Token, Failed> {
         _ if spelled.location_id.is_some() => Class::Location,
         _ => return Err(Failed::Unusable("it does not say whose it is")),
     };
+    let said = match class {
+        Class::Company => &spelled.company_id,
+        Class::Location => &spelled.location_id,
+    };
+    // Whoever is named beside the token must be the one that it is for: its calls would be another tenant's.
+    if let (Some(said), Some(claimed)) = (said, &claims.class_id)
+        && !said.is_empty()
+        && said != claimed
+    {
+        return Err(Failed::Unusable("it is another tenant's than it says"));
+    }
     let (company, location) = match class {
         Class::Company => (claims.class_id, None),
         Class::Location => (claims.primary_id, claims.class_id),
@@ -301,90 +349,4 @@ fn claims_of(token: &str) -> Claims {
 }
 
 #[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-    use super::*;
-    use secrecy::ExposeSecret;
-    use serde_json::json;
-
-    fn jwt(claims: &serde_json::Value) -> String {
-        let part = |text: &str| URL_SAFE_NO_PAD.encode(text);
-        format!("{}.{}.sig", part("{}"), part(&claims.to_string()))
-    }
-
-    fn answered(status: u16, body: &serde_json::Value) -> Result<Token, Failed> {
-        read(&Answer {
-            status,
-            told: crate::budget::Told::default(),
-            body: body.to_string().into(),
-        })
-    }
-
-    #[test]
-    fn both_spellings_are_read_and_the_token_itself_says_whose_it_is() {
-        let company = jwt(&json!({"authClass": "Company", "authClassId": "c1"}));
-        let snake = json!({"access_token": company, "refresh_token": "r", "expires_in": 86399,
-            "scope": "a b", "userType": "Location", "companyId": "c1"});
-        let camel = json!({"accessToken": company, "refreshToken": "r", "expiresIn": "86399",
-            "scope": "a b", "userType": "Location", "companyId": "c1"});
-        for body in [snake, camel] {
-            let token = answered(200, &body).unwrap();
-            assert_eq!(
-                token.class,
-                Class::Company,
-                "not what the answer says beside it"
-            );
-            assert_eq!(token.tenant(), Some("c1"));
-            assert_eq!(token.life, Duration::from_secs(86_399));
-            assert_eq!(token.refresh.unwrap().expose_secret(), "r");
-            assert_eq!(token.scope, "a b");
-        }
-        let claims =
-            json!({"authClass": "Location", "authClassId": "l1", "primaryAuthClassId": "c1"});
-        let token = answered(201, &json!({"access_token": jwt(&claims)})).unwrap();
-        assert_eq!(
-            (token.tenant(), token.company_id.as_deref()),
-            (Some("l1"), Some("c1"))
-        );
-        assert!(token.refresh.is_none());
-        let opaque = json!({"access_token": "x", "userType": "Location", "locationId": "l1"});
-        assert_eq!(answered(200, &opaque).unwrap().tenant(), Some("l1"));
-    }
-
-    #[test]
-    fn a_life_that_cannot_be_is_replaced_by_the_usual_one() {
-        for life in [
-            json!(0),
-            json!(-5),
-            json!(4_000_000_000_u64),
-            json!(null),
-            json!("soon"),
-        ] {
-            let body = json!({"access_token": "x", "userType": "Company", "companyId": "c1", "expires_in": life});
-            let token = answered(200, &body).unwrap();
-            assert_eq!(token.life, Duration::from_secs(DEFAULT_LIFE), "{life}");
-        }
-    }
-
-    #[test]
-    fn what_is_no_token_says_whether_something_may_be_spent() {
-        let refused = answered(400, &json!({"error": "invalid_grant"})).unwrap_err();
-        assert!(matches!(refused, Failed::Refused { status: 400, .. }) && !refused.is_unknown());
-        let refused = answered(401, &json!({"error": "UnAuthorized!"})).unwrap_err();
-        assert!(matches!(refused, Failed::Refused { status: 401, .. }));
-        for status in [429, 500, 503] {
-            let later = answered(status, &json!({})).unwrap_err();
-            assert!(matches!(later, Failed::Later { .. }), "{status}");
-        }
-        for body in [
-            json!([]),
-            json!({}),
-            json!({"access_token": ""}),
-            json!({"access_token": "x"}),
-            json!({"access_token": "x", "userType": "Company"}),
-            json!({"access_token": "x", "userType": "Company", "companyId": "two words"}),
-        ] {
-            assert!(answered(200, &body).unwrap_err().is_unknown(), "{body}");
-        }
-    }
-}
+mod tests;

@@ -181,6 +181,15 @@ pub struct Attempt {
     pub detail: Option<String>,
 }
 
+/// Whether there is room for a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Room {
+    /// It is taken: this place, which [`FollowUps::end_call`] gives back.
+    Taken(Micros),
+    /// There may be some so long from now.
+    None(Duration),
+}
+
 /// A call as it is shown.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FollowUp {
@@ -311,6 +320,28 @@ pub trait FollowUps: Send + Sync {
         limits: &Limits,
         now: Micros,
     ) -> Result<Vec<bool>, Error>;
+
+    /// Takes room in a tenant's budget for one call that no claim stands for, such as a mint, or says how long there is
+    /// none. It takes `longest` at most: where its end is never told, its place comes free one interval after that.
+    async fn begin_call(
+        &self,
+        app_id: &str,
+        tenant: &str,
+        limits: &Limits,
+        longest: Duration,
+        now: Micros,
+    ) -> Result<Room, Error>;
+
+    /// Such a call has ended: what its answer said of the limits, or nothing where none was sent.
+    async fn end_call(
+        &self,
+        app_id: &str,
+        tenant: &str,
+        place: Micros,
+        told: Option<&Told>,
+        limits: &Limits,
+        now: Micros,
+    ) -> Result<(), Error>;
 
     /// A part of the calls, newest first.
     async fn follow_up_page(&self, filter: &FollowUpFilter) -> Result<FollowUpPage, Error>;

@@ -1,7 +1,8 @@
 //! What the store keeps of installations and their tokens.
 //!
 //! Tokens come and go sealed. One refresh at a time, over all daemons: whoever raises the row's version has the
-//! refresh, and ends it under that version or not at all.
+//! refresh. One that brought nothing ends under that version or not at all; one that brought a pair ends as long as no
+//! other pair was kept since it began, for there is no other copy of it.
 
 use std::time::Duration;
 
@@ -73,6 +74,8 @@ pub struct SealedToken {
     pub expires_at: Micros,
     /// Whether only a person can get the next one.
     pub reauthorise: bool,
+    /// When the tokens were obtained.
+    pub obtained_at: Micros,
     /// The row's version.
     pub version: i64,
     /// Until when a refresh may be under way.
@@ -108,6 +111,15 @@ pub struct NewToken {
     pub life: Duration,
     /// Whether it was minted from the company's: it is of no use once the app is uninstalled.
     pub minted: bool,
+}
+
+/// A refresh that was begun: what its end is written under.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Begun {
+    /// The row's version since then.
+    pub version: i64,
+    /// When the tokens were obtained that it spends: no other pair was kept as long as the row still says so.
+    pub obtained_at: Micros,
 }
 
 /// How a refresh ended that did not bring a token.
@@ -169,8 +181,8 @@ pub trait Installations: Send + Sync {
         now: Micros,
     ) -> Result<bool, Error>;
 
-    /// Begins a refresh: the new version, if the row still has `version` and no other refresh may be under
-    /// way. Committed before anything is sent.
+    /// Begins a refresh, if the row still has `version` and no other refresh may be under way. Committed before
+    /// anything is sent.
     async fn begin_refresh(
         &self,
         app_id: &str,
@@ -178,26 +190,38 @@ pub trait Installations: Send + Sync {
         version: i64,
         lease: Duration,
         now: Micros,
-    ) -> Result<Option<i64>, Error>;
+    ) -> Result<Option<Begun>, Error>;
 
-    /// Ends a refresh with a new pair; false when the row has another version by now.
+    /// Ends a refresh with a new pair; false when it was not kept, for another pair was since it began, or the
+    /// app was uninstalled.
+    ///
+    /// Its time may be over long since: where the store was away, others may have begun to refresh meanwhile, and
+    /// may have been refused. A refresh token is good once, so the pair that it brought is the good one until another
+    /// is kept:
+    ///
+    /// - Others that began since present a token which this refresh has spent. Whether they are under way, did not get
+    ///   through, or were refused, so that a person is called for: the pair is kept, the token is usable, and their
+    ///   ends, written under their versions, change nothing any more.
+    /// - One of them got a pair and kept it: then GHL took the same token twice, and the pair that was kept first stays.
+    /// - Somebody authorised the app again: that is the newer grant, and it stays.
+    /// - The app was uninstalled, and perhaps installed again: the row is gone, or of another time.
     async fn complete_refresh(
         &self,
         app_id: &str,
         tenant: &str,
-        version: i64,
+        begun: Begun,
         token: &NewToken,
         now: Micros,
     ) -> Result<bool, Error>;
 
-    /// Ends a refresh without one.
+    /// Ends a refresh without one; false when the row has another version by now, so that this end says nothing.
     async fn fail_refresh(
         &self,
         app_id: &str,
         tenant: &str,
         version: i64,
         end: RefreshEnd,
-    ) -> Result<(), Error>;
+    ) -> Result<bool, Error>;
 
     /// An access token is not taken any more: it counts as expired, if it is still this version's.
     async fn expire_token(&self, app_id: &str, tenant: &str, version: i64) -> Result<(), Error>;

@@ -15,6 +15,7 @@ use crate::harness::{
 
 mod budgets;
 mod calls;
+mod companies;
 mod oauth;
 mod repair;
 mod tokens;
@@ -133,6 +134,13 @@ impl World {
     async fn contact(&self, daemon: &Daemon, kind: &str, id: &str) {
         let body = json!({"type": kind, "appId": APP_ID, "locationId": self.location, "companyId": self.company.id(),
             "id": id, "webhookId": uuid::Uuid::new_v4().to_string(), "tags": ["new"], "firstName": "Ada"});
+        self.send(daemon, &body).await;
+    }
+
+    /// The same as GHL posts it to an app for sub-accounts: without its company.
+    async fn contact_without_company(&self, daemon: &Daemon, kind: &str, id: &str) {
+        let body = json!({"type": kind, "appId": APP_ID, "locationId": self.location, "id": id,
+            "webhookId": uuid::Uuid::new_v4().to_string(), "tags": ["new"], "firstName": "Ada"});
         self.send(daemon, &body).await;
     }
 

@@ -33,6 +33,7 @@ mod readers;
 mod replays;
 mod schema;
 mod shrinking;
+mod tokens;
 mod young_keys;
 
 const DEADLINE: Duration = Duration::from_secs(10);
@@ -1059,16 +1060,10 @@ use gaps::{
 };
 use installations::{
     a_companys_uninstall_is_that_of_every_location,
-    a_refresh_of_an_erased_token_does_not_end_on_the_next_one,
-    a_refresh_that_brought_no_new_refresh_token_keeps_the_old_one,
-    a_refresh_without_an_end_is_over_after_its_time_and_counted,
-    a_state_is_good_once_and_with_its_cookie,
+    a_location_whose_company_is_said_later_ends_with_it, a_state_is_good_once_and_with_its_cookie,
     a_subscription_is_what_was_said_last_until_it_is_deleted,
-    a_token_minted_for_a_location_that_is_gone_is_not_kept,
-    an_access_token_that_is_not_taken_counts_as_expired_if_it_is_still_that_one,
     an_installation_follows_its_newest_event, an_old_uninstall_erases_no_newer_token,
     an_uninstall_that_comes_first_is_remembered, installations_are_listed_page_by_page,
-    of_many_who_want_to_refresh_one_does, tokens_are_found_by_the_key_that_sealed_them,
 };
 
 use erasure::{
@@ -1082,6 +1077,16 @@ use replays::{
     a_replay_passes_holes_that_retention_left,
     a_replay_takes_what_was_published_and_the_filter_lets_through,
     a_replay_that_is_cancelled_counts_what_was_in_hand_and_stays_where_it_is,
+};
+use tokens::{
+    a_call_beside_the_claims_takes_room_in_the_budget,
+    a_pair_that_came_late_is_kept_whatever_became_of_those_who_began_since,
+    a_refresh_of_an_erased_token_does_not_end_on_the_next_one,
+    a_refresh_that_brought_no_new_refresh_token_keeps_the_old_one,
+    a_refresh_without_an_end_is_over_after_its_time_and_counted,
+    a_token_minted_for_a_location_that_is_gone_is_not_kept,
+    an_access_token_that_is_not_taken_counts_as_expired_if_it_is_still_that_one,
+    of_many_who_want_to_refresh_one_does, tokens_are_found_by_the_key_that_sealed_them,
 };
 
 store_suite! {
@@ -1138,6 +1143,9 @@ store_suite! {
     an_installation_follows_its_newest_event
     an_uninstall_that_comes_first_is_remembered
     a_companys_uninstall_is_that_of_every_location
+    a_location_whose_company_is_said_later_ends_with_it
+    a_pair_that_came_late_is_kept_whatever_became_of_those_who_began_since
+    a_call_beside_the_claims_takes_room_in_the_budget
     an_old_uninstall_erases_no_newer_token
     of_many_who_want_to_refresh_one_does
     a_refresh_that_brought_no_new_refresh_token_keeps_the_old_one

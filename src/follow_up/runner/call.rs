@@ -10,9 +10,9 @@ use super::super::INSTALLATION_TOKEN;
 use super::super::rule::Rendered;
 use super::super::tokens::{Access, NoToken};
 use super::super::verdict::{self, Circumstances, Outcome, Verdict, verdict};
-use super::Runner;
 use super::progress::{NoCall, Progress};
 use super::shared::{Probe, Shared};
+use super::{POLL, Runner};
 use crate::budget::Told;
 use crate::chance;
 use crate::event::Micros;
@@ -28,7 +28,7 @@ use crate::telemetry::Chain;
 const TOKEN_WAIT: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(15 * 60));
 /// How often it waits before it is parked: about three days.
 const TOKEN_WAITS: u32 = 300;
-/// How long a call waits where a token cannot be had at the moment.
+/// How long a call waits where a token cannot be had at the moment, and nobody knows when.
 const LATER: Duration = Duration::from_secs(5);
 /// What is kept of an answer's message.
 const DETAIL: usize = 300;
@@ -37,6 +37,10 @@ const DETAIL: usize = 300;
 enum Came {
     /// To an end that is known without a call.
     NoCall(NoCall),
+    /// To no token.
+    NoToken(NoToken),
+    /// To a token, which is all that was wanted; with whether GHL was asked for it.
+    Token { is_new: bool },
     /// To a call of the API, and its verdict.
     Called(Result<Answer, ghl::Error>, Purpose),
 }
@@ -89,6 +93,24 @@ impl Runner {
             Came::NoCall(NoCall(next, reason, detail)) => {
                 (ended.next, ended.reason, ended.detail) = (next, reason, detail);
             }
+            Came::Token { is_new: true } => {
+                // A success is told as every failure is.
+                let (meaning, status) = (Meaning::Done, 200);
+                self.tell_breaker(shared, Outcome::Answered { meaning, status }, probe);
+            }
+            Came::Token { is_new: false } => (),
+            Came::NoToken(error) => {
+                if let NoToken::Paused {
+                    is_outage: true, ..
+                } = error
+                {
+                    // Its token was asked of the same host.
+                    self.tell_breaker(shared, Outcome::NotSent, probe);
+                }
+                let NoCall(next, reason, detail) =
+                    without_token(error, claimed.attempt, &mut progress);
+                (ended.next, ended.reason, ended.detail) = (next, reason, detail);
+            }
             Came::Called(answer, purpose) => {
                 let outcome = outcome_of(&answer);
                 let closed = self.tell_breaker(shared, outcome, probe);
@@ -134,8 +156,10 @@ impl Runner {
             let tokens = &self.tokens;
             let access = tokens.access(&event.app_id, &life.tenant, company, send_by);
             return match access.await {
-                Ok(_) => Came::NoCall(NoCall(Next::Done, None, String::new())),
-                Err(error) => Came::NoCall(without_token(error, claimed.attempt, progress)),
+                Ok(access) => Came::Token {
+                    is_new: access.is_new,
+                },
+                Err(error) => Came::NoToken(error),
             };
         }
         let (rendered, purpose) = match self.prepare(claimed, progress, shared).await {
@@ -147,7 +171,7 @@ impl Runner {
         let access = tokens.access(&event.app_id, &claimed.tenant, company, send_by);
         let access = match access.await {
             Ok(access) => access,
-            Err(error) => return Came::NoCall(without_token(error, claimed.attempt, progress)),
+            Err(error) => return Came::NoToken(error),
         };
         failpoints::crash("call.before");
         let (method, began) = (rendered.method, (self.clock)());
@@ -365,7 +389,8 @@ pub(super) fn without_token(error: NoToken, attempt: u32, progress: &mut Progres
             progress.waited += 1;
             (LATER, "token_sealed")
         }
-        NoToken::Later(_) | NoToken::Store(_) => (LATER, "token_later"),
+        NoToken::Paused { after, .. } => (after.max(POLL), "token_later"),
+        NoToken::Later(_) | NoToken::NotGiven(_) | NoToken::Store(_) => (LATER, "token_later"),
     };
     let next = Next::Again {
         after,

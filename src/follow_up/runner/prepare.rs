@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value as Json;
 
-use super::super::rule::{self, Lookup, Rendered, Rule};
+use super::super::rule::{self, Lookup, Rendered, Rule, TokenOf};
 use super::super::{BACKFILL, RECONCILE, verdict};
 use super::call::Purpose;
 use super::progress::{NoCall, Progress, again};
@@ -54,7 +54,11 @@ impl Runner {
             ));
         }
         if claimed.tenant.is_empty() {
-            let detail = "the event is of no tenant".to_owned();
+            let detail = match rule.token_of {
+                TokenOf::Tenant => "the event is of no tenant",
+                TokenOf::Company => "the company of the event's location is not known",
+            };
+            let detail = detail.to_owned();
             return Err(park(verdict::NO_TENANT, detail));
         }
         let workflow = match workflow {

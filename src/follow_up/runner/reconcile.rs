@@ -1,4 +1,5 @@
-//! Where an app is installed, as GHL says it: installs and uninstalls whose webhooks were lost become events.
+//! Where an app is installed, as GHL says it: installs and uninstalls whose webhooks were lost become events, and the
+//! company of a location whose INSTALL did not say it.
 //!
 //! A location that the app is not installed at any more is believed to be that only when it is missing twice, some
 //! time apart, and nothing newer is known of it.
@@ -72,6 +73,13 @@ fn missing(looked: &Looked, known: &[Installation]) -> BTreeMap<String, i64> {
     missing
         .map(|one| (one.tenant.clone(), one.changed_at.0))
         .collect()
+}
+
+/// When it is said of which company a location is, where that is not known ("install to future locations") and it
+/// stands: as late as what is known of it, for what is older changes nothing. Pure.
+fn company_said_at(known: &Installation, since: i64) -> Option<i64> {
+    let is_wanted = known.installed && known.company_id.is_none();
+    is_wanted.then(|| since.max(known.changed_at.0))
 }
 
 /// Whether a location that GHL lists since then is news: one that was just uninstalled may be in the list still. Pure.
@@ -153,13 +161,16 @@ impl Runner {
             let app_id = &claimed.event.event.app_id;
             // By its id: the company of some is not known ("install to future locations").
             let known = self.store.installation(app_id, &location).await?;
-            if known.is_some_and(|known| !is_news(&known, since, looked.began)) {
-                continue;
-            }
-            if !self
-                .append_life(claimed, "INSTALL", &location, since, since)
-                .await
-            {
+            let (kind, at) = match &known {
+                Some(known) if !is_news(known, since, looked.began) => {
+                    match company_said_at(known, since) {
+                        Some(at) => ("UPDATE", at),
+                        None => continue,
+                    }
+                }
+                _ => ("INSTALL", since),
+            };
+            if !self.append_life(claimed, kind, &location, at, at).await {
                 return Ok(None);
             }
         }
@@ -226,7 +237,14 @@ impl Runner {
         };
         let key = format!("installed-{kind}-{location}-{of}");
         let event = own(&key, app_id, kind, tenant, None, &body, (self.clock)());
-        tracing::warn!(%app_id, tenant = location, kind, "an installation changed without a webhook");
+        match kind {
+            "UPDATE" => {
+                tracing::info!(%app_id, tenant = location, %company, "a location's company was found")
+            }
+            _ => {
+                tracing::warn!(%app_id, tenant = location, kind, "an installation changed without a webhook")
+            }
+        }
         self.writer.append(event).await.is_some()
     }
 }
@@ -280,6 +298,17 @@ mod tests {
         assert!(news(known("l", false, 3), 5), "installed again since");
         assert!(!news(known("l", false, 6), 5), "uninstalled since");
         assert!(!news(known("l", false, 999_999_999), began), "just now");
+    }
+
+    #[test]
+    fn a_company_that_is_not_known_is_said_once_and_no_earlier_than_what_is_known() {
+        let mut orphan = known("l", true, 7);
+        orphan.company_id = None;
+        assert_eq!(company_said_at(&orphan, 5), Some(7));
+        assert_eq!(company_said_at(&orphan, 9), Some(9));
+        orphan.installed = false;
+        assert_eq!(company_said_at(&orphan, 5), None);
+        assert_eq!(company_said_at(&known("l", true, 7), 9), None);
     }
 
     #[test]

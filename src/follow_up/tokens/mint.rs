@@ -1,4 +1,4 @@
-//! A location's token from its company's.
+//! A location's token from its company's: a call of the company's, within its budget.
 
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
@@ -8,13 +8,18 @@ use tokio::time::{Instant, sleep_until};
 use super::{NoToken, Tokens};
 use crate::ghl::Meaning;
 use crate::ghl::oauth::{self, Failed};
+use crate::store::Room;
 use crate::telemetry::Chain;
 
-/// Between two mints for one company: GHL publishes no limit for token calls, its usual one is 10/s.
+/// Between two mints for one company in this daemon: the company's budget holds for all of them, and this spreads them.
 const MINT_GAP: Duration = Duration::from_millis(110);
+/// Where a company's calls are spent, they are looked at again after this at the latest.
+const LOOK_AGAIN: Duration = Duration::from_secs(60);
+/// How long a mint may be under way: longer than a call may take.
+const LONGEST: Duration = super::LEASE;
 
 impl Tokens {
-    /// Gets a location's token from its company's, and keeps it. Spends nothing.
+    /// Gets a location's token from its company's, and keeps it. Spends no token, and one call of the company's.
     pub(super) async fn mint(
         self: &Arc<Self>,
         app_id: &str,
@@ -24,30 +29,49 @@ impl Tokens {
         // One level: a company's token comes from nobody else's.
         let company_token = Box::pin(self.obtain(app_id, company, None)).await?;
         self.pace(app_id, company).await;
+        let (limits, now) = (&self.limits, (self.clock)());
+        let room = self.store.begin_call(app_id, company, limits, LONGEST, now);
+        let place = match room.await? {
+            Room::Taken(place) => place,
+            Room::None(after) => {
+                return Err(NoToken::Paused {
+                    after: after.min(LOOK_AGAIN),
+                    why: "the calls of its company are spent for now".to_owned(),
+                    is_outage: false,
+                });
+            }
+        };
         let token = company_token.token.clone();
-        let minted = oauth::location_token(&self.client, token, company, location).await;
+        let (told, minted) = oauth::location_token(&self.client, token, company, location).await;
+        let now = (self.clock)();
+        let ended = self
+            .store
+            .end_call(app_id, company, place, told.as_ref(), limits, now);
+        if let Err(error) = ended.await {
+            tracing::warn!(error = %Chain(&error), "the end of a mint is not noted; its place comes free by itself");
+        }
         self.count("mint", minted.as_ref().err());
         match minted {
             Ok(token) if token.location_id.as_deref() == Some(location) => {
                 self.keep(app_id, location, &token, true).await?;
                 Ok(true)
             }
-            Ok(_) => Err(NoToken::Later(
-                "GHL minted another tenant's token".to_owned(),
-            )),
-            Err(Failed::Refused {
-                meaning: Meaning::TokenExpired,
-                ..
-            }) => {
+            Ok(_) => Err(NoToken::NotGiven(Failed::Unusable(
+                "it is another tenant's",
+            ))),
+            Err(
+                error @ Failed::Refused {
+                    meaning: Meaning::TokenExpired,
+                    ..
+                },
+            ) => {
                 self.not_taken(app_id, company, &company_token).await?;
-                Err(NoToken::Later(
-                    "the company's token was not taken".to_owned(),
-                ))
+                Err(NoToken::NotGiven(error))
             }
             Err(Failed::Refused {
                 status, message, ..
             }) => Err(NoToken::Refused { status, message }),
-            Err(error) => Err(NoToken::Later(Chain(&error).to_string())),
+            Err(error) => Err(NoToken::NotGiven(error)),
         }
     }
 

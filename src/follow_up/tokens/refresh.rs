@@ -10,7 +10,7 @@ use super::{NoToken, Tokens};
 use crate::failpoints;
 use crate::ghl::oauth::{self, Class, Credentials, Failed, Token};
 use crate::retry::Delays;
-use crate::store::RefreshEnd;
+use crate::store::{Begun, RefreshEnd};
 use crate::telemetry::Chain;
 
 /// A refresh that was begun.
@@ -20,13 +20,14 @@ pub(super) struct Refresh {
     pub(super) app_id: String,
     pub(super) tenant: String,
     pub(super) class: Class,
-    pub(super) version: i64,
+    pub(super) begun: Begun,
     pub(super) current: SecretString,
     pub(super) previous: Option<SecretString>,
 }
 
 impl Refresh {
-    pub(super) async fn run(self) -> Result<(), NoToken> {
+    /// To its end; false where the row has moved on meanwhile, and may hold a token that somebody else brought.
+    pub(super) async fn run(self) -> Result<bool, NoToken> {
         let mut answer = self.ask(&self.current).await;
         // Where the answer to an earlier refresh was lost before it was kept, the one before may be the
         // good one still.
@@ -39,7 +40,7 @@ impl Refresh {
         let error = match answer {
             Ok(token) if token.tenant() == Some(self.tenant.as_str()) => {
                 self.commit(&token).await;
-                return Ok(());
+                return Ok(true);
             }
             Ok(_) => Failed::Unusable("it is another tenant's"),
             Err(error) => error,
@@ -50,10 +51,16 @@ impl Refresh {
             _ => RefreshEnd::NothingSpent,
         };
         let tokens = &self.tokens;
-        tokens
-            .store
-            .fail_refresh(&self.app_id, &self.tenant, self.version, end)
-            .await?;
+        let version = self.begun.version;
+        let store = &tokens.store;
+        let failed = store.fail_refresh(&self.app_id, &self.tenant, version, end);
+        if !failed.await? {
+            tracing::info!(
+                app_id = %self.app_id, tenant = %self.tenant, error = %Chain(&error),
+                "a refresh that brought nothing is of no matter: another one ended meanwhile"
+            );
+            return Ok(false);
+        }
         if end == RefreshEnd::Refused {
             tracing::error!(
                 app_id = %self.app_id, tenant = %self.tenant, error = %Chain(&error),
@@ -65,7 +72,7 @@ impl Refresh {
             app_id = %self.app_id, tenant = %self.tenant, error = %Chain(&error),
             "a token could not be refreshed; it is tried again"
         );
-        Err(NoToken::Later(Chain(&error).to_string()))
+        Err(NoToken::NotGiven(error))
     }
 
     async fn ask(&self, refresh: &SecretString) -> Result<Token, Failed> {
@@ -98,7 +105,7 @@ impl Refresh {
             let (app_id, tenant, now) = (&self.app_id, &self.tenant, (tokens.clock)());
             let done = tokens
                 .store
-                .complete_refresh(app_id, tenant, self.version, &sealed, now)
+                .complete_refresh(app_id, tenant, self.begun, &sealed, now)
                 .await;
             match done {
                 Ok(true) => {
@@ -106,7 +113,7 @@ impl Refresh {
                     return;
                 }
                 Ok(false) => {
-                    tracing::warn!(%tenant, "a refreshed token was not kept: a newer one is there, or the app was uninstalled");
+                    tracing::warn!(%tenant, "a refreshed token was not kept: another one was kept meanwhile, or the app was uninstalled");
                     return;
                 }
                 Err(error) => {

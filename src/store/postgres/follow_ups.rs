@@ -8,14 +8,14 @@ use sqlx::postgres::PgConnection;
 use tokio::time::timeout;
 
 use super::super::{
-    Attempt, Claims, Ended, Error, FollowUp, FollowUpCounts, FollowUpFilter, FollowUpPage,
+    Attempt, Begun, Claims, Ended, Error, FollowUp, FollowUpCounts, FollowUpFilter, FollowUpPage,
     FollowUps, Gap, Gaps, Installation, InstallationFilter, Installations, Known, NewToken,
-    OauthState, PLANNER, PlanReader, RefreshEnd, Restored, SealedToken, Subscribed,
+    OauthState, PLANNER, PlanReader, RefreshEnd, Restored, Room, SealedToken, Subscribed,
     SubscriptionFilter, Subscriptions, WhichCalls,
 };
 use super::locked::{self, Locked, locked};
 use super::{PostgresStore, pooled, statements};
-use crate::budget::Limits;
+use crate::budget::{Limits, Told};
 use crate::event::subscription::{Change, Subscription};
 use crate::event::{Micros, Position, Recorded};
 use crate::store::Plan;
@@ -109,6 +109,29 @@ impl FollowUps for PostgresStore {
         deed!(self, transaction, now => statements::end(transaction, ended, limits, now))
     }
 
+    async fn begin_call(
+        &self,
+        app_id: &str,
+        tenant: &str,
+        limits: &Limits,
+        longest: Duration,
+        _now: Micros,
+    ) -> Result<Room, Error> {
+        deed!(self, transaction, now => statements::begin_call(transaction, app_id, tenant, limits, longest, now))
+    }
+
+    async fn end_call(
+        &self,
+        app_id: &str,
+        tenant: &str,
+        place: Micros,
+        told: Option<&Told>,
+        limits: &Limits,
+        _now: Micros,
+    ) -> Result<(), Error> {
+        deed!(self, transaction, now => statements::end_call(transaction, app_id, tenant, place, told, limits, now))
+    }
+
     async fn follow_up_page(&self, filter: &FollowUpFilter) -> Result<FollowUpPage, Error> {
         pooled!(self, connection => statements::follow_up_page(connection, filter))
     }
@@ -173,7 +196,7 @@ impl Installations for PostgresStore {
         version: i64,
         lease: Duration,
         _now: Micros,
-    ) -> Result<Option<i64>, Error> {
+    ) -> Result<Option<Begun>, Error> {
         deed!(self, transaction, now => statements::begin_refresh(transaction, app_id, tenant, version, lease, now))
     }
 
@@ -181,11 +204,11 @@ impl Installations for PostgresStore {
         &self,
         app_id: &str,
         tenant: &str,
-        version: i64,
+        begun: Begun,
         token: &NewToken,
         _now: Micros,
     ) -> Result<bool, Error> {
-        deed!(self, transaction, now => statements::complete_refresh(transaction, app_id, tenant, version, token, now))
+        deed!(self, transaction, now => statements::complete_refresh(transaction, app_id, tenant, begun, token, now))
     }
 
     async fn fail_refresh(
@@ -194,7 +217,7 @@ impl Installations for PostgresStore {
         tenant: &str,
         version: i64,
         end: RefreshEnd,
-    ) -> Result<(), Error> {
+    ) -> Result<bool, Error> {
         pooled!(self, connection => statements::fail_refresh(connection, app_id, tenant, version, end))
     }
 

@@ -6,8 +6,8 @@
 
 macro_rules! follow_up_statements {
     ($database:ty, $connection:ty, $row:ty, $locking:literal, $skipping:literal) => {
-        use crate::budget::{Budget, Limits};
-        use crate::store::{CLAIM_LOST, Claimed, ClaimedRow, Ended, NO_TOKEN, Next};
+        use crate::budget::{Budget, Limits, Told};
+        use crate::store::{CLAIM_LOST, Claimed, ClaimedRow, Ended, NO_TOKEN, Next, Room};
         use std::collections::{BTreeMap, BTreeSet};
         use std::time::Duration;
 
@@ -264,16 +264,70 @@ macro_rules! follow_up_statements {
                         }
                     }
                 }
-                let next_at = next_look(conn, app_id, tenant, &budget, limits, now).await?;
-                sqlx::query("update call_budgets set budget = $3, next_at = $4 where app_id = $1 and tenant = $2")
-                    .bind(app_id)
-                    .bind(tenant)
-                    .bind(budget.to_text())
-                    .bind(next_at)
-                    .execute(&mut *conn)
-                    .await?;
+                keep_budget(conn, app_id, tenant, &budget, limits, now).await?;
             }
             Ok(held)
+        }
+
+        /// The budget of a tenant, and its row locked.
+        async fn budget_of(conn: &mut $connection, app_id: &str, tenant: &str) -> Result<Budget, Error> {
+            lock_budgets(conn, &BTreeSet::from([(app_id, tenant)])).await?;
+            let text: String = sqlx::query_scalar("select budget from call_budgets where app_id = $1 and tenant = $2")
+                .bind(app_id)
+                .bind(tenant)
+                .fetch_one(conn)
+                .await?;
+            Ok(Budget::from_text(&text))
+        }
+
+        async fn keep_budget(
+            conn: &mut $connection,
+            app_id: &str,
+            tenant: &str,
+            budget: &Budget,
+            limits: &Limits,
+            now: Micros,
+        ) -> Result<(), Error> {
+            let next_at = next_look(conn, app_id, tenant, budget, limits, now).await?;
+            sqlx::query("update call_budgets set budget = $3, next_at = $4 where app_id = $1 and tenant = $2")
+                .bind(app_id)
+                .bind(tenant)
+                .bind(budget.to_text())
+                .bind(next_at)
+                .execute(conn)
+                .await?;
+            Ok(())
+        }
+
+        pub(crate) async fn begin_call(
+            conn: &mut $connection,
+            app_id: &str,
+            tenant: &str,
+            limits: &Limits,
+            longest: Duration,
+            now: Micros,
+        ) -> Result<Room, Error> {
+            let mut budget = budget_of(conn, app_id, tenant).await?;
+            if budget.room(limits, now) == 0 {
+                return Ok(Room::None(crate::store::until(now, budget.room_at(limits, now))));
+            }
+            let place = budget.reserve(limits, longest, now);
+            keep_budget(conn, app_id, tenant, &budget, limits, now).await?;
+            Ok(Room::Taken(place))
+        }
+
+        pub(crate) async fn end_call(
+            conn: &mut $connection,
+            app_id: &str,
+            tenant: &str,
+            place: Micros,
+            told: Option<&Told>,
+            limits: &Limits,
+            now: Micros,
+        ) -> Result<(), Error> {
+            let mut budget = budget_of(conn, app_id, tenant).await?;
+            budget.settle(limits, place, told, now);
+            keep_budget(conn, app_id, tenant, &budget, limits, now).await
         }
 
         async fn end_one(conn: &mut $connection, one: &Ended, now: Micros) -> Result<bool, Error> {

@@ -4,7 +4,7 @@ macro_rules! installation_statements {
     ($connection:ty, $row:ty) => {
         use crate::event::lifecycle::{Account, Deed, Details, Lifecycle};
         use crate::store::{
-            Installation, InstallationFilter, NewToken, OauthState, RefreshEnd, SealedToken, TokenState,
+            Begun, Installation, InstallationFilter, NewToken, OauthState, RefreshEnd, SealedToken, TokenState,
         };
 
         /// What one event says of an installation, if nothing newer is known; on an uninstall the calls planned
@@ -17,7 +17,13 @@ macro_rules! installation_statements {
             now: Micros,
         ) -> Result<(), Error> {
             match life.deed {
-                Deed::Installed | Deed::Updated => note_installed(conn, app_id, life).await,
+                Deed::Installed | Deed::Updated => {
+                    note_installed(conn, app_id, life).await?;
+                    match says_company(life) {
+                        true => wake(conn, app_id, &life.tenant, now).await,
+                        false => Ok(()),
+                    }
+                }
                 Deed::Uninstalled => {
                     if note_uninstalled(conn, app_id, life).await? {
                         cancel_calls(conn, position, app_id, &life.tenant, now).await?;
@@ -26,6 +32,12 @@ macro_rules! installation_statements {
                     Ok(())
                 }
             }
+        }
+
+        /// Whether an event may say first of which company a location is: calls that wait for a token have it minted
+        /// from there. An INSTALL asks for a token itself.
+        fn says_company(life: &Lifecycle) -> bool {
+            life.deed == Deed::Updated && life.account == Account::Location && life.company_id.is_some()
         }
 
         async fn note_installed(conn: &mut $connection, app_id: &str, life: &Lifecycle) -> Result<(), Error> {
@@ -201,6 +213,7 @@ macro_rules! installation_statements {
                 scope: row.try_get("scope")?,
                 expires_at: Micros(row.try_get("expires_at")?),
                 reauthorise: row.try_get::<String, _>("state")? == "reauthorise",
+                obtained_at: Micros(row.try_get("obtained_at")?),
                 version: row.try_get("version")?,
                 refreshing_until: row.try_get::<Option<i64>, _>("refreshing_until")?.map(Micros),
                 unknown_refreshes: row.try_get("unknown_refreshes")?,
@@ -263,10 +276,12 @@ macro_rules! installation_statements {
                 return Ok(false);
             }
             // Who has a token is installed, whether or not the INSTALL has come, or ever comes. Its time is
-            // left open: any event of the installation's life is newer.
+            // left open: any event of the installation's life is newer. An INSTALL may have said no company.
             sqlx::query(
                 "insert into installations (app_id, tenant, account, company_id, state, generation, changed_at) \
-                 values ($1, $2, $3, $4, 'installed', 1, 0) on conflict (app_id, tenant) do nothing",
+                 values ($1, $2, $3, $4, 'installed', 1, 0) on conflict (app_id, tenant) do update \
+                 set company_id = excluded.company_id \
+                 where installations.company_id is null and excluded.company_id is not null",
             )
             .bind(app_id)
             .bind(tenant)
@@ -285,13 +300,13 @@ macro_rules! installation_statements {
             version: i64,
             lease: Duration,
             now: Micros,
-        ) -> Result<Option<i64>, Error> {
+        ) -> Result<Option<Begun>, Error> {
             // One whose time is over without an end: nobody knows what became of it.
-            let begun = sqlx::query_scalar(
+            let begun = sqlx::query(
                 "update tokens set version = version + 1, refreshing_until = $5, \
                         unknown_refreshes = unknown_refreshes + case when refreshing_until is null then 0 else 1 end \
                  where app_id = $1 and tenant = $2 and version = $3 and state = 'usable' \
-                   and (refreshing_until is null or refreshing_until <= $4) returning version",
+                   and (refreshing_until is null or refreshing_until <= $4) returning version, obtained_at",
             )
             .bind(app_id)
             .bind(tenant)
@@ -300,33 +315,39 @@ macro_rules! installation_statements {
             .bind(now.0 + micros(lease))
             .fetch_optional(conn)
             .await?;
-            Ok(begun)
+            let Some(row) = begun else { return Ok(None) };
+            Ok(Some(Begun {
+                version: row.try_get("version")?,
+                obtained_at: Micros(row.try_get("obtained_at")?),
+            }))
         }
 
         pub(crate) async fn complete_refresh(
             conn: &mut $connection,
             app_id: &str,
             tenant: &str,
-            version: i64,
+            begun: Begun,
             token: &NewToken,
             now: Micros,
         ) -> Result<bool, Error> {
+            // Whatever became of refreshes that began since: `Installations::complete_refresh` says why.
             let done = sqlx::query(
                 "update tokens set access_token = $4, \
                         previous_refresh_token = case when $5 is null then previous_refresh_token else refresh_token end, \
                         refresh_token = coalesce($5, refresh_token), \
                         scope = case when $6 = '' then scope else $6 end, obtained_at = $7, expires_at = $8, \
                         version = version + 1, refreshing_until = null, unknown_refreshes = 0, state = 'usable' \
-                 where app_id = $1 and tenant = $2 and version = $3",
+                 where app_id = $1 and tenant = $2 and $3 <= version and obtained_at = $9",
             )
             .bind(app_id)
             .bind(tenant)
-            .bind(version)
+            .bind(begun.version)
             .bind(token.access.as_slice())
             .bind(token.refresh.as_deref())
             .bind(token.scope.as_str())
             .bind(now.0)
             .bind(now.0 + micros(token.life))
+            .bind(begun.obtained_at.0)
             .execute(conn)
             .await?;
             Ok(done.rows_affected() == 1)
@@ -338,8 +359,8 @@ macro_rules! installation_statements {
             tenant: &str,
             version: i64,
             end: RefreshEnd,
-        ) -> Result<(), Error> {
-            sqlx::query(
+        ) -> Result<bool, Error> {
+            let done = sqlx::query(
                 "update tokens set refreshing_until = null, \
                         unknown_refreshes = unknown_refreshes + case when $4 = 'unknown' then 1 else 0 end, \
                         state = case when $4 = 'refused' then 'reauthorise' else state end \
@@ -355,7 +376,7 @@ macro_rules! installation_statements {
             })
             .execute(conn)
             .await?;
-            Ok(())
+            Ok(done.rows_affected() == 1)
         }
 
         pub(crate) async fn expire_token(

@@ -54,17 +54,17 @@ macro_rules! planning_statements {
 
         /// Everything but the beginning and the end of the transaction.
         pub(crate) async fn settle_plan(conn: &mut $connection, plan: &Plan, now: Micros) -> Result<(), Error> {
-            let mut cancelled = Vec::new();
+            let mut touched = Vec::new();
             for (_, app_id, life) in &plan.lifecycles {
-                if life.deed == Deed::Uninstalled {
+                if life.deed == Deed::Uninstalled || says_company(life) {
                     for tenant in with_calls_of(conn, app_id, &life.tenant).await? {
-                        cancelled.push((app_id.as_str(), tenant));
+                        touched.push((app_id.as_str(), tenant));
                     }
                 }
             }
             let tenants = plan.calls.iter().map(|call| (call.app_id.as_str(), call.tenant.as_str()));
-            let cancelled = cancelled.iter().map(|(app_id, tenant)| (*app_id, tenant.as_str()));
-            lock_budgets(conn, &tenants.chain(cancelled).collect()).await?;
+            let touched = touched.iter().map(|(app_id, tenant)| (*app_id, tenant.as_str()));
+            lock_budgets(conn, &tenants.chain(touched).collect()).await?;
             let mut lives = plan.lifecycles.iter().peekable();
             for call in &plan.calls {
                 // In the order of the log: an uninstall ends the calls planned before it.

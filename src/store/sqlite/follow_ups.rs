@@ -9,15 +9,15 @@ use sqlx::sqlite::SqlitePool;
 use tokio::sync::Mutex;
 
 use super::super::{
-    Attempt, Claims, Ended, Error, FollowUp, FollowUpCounts, FollowUpFilter, FollowUpPage,
+    Attempt, Begun, Claims, Ended, Error, FollowUp, FollowUpCounts, FollowUpFilter, FollowUpPage,
     FollowUps, Gap, Gaps, Installation, InstallationFilter, Installations, Known, NewToken,
-    OauthState, PLANNER, PlanReader, RefreshEnd, Restored, SealedToken, Subscribed,
+    OauthState, PLANNER, PlanReader, RefreshEnd, Restored, Room, SealedToken, Subscribed,
     SubscriptionFilter, Subscriptions, WhichCalls,
 };
 use super::checkpoint::Written;
 use super::writer::{Writer, on};
 use super::{SqliteStore, keys, statements};
-use crate::budget::Limits;
+use crate::budget::{Limits, Told};
 use crate::event::subscription::{Change, Subscription};
 use crate::event::{Micros, Position, Recorded};
 use crate::store::Plan;
@@ -115,6 +115,29 @@ impl FollowUps for SqliteStore {
         deed!(self, Now, transaction => statements::end(transaction, ended, limits, now))
     }
 
+    async fn begin_call(
+        &self,
+        app_id: &str,
+        tenant: &str,
+        limits: &Limits,
+        longest: Duration,
+        now: Micros,
+    ) -> Result<Room, Error> {
+        deed!(self, Later, transaction => statements::begin_call(transaction, app_id, tenant, limits, longest, now))
+    }
+
+    async fn end_call(
+        &self,
+        app_id: &str,
+        tenant: &str,
+        place: Micros,
+        told: Option<&Told>,
+        limits: &Limits,
+        now: Micros,
+    ) -> Result<(), Error> {
+        deed!(self, Later, transaction => statements::end_call(transaction, app_id, tenant, place, told, limits, now))
+    }
+
     async fn follow_up_page(&self, filter: &FollowUpFilter) -> Result<FollowUpPage, Error> {
         statements::follow_up_page(&mut *self.reader().await?, filter).await
     }
@@ -179,7 +202,7 @@ impl Installations for SqliteStore {
         version: i64,
         lease: Duration,
         now: Micros,
-    ) -> Result<Option<i64>, Error> {
+    ) -> Result<Option<Begun>, Error> {
         deed!(self, Now, transaction => statements::begin_refresh(transaction, app_id, tenant, version, lease, now))
     }
 
@@ -187,11 +210,11 @@ impl Installations for SqliteStore {
         &self,
         app_id: &str,
         tenant: &str,
-        version: i64,
+        begun: Begun,
         token: &NewToken,
         now: Micros,
     ) -> Result<bool, Error> {
-        deed!(self, Now, transaction => statements::complete_refresh(transaction, app_id, tenant, version, token, now))
+        deed!(self, Now, transaction => statements::complete_refresh(transaction, app_id, tenant, begun, token, now))
     }
 
     async fn fail_refresh(
@@ -200,7 +223,7 @@ impl Installations for SqliteStore {
         tenant: &str,
         version: i64,
         end: RefreshEnd,
-    ) -> Result<(), Error> {
+    ) -> Result<bool, Error> {
         deed!(self, Now, transaction => statements::fail_refresh(transaction, app_id, tenant, version, end))
     }
 

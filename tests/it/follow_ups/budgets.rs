@@ -5,6 +5,7 @@ use super::*;
 on_both! {
     a_tenants_calls_stay_within_its_budget_and_use_it
     one_hot_tenant_does_not_starve_the_quiet_ones
+    mints_of_all_daemons_stay_within_their_companys_budget
 }
 
 fn limited(locations: usize) -> (Settings, &'static str) {
@@ -116,4 +117,50 @@ async fn one_hot_tenant_does_not_starve_the_quiet_ones(backend: Backend) {
         "{before} of the hot one came before the last quiet one"
     );
     assert_eq!(world.api.ghl.report().over_budget, 0);
+}
+
+async fn mints_of_all_daemons_stay_within_their_companys_budget(backend: Backend) {
+    const LOCATIONS: usize = 10;
+    let (settings, _) = limited(LOCATIONS);
+    let settings = Settings {
+        burst: 3,
+        ..settings
+    };
+    let lines = "burst = 3\ninterval = \"1s\"\n";
+    let world = World::with(backend, "", settings, lines).await;
+    let daemon = world.authorised().await;
+    let mut others = Vec::new();
+    if backend == Backend::Postgres {
+        others = vec![world.start().await, world.start().await];
+    }
+    for n in 0..LOCATIONS {
+        world
+            .live(
+                &daemon,
+                "INSTALL",
+                Some(&Settings::location(n)),
+                "2026-08-17T09:06:59.366Z",
+            )
+            .await;
+    }
+    let calls = world.settled(LOCATIONS).await;
+    assert!(
+        calls.iter().all(|call| call["state"] == "done"),
+        "{calls:?}"
+    );
+    let report = world.api.ghl.report();
+    assert_eq!(report.over_budget, 0);
+    assert!(
+        report.minted.values().all(|times| *times == 1),
+        "{:?}",
+        report.minted
+    );
+    let used = &report.tenants[world.company.id()];
+    assert_eq!(used.requests, LOCATIONS as u64);
+    assert!(
+        used.most_in_an_interval <= 3,
+        "{}",
+        used.most_in_an_interval
+    );
+    drop(others);
 }

@@ -13,6 +13,7 @@ on_both! {
     what_is_under_way_at_shutdown_is_answered_and_in_the_log
     an_outage_eats_no_attempts
     every_answer_has_its_verdict
+    a_401_that_no_new_token_cures_burns_none
     a_call_that_waits_is_cancelled_by_hand
     events_of_one_contact_are_one_call
     conditions_bodies_and_lookups_are_of_the_event
@@ -252,7 +253,7 @@ async fn an_outage_eats_no_attempts(backend: Backend) {
 async fn every_answer_has_its_verdict(backend: Backend) {
     let world = World::with(backend, SNAPSHOT, settings(), "max_answer = \"64KiB\"\n").await;
     let daemon = world.authorised().await;
-    for n in 0..8 {
+    for n in 0..9 {
         world
             .api
             .ghl
@@ -273,6 +274,7 @@ async fn every_answer_has_its_verdict(backend: Backend) {
         ("c5", Deed::Status(429), "done", ""),
         ("c6", Deed::Status(503), "done", ""),
         ("c7", Deed::HangUp(Moment::Before), "done", ""),
+        ("c8", Deed::Status(401), "dead", "unauthorised"),
     ];
     for (id, deed, state, reason) in cases {
         let deed_name = match &deed {
@@ -309,6 +311,69 @@ async fn every_answer_has_its_verdict(backend: Backend) {
         world.api.ghl.clear_faults();
     }
     assert_eq!(world.events("contact.snapshot").len(), 4);
+}
+
+const UNCURED: &str = r#"
+[[follow_ups]]
+name = "scope"
+on = ["ContactCreate"]
+request = "GET /opportunities/pipelines?locationId={location_id}"
+[[follow_ups]]
+name = "class"
+on = ["ContactCreate"]
+request = "GET /contacts/{entity_id}"
+token_of = "company"
+[[follow_ups]]
+name = "version"
+on = ["ContactCreate"]
+request = "GET /contacts/{entity_id}"
+version = "2020-01-01"
+[[follow_ups]]
+name = "route"
+on = ["ContactCreate"]
+request = "PATCH /contacts/{entity_id}"
+"#;
+
+/// GHL answers 401 for them all, and only an invalid token is cured by another one.
+async fn a_401_that_no_new_token_cures_burns_none(backend: Backend) {
+    let settings = Settings {
+        scopes: settings().scopes.replace("opportunities.readonly ", ""),
+        lenient: true,
+        ..settings()
+    };
+    let rules = format!("{UNCURED}{}", SNAPSHOT.replace("\"ContactCreate\", ", ""));
+    let world = World::with(backend, &rules, settings, "").await;
+    let daemon = world.authorised().await;
+    world.contact(&daemon, "ContactCreate", "c1").await;
+    let calls = world.settled(4).await;
+    let expected = [
+        ("scope", "scope_missing"),
+        ("class", "wrong_token_class"),
+        ("version", "bad_version"),
+        ("route", "no_route"),
+    ];
+    for (rule, reason) in expected {
+        let call = calls.iter().find(|call| call["rule"] == rule).unwrap();
+        assert_eq!(
+            (&call["state"], &call["status"], &call["reason"]),
+            (&json!("dead"), &json!(401), &json!(reason)),
+            "{call}"
+        );
+        let of_rule = ["follow-ups", "show", &call["id"].to_string()];
+        let shown = &world.lines(&of_rule)[0];
+        assert_eq!(
+            shown["attempts"].as_array().map(Vec::len),
+            Some(1),
+            "{shown}"
+        );
+    }
+    // A token that was given up would be got anew for this one.
+    world.contact(&daemon, "ContactUpdate", "c1").await;
+    let calls = world.settled(5).await;
+    assert_eq!(calls[0]["state"], "done", "{calls:?}");
+    let report = world.api.ghl.report();
+    assert_eq!(report.refreshes.values().sum::<u64>(), 0);
+    assert_eq!(report.minted.values().sum::<u64>(), 1);
 }
 
 async fn a_call_that_waits_is_cancelled_by_hand(backend: Backend) {

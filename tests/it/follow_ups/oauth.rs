@@ -9,6 +9,8 @@ on_both! {
     a_callback_that_did_not_begin_here_brings_nothing
     a_flood_of_authorisations_is_told_to_come_again
     an_uninstall_erases_tokens_and_a_reinstall_begins_anew
+    an_agency_with_a_white_label_is_sent_to_its_own_page
+    an_install_from_the_marketplace_is_taken_only_where_that_is_allowed
 }
 
 async fn an_agency_installs_the_app_and_has_a_token(backend: Backend) {
@@ -294,4 +296,55 @@ async fn an_uninstall_erases_tokens_and_a_reinstall_begins_anew(backend: Backend
         (&shown[0]["state"], &shown[0]["generation"]),
         (&json!("installed"), &json!(2))
     );
+}
+
+async fn an_agency_with_a_white_label_is_sent_to_its_own_page(backend: Backend) {
+    const WHITE: &str = "https://marketplace.example/v2/oauth/chooselocation";
+    let lines = format!("white_label_authorize_url = {WHITE:?}\n");
+    let world = World::with(backend, "", settings(), &lines).await;
+    let daemon = world.start().await;
+    let usual = Settings::authorize_url(&world.api.url);
+    let ways = [
+        ("", usual.as_str()),
+        ("?white_label=0", usual.as_str()),
+        ("?white_label=1", WHITE),
+        ("?white_label", WHITE),
+    ];
+    let mut browser = Browser::new();
+    for (way, page) in ways {
+        let install = format!("http://{}/oauth/install{way}", daemon.address());
+        let begin = browser.get(&install).await;
+        assert_eq!(begin.status, 302, "{way}: {begin:?}");
+        let at = begin.location.unwrap();
+        let (found, query) = at.split_once('?').unwrap();
+        assert_eq!(found, page, "{way}");
+        assert!(query.contains("&state="), "{query}");
+    }
+}
+
+/// The marketplace brings a code and no state.
+async fn an_install_from_the_marketplace_is_taken_only_where_that_is_allowed(backend: Backend) {
+    let mut world = World::new(backend, "").await;
+    let mut daemon = world.start().await;
+    let callback =
+        |daemon: &Daemon, query: &str| format!("http://{}{CALLBACK}?{query}", daemon.address());
+    let code = world.api.ghl.issue_code(&world.company);
+    let with_code = format!("code={code}");
+    let mut browser = Browser::new();
+    let refused = browser.get(&callback(&daemon, &with_code)).await;
+    assert_eq!(refused.status, 400, "{refused:?}");
+    assert!(world.lines(&["installs", "list", "--all"]).is_empty());
+    daemon.terminate().await;
+    world.config.of_app += "\ninstall_without_state = true";
+    let daemon = world.start().await;
+    // One with a state is bound to it as ever.
+    let forged = callback(&daemon, &format!("{with_code}&state=made-up"));
+    assert_eq!(browser.get(&forged).await.status, 400);
+    let page = browser.get(&callback(&daemon, &with_code)).await;
+    assert_eq!(page.status, 200, "{page:?}");
+    world.token_is(world.company.id(), "usable").await;
+    let again = browser.get(&callback(&daemon, &with_code)).await;
+    assert_eq!(again.status, 502, "a code is good once");
+    let none = browser.get(&callback(&daemon, "")).await;
+    assert_eq!(none.status, 400, "there is no code");
 }

@@ -21,6 +21,9 @@ on_both! {
     whoever_asks_for_a_token_waits_no_longer_than_there_is_time
     keys_are_rotated_while_the_daemon_runs
     the_doctor_says_how_fresh_tokens_are
+    keys_are_rotated_while_a_token_is_refreshed
+    a_token_that_ghl_does_not_give_is_asked_for_more_rarely_however_many_wait
+    a_token_endpoint_that_is_down_is_an_outage
     a_start_without_the_key_of_the_stored_tokens_is_refused
 }
 
@@ -224,6 +227,11 @@ async fn whoever_asks_for_a_token_waits_no_longer_than_there_is_time(backend: Ba
         client.unwrap(),
         [(APP_ID.to_owned(), credentials)].into(),
         Arc::new(keys),
+        hookwell::budget::Limits {
+            burst: 100,
+            interval: Duration::from_secs(10),
+            daily: 200_000,
+        },
         hookwell::clock::system(),
         hookwell::chance::system(),
         hookwell::metrics::Metrics::new(),
@@ -339,6 +347,133 @@ async fn the_doctor_says_how_fresh_tokens_are(backend: Backend) {
     let found = tokens();
     assert_eq!(found[0]["level"], "broken");
     assert_eq!(found[0]["found"], "1 can only be renewed by a person");
+}
+
+/// The new pair is sealed with the key of the moment at which it comes, not of the one at which it was asked for.
+async fn keys_are_rotated_while_a_token_is_refreshed(backend: Backend) {
+    let (world, mut daemon) = of_a_location(backend).await;
+    let file = world.config.dir().join("token-keys");
+    let file_name = file.to_str().unwrap().to_owned();
+    for round in 1..=3 {
+        let fault = Fault::new(Deed::LateAnswer(2_000)).path("/oauth/token");
+        world.api.ghl.fault(fault.times(1));
+        world.api.ghl.expire_access_tokens(None);
+        world.api.ghl.clear_journal();
+        contacts(&world, &[&daemon], 1, &format!("r{round}-")).await;
+        let asked = || {
+            let journal = world.api.ghl.journal().into_iter();
+            let mut of = journal.filter(|entry| entry.path == "/oauth/token");
+            of.next()
+        };
+        eventually("a refresh is under way", WITHIN, async || asked()).await;
+        let rotate = ["keys", "rotate", "--file", &file_name, "--drop"];
+        let output = run_cli(&rotate, &world.config);
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success(), "{said}");
+        assert_eq!(
+            asked().and_then(|entry| entry.status),
+            None,
+            "it was under way all the time"
+        );
+        let calls = world.settled(round).await;
+        assert!(
+            calls.iter().all(|call| call["state"] == "done"),
+            "{calls:?}"
+        );
+    }
+    let report = world.api.ghl.report();
+    assert_eq!(report.refreshes.values().sum::<u64>(), 3);
+    assert!(report.refresh_tokens.values().all(|token| token.spent == 0));
+    // And all that is kept opens with the one key that is left.
+    assert_eq!(std::fs::read_to_string(&file).unwrap().lines().count(), 1);
+    daemon.terminate().await;
+    let daemon = world.start().await;
+    world.api.ghl.expire_access_tokens(None);
+    contacts(&world, &[&daemon], 1, "after").await;
+    let calls = world.settled(4).await;
+    assert_eq!(calls[0]["state"], "done", "{calls:?}");
+}
+
+/// When requests to a path came, in microseconds.
+fn arrivals(world: &World, path: &str) -> Vec<i64> {
+    let journal = world.api.ghl.journal().into_iter();
+    let of = journal.filter(|entry| entry.path == path);
+    let mut arrived: Vec<_> = of.map(|entry| entry.arrived_us).collect();
+    arrived.sort_unstable();
+    arrived
+}
+
+async fn a_token_that_ghl_does_not_give_is_asked_for_more_rarely_however_many_wait(
+    backend: Backend,
+) {
+    let (world, daemon) = of_a_location(backend).await;
+    // As with a wrong client secret: nothing is spent, and it is wrong each time.
+    let fault = Fault::new(Deed::Status(403)).path("/oauth/token");
+    world.api.ghl.fault(fault);
+    world.api.ghl.expire_access_tokens(None);
+    world.api.ghl.clear_journal();
+    contacts(&world, &[&daemon], 20, "a").await;
+    let asked = eventually("it was asked for four times", WITHIN, async || {
+        let asked = arrivals(&world, "/oauth/token");
+        (4 <= asked.len()).then_some(asked)
+    })
+    .await;
+    let pauses: Vec<_> = asked.windows(2).map(|two| two[1] - two[0]).collect();
+    // Spread over the half below a second, two and four.
+    for (pause, least) in pauses.iter().zip([500_000, 1_000_000, 2_000_000]) {
+        assert!(least <= *pause, "{pauses:?}");
+    }
+    let calls = world.follow_ups();
+    assert!(
+        calls.iter().all(|call| call["state"] == "pending"),
+        "{calls:?}"
+    );
+    world.api.ghl.clear_faults();
+    let calls = world.settled(20).await;
+    assert!(
+        calls.iter().all(|call| call["state"] == "done"),
+        "{calls:?}"
+    );
+    let report = world.api.ghl.report();
+    assert_eq!(report.refreshes.values().sum::<u64>(), 1);
+    assert!(report.refresh_tokens.values().all(|token| token.spent == 0));
+}
+
+async fn a_token_endpoint_that_is_down_is_an_outage(backend: Backend) {
+    const LOCATIONS: usize = 6;
+    let settings = Settings {
+        locations: LOCATIONS,
+        ..settings()
+    };
+    let world = World::with(backend, "", settings, "").await;
+    let daemon = world.authorised().await;
+    let fault = Fault::new(Deed::Status(503)).path("/oauth/locationToken");
+    world.api.ghl.fault(fault);
+    let open = async || daemon.metric("hookwell_api_breaker_open").await;
+    for n in 0..LOCATIONS {
+        world
+            .live(
+                &daemon,
+                "INSTALL",
+                Some(&Settings::location(n)),
+                "2026-08-17T09:06:59.366Z",
+            )
+            .await;
+    }
+    eventually("the breaker is open", WITHIN, async || {
+        (open().await == Some(1.0)).then_some(())
+    })
+    .await;
+    world.api.ghl.clear_faults();
+    let calls = world.settled(LOCATIONS).await;
+    assert!(
+        calls.iter().all(|call| call["state"] == "done"),
+        "{calls:?}"
+    );
+    eventually("it is closed", WITHIN, async || {
+        (open().await == Some(0.0)).then_some(())
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

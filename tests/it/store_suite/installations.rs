@@ -1,22 +1,26 @@
-//! Installations and tokens: the newest event wins, one refreshes, and what is uninstalled has no token.
+//! Installations: the newest event wins, and what is uninstalled has no token.
 
 use hookwell::event::lifecycle::{Account, Lifecycle};
 use hookwell::event::subscription::{Change, Subscription};
-use hookwell::seal::{KEY_BYTES, Keyring, Place};
 use hookwell::store::{
-    Installation, InstallationFilter, NewToken, OauthState, Plan, RefreshEnd, SubscriptionFilter,
+    Installation, InstallationFilter, NewToken, OauthState, Plan, SubscriptionFilter,
 };
 
 use super::*;
 
-const LEASE: Duration = Duration::from_secs(600);
+pub(super) const LEASE: Duration = Duration::from_secs(600);
 
-fn now() -> Micros {
+pub(super) fn now() -> Micros {
     hookwell::clock::system()()
 }
 
 /// An event of an app's life, with GHL's time.
-fn life(kind: &str, location: Option<&str>, company: Option<&str>, at: i64) -> Lifecycle {
+pub(super) fn life(
+    kind: &str,
+    location: Option<&str>,
+    company: Option<&str>,
+    at: i64,
+) -> Lifecycle {
     let mut event = event(
         "l",
         format!("{{\"type\":{kind:?},\"planId\":\"plan {at}\"}}"),
@@ -30,7 +34,7 @@ fn life(kind: &str, location: Option<&str>, company: Option<&str>, at: i64) -> L
     Lifecycle::of(&event).unwrap()
 }
 
-async fn live(f: &Fixture, lives: Vec<Lifecycle>) {
+pub(super) async fn live(f: &Fixture, lives: Vec<Lifecycle>) {
     let mut reader = eventually("the planner's reader is free", DEADLINE, async || {
         f.store.plan_reader().await.unwrap()
     })
@@ -70,11 +74,11 @@ pub fn token(text: &str, company: Option<&str>) -> NewToken {
     }
 }
 
-async fn version(f: &Fixture, tenant: &str) -> i64 {
+pub(super) async fn version(f: &Fixture, tenant: &str) -> i64 {
     f.store.token("app", tenant).await.unwrap().unwrap().version
 }
 
-async fn put(f: &Fixture, tenant: &str, token: &NewToken) {
+pub(super) async fn put(f: &Fixture, tenant: &str, token: &NewToken) {
     f.store
         .put_token("app", tenant, token, now())
         .await
@@ -139,194 +143,33 @@ pub async fn a_companys_uninstall_is_that_of_every_location(f: &Fixture) {
     }
 }
 
+/// "Install to future locations": the INSTALL says no company.
+pub async fn a_location_whose_company_is_said_later_ends_with_it(f: &Fixture) {
+    for tenant in ["by-update", "by-token", "by-install"] {
+        live(f, vec![life("INSTALL", Some(tenant), None, 20)]).await;
+        assert_eq!(get(f, tenant).await.company_id, None);
+    }
+    live(f, vec![life("UPDATE", Some("by-update"), Some("c1"), 20)]).await;
+    put(f, "by-token", &token("1", Some("c1"))).await;
+    live(f, vec![life("INSTALL", Some("by-install"), Some("c1"), 20)]).await;
+    // What is known is not replaced.
+    put(f, "by-update", &token("1", Some("c2"))).await;
+    for tenant in ["by-update", "by-token", "by-install"] {
+        let found = get(f, tenant).await;
+        assert_eq!(found.company_id.as_deref(), Some("c1"), "{tenant}");
+        assert_eq!((found.generation, found.changed_at), (1, Micros(20)));
+    }
+    live(f, vec![life("UNINSTALL", None, Some("c1"), 30)]).await;
+    for tenant in ["by-update", "by-token", "by-install"] {
+        assert!(!get(f, tenant).await.installed, "{tenant}");
+    }
+}
+
 pub async fn an_old_uninstall_erases_no_newer_token(f: &Fixture) {
     put(f, "l1", &token("new", Some("c1"))).await;
     assert!(get(f, "l1").await.installed, "who has a token is installed");
     live(f, vec![life("UNINSTALL", Some("l1"), None, 1_000)]).await;
     assert!(f.store.token("app", "l1").await.unwrap().is_some());
-}
-
-pub async fn of_many_who_want_to_refresh_one_does(f: &Fixture) {
-    put(f, "c1", &token("1", None)).await;
-    let first = version(f, "c1").await;
-    let begin = || f.store.begin_refresh("app", "c1", first, LEASE, now());
-    let all = futures_util::future::join_all((0..8).map(|_| begin())).await;
-    let begun: Vec<_> = all.into_iter().filter_map(Result::unwrap).collect();
-    assert_eq!(begun, [first + 1]);
-    let row = f.store.token("app", "c1").await.unwrap().unwrap();
-    assert!(row.refreshing_until.is_some());
-    let complete = async |version, text: &str| {
-        let token = token(text, None);
-        let done = f
-            .store
-            .complete_refresh("app", "c1", version, &token, now());
-        done.await.unwrap()
-    };
-    assert!(!complete(first, "stale").await);
-    assert!(complete(first + 1, "2").await);
-    assert!(!complete(first + 1, "again").await);
-    let row = f.store.token("app", "c1").await.unwrap().unwrap();
-    assert_eq!(
-        (row.access.as_slice(), row.version),
-        (b"access 2".as_slice(), first + 2)
-    );
-    assert_eq!(row.previous.as_deref(), Some(b"refresh 1".as_slice()));
-    assert_eq!((row.refreshing_until, row.unknown_refreshes), (None, 0));
-}
-
-pub async fn a_refresh_that_brought_no_new_refresh_token_keeps_the_old_one(f: &Fixture) {
-    put(f, "c1", &token("1", None)).await;
-    let first = version(f, "c1").await;
-    f.store
-        .begin_refresh("app", "c1", first, LEASE, now())
-        .await
-        .unwrap();
-    let bare = NewToken {
-        refresh: None,
-        scope: String::new(),
-        ..token("2", None)
-    };
-    assert!(
-        f.store
-            .complete_refresh("app", "c1", first + 1, &bare, now())
-            .await
-            .unwrap()
-    );
-    let row = f.store.token("app", "c1").await.unwrap().unwrap();
-    assert_eq!(row.refresh.as_deref(), Some(b"refresh 1".as_slice()));
-    assert_eq!(
-        (row.previous, row.scope.as_str()),
-        (None, "contacts.readonly")
-    );
-}
-
-pub async fn a_refresh_without_an_end_is_over_after_its_time_and_counted(f: &Fixture) {
-    put(f, "c1", &token("1", None)).await;
-    let short = Duration::from_millis(1);
-    let first = version(f, "c1").await;
-    f.store
-        .begin_refresh("app", "c1", first, short, now())
-        .await
-        .unwrap()
-        .unwrap();
-    let version = eventually("its time is over", DEADLINE, async || {
-        f.store
-            .begin_refresh("app", "c1", first + 1, LEASE, now())
-            .await
-            .unwrap()
-    })
-    .await;
-    assert_eq!(version, first + 2);
-    let row = f.store.token("app", "c1").await.unwrap().unwrap();
-    assert_eq!(row.unknown_refreshes, 1);
-    let fail = async |version, end| {
-        f.store
-            .fail_refresh("app", "c1", version, end)
-            .await
-            .unwrap()
-    };
-    fail(first + 1, RefreshEnd::Refused).await;
-    assert!(
-        !f.store
-            .token("app", "c1")
-            .await
-            .unwrap()
-            .unwrap()
-            .reauthorise,
-        "it was too late"
-    );
-    fail(first + 2, RefreshEnd::Unknown).await;
-    let row = f.store.token("app", "c1").await.unwrap().unwrap();
-    assert_eq!((row.unknown_refreshes, row.refreshing_until), (2, None));
-    f.store
-        .begin_refresh("app", "c1", first + 2, LEASE, now())
-        .await
-        .unwrap()
-        .unwrap();
-    fail(first + 3, RefreshEnd::Refused).await;
-    assert!(
-        f.store
-            .token("app", "c1")
-            .await
-            .unwrap()
-            .unwrap()
-            .reauthorise
-    );
-    let begun = f
-        .store
-        .begin_refresh("app", "c1", first + 3, LEASE, now())
-        .await
-        .unwrap();
-    assert_eq!(begun, None, "no loop");
-    put(f, "c1", &token("2", None)).await;
-    assert!(
-        !f.store
-            .token("app", "c1")
-            .await
-            .unwrap()
-            .unwrap()
-            .reauthorise,
-        "authorised again"
-    );
-}
-
-pub async fn a_refresh_of_an_erased_token_does_not_end_on_the_next_one(f: &Fixture) {
-    put(f, "c1", &token("1", None)).await;
-    let first = version(f, "c1").await;
-    let begun = f.store.begin_refresh("app", "c1", first, LEASE, now());
-    let begun = begun.await.unwrap().unwrap();
-    let at = now().0 + 1_000_000;
-    live(f, vec![life("UNINSTALL", None, Some("c1"), at)]).await;
-    assert!(f.store.token("app", "c1").await.unwrap().is_none());
-    put(f, "c1", &token("2", None)).await;
-    let next = version(f, "c1").await;
-    let other = f.store.begin_refresh("app", "c1", next, LEASE, now());
-    other.await.unwrap().unwrap();
-    let late = token("late", None);
-    let late = f.store.complete_refresh("app", "c1", begun, &late, now());
-    assert!(!late.await.unwrap());
-    let row = f.store.token("app", "c1").await.unwrap().unwrap();
-    assert_eq!(row.access, b"access 2");
-}
-
-pub async fn a_token_minted_for_a_location_that_is_gone_is_not_kept(f: &Fixture) {
-    live(f, vec![life("INSTALL", Some("l1"), Some("c1"), 10)]).await;
-    let minted = NewToken {
-        minted: true,
-        ..token("1", Some("c1"))
-    };
-    let kept = async |token: &NewToken| {
-        let kept = f.store.put_token("app", "l1", token, now()).await;
-        kept.unwrap()
-    };
-    assert!(kept(&minted).await);
-    let at = now().0 + 1_000_000;
-    live(f, vec![life("UNINSTALL", Some("l1"), None, at)]).await;
-    assert!(!kept(&minted).await, "it was on its way meanwhile");
-    assert!(f.store.token("app", "l1").await.unwrap().is_none());
-    assert!(
-        kept(&token("2", Some("c1"))).await,
-        "whoever is authorised may be ahead of the INSTALL"
-    );
-}
-
-pub async fn an_access_token_that_is_not_taken_counts_as_expired_if_it_is_still_that_one(
-    f: &Fixture,
-) {
-    put(f, "c1", &token("1", None)).await;
-    let first = version(f, "c1").await;
-    f.store.expire_token("app", "c1", first + 6).await.unwrap();
-    let ends = async || {
-        f.store
-            .token("app", "c1")
-            .await
-            .unwrap()
-            .unwrap()
-            .expires_at
-    };
-    assert!(now() < ends().await);
-    f.store.expire_token("app", "c1", first).await.unwrap();
-    assert_eq!(ends().await, Micros(0));
 }
 
 pub async fn a_state_is_good_once_and_with_its_cookie(f: &Fixture) {
@@ -358,62 +201,6 @@ pub async fn a_state_is_good_once_and_with_its_cookie(f: &Fixture) {
     }
     assert_eq!(take(state(10)).await, None, "pushed out");
     assert_eq!(take(state(14)).await.as_deref(), Some("app"));
-}
-
-pub async fn tokens_are_found_by_the_key_that_sealed_them(f: &Fixture) {
-    let text: String = ["k2", "k1"]
-        .iter()
-        .map(|name| Keyring::line(name, &[7; KEY_BYTES]).to_string())
-        .collect();
-    let (old, new) = (
-        Keyring::parse(text.split_once('\n').unwrap().1).unwrap(),
-        Keyring::parse(&text).unwrap(),
-    );
-    let place = |column, tenant| Place {
-        column,
-        app_id: "app",
-        tenant,
-    };
-    for tenant in ["a", "b"] {
-        let seal = |column| old.seal(&place(column, tenant), tenant, [1; 12]).unwrap();
-        let sealed = NewToken {
-            access: seal("access"),
-            refresh: Some(seal("refresh")),
-            ..token("", None)
-        };
-        put(f, tenant, &sealed).await;
-    }
-    assert!(f.store.tokens_to_reseal("k1", 9).await.unwrap().is_empty());
-    let found = f.store.tokens_to_reseal("k2", 9).await.unwrap();
-    assert_eq!(found.len(), 2);
-    let (app_id, tenant, mut sealed) = found.into_iter().next().unwrap();
-    sealed.access = new.seal(&place("access", "a"), "a", [2; 12]).unwrap();
-    assert!(
-        f.store
-            .reseal_token(&app_id, &tenant, &sealed)
-            .await
-            .unwrap()
-    );
-    assert_eq!(
-        f.store.tokens_to_reseal("k2", 9).await.unwrap().len(),
-        2,
-        "its refresh token too"
-    );
-    sealed.refresh = Some(new.seal(&place("refresh", "a"), "a", [3; 12]).unwrap());
-    assert!(
-        f.store
-            .reseal_token(&app_id, &tenant, &sealed)
-            .await
-            .unwrap()
-    );
-    assert_eq!(f.store.tokens_to_reseal("k2", 9).await.unwrap().len(), 1);
-    sealed.version += 1;
-    assert!(
-        !f.store
-            .reseal_token(&app_id, &tenant, &sealed)
-            .await
-            .unwrap()
-    );
 }
 
 pub async fn installations_are_listed_page_by_page(f: &Fixture) {
