@@ -44,6 +44,8 @@ pub enum Outcome {
     Unanswered,
     /// The answer was too large to be read.
     TooLarge,
+    /// GHL says that it is done, and what it says cannot be read: cut off, or the page of something between.
+    Unreadable,
 }
 
 impl Outcome {
@@ -52,14 +54,14 @@ impl Outcome {
         match self {
             Self::NotSent | Self::Unanswered => true,
             Self::Answered { meaning, .. } => meaning == Meaning::Unavailable,
-            Self::TooLarge => false,
+            Self::TooLarge | Self::Unreadable => false,
         }
     }
 
     /// Whether the call may have had its effect without anybody knowing.
     fn is_unknown(self) -> bool {
         match self {
-            Self::Unanswered => true,
+            Self::Unanswered | Self::Unreadable => true,
             // A gateway that gave up does not know what became of it; 503 is said before anything is done.
             Self::Answered { meaning, status } => meaning == Meaning::Unavailable && status != 503,
             Self::NotSent | Self::TooLarge => false,
@@ -131,6 +133,7 @@ pub fn verdict(policy: &Policy, now: Circumstances, outcome: Outcome, chance: f6
         Some(after) => Verdict::Retry(after),
         None => Verdict::Park(match outcome {
             Outcome::Answered { meaning, .. } => meaning.as_str(),
+            Outcome::Unreadable => Meaning::Unexpected.as_str(),
             _ => "unreachable",
         }),
     }
@@ -204,6 +207,7 @@ mod tests {
         let unavailable = |status| answered(Meaning::Unavailable, status);
         for outcome in [
             Outcome::Unanswered,
+            Outcome::Unreadable,
             unavailable(500),
             unavailable(502),
             unavailable(504),
@@ -243,6 +247,10 @@ mod tests {
             verdict(&READS, third, unavailable, 0.5),
             Verdict::Park("unavailable")
         );
+        assert_eq!(
+            verdict(&READS, third, Outcome::Unreadable, 0.5),
+            Verdict::Park("unexpected")
+        );
         let open = Circumstances {
             closed: false,
             ..third
@@ -259,18 +267,20 @@ mod tests {
         /// Whatever happens, a call that may not repeat is tried again only if nothing was done.
         #[test]
         fn a_call_that_may_not_repeat_is_repeated_only_when_nothing_was_done(
-            attempt in 1_u32..10, closed: bool, refreshed: bool, status in 500_u16..600, kind in 0..3, chance in 0.0..1.0_f64,
+            attempt in 1_u32..10, closed: bool, refreshed: bool, status in 500_u16..600, kind in 0..4, chance in 0.0..1.0_f64,
         ) {
             let outcome = match kind {
                 0 => Outcome::NotSent,
                 1 => Outcome::Unanswered,
+                2 => Outcome::Unreadable,
                 _ => answered(Meaning::Unavailable, status),
             };
             let now = Circumstances { attempt, closed, refreshed };
             let verdict = verdict(&WRITES, now, outcome, chance);
             let repeats = matches!(verdict, Verdict::Retry(_) | Verdict::Wait | Verdict::Refresh);
             if repeats {
-                prop_assert!(outcome == Outcome::NotSent || status == 503);
+                let nothing_done = matches!(outcome, Outcome::NotSent | Outcome::Answered { status: 503, .. });
+                prop_assert!(nothing_done);
             }
             if let Verdict::Retry(after) = verdict {
                 prop_assert!(attempt < 3 && after <= Duration::from_secs(5));

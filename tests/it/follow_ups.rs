@@ -13,6 +13,7 @@ use crate::harness::{
     Api, Backend, Daemon, DaemonConfig, Ghl, StoreUrl, eventually, on_both, run_cli, store_url,
 };
 
+mod answers;
 mod budgets;
 mod calls;
 mod companies;

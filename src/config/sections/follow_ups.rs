@@ -164,7 +164,8 @@ fn rule(s: &mut Section, defaults: Attempts, warnings: &mut Vec<String>) -> Opti
                 }),
                 ..defaults
             },
-            idempotent: idempotent.unwrap_or(method.is_idempotent()),
+            // A list is only read, whatever the method.
+            idempotent: idempotent.unwrap_or(method.is_idempotent() || pages?.is_some()),
             tombstone: tombstone_as.as_ref()?.is_some(),
         },
         tombstone_as: tombstone_as?,

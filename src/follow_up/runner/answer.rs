@@ -9,7 +9,7 @@ use serde_json::{Value as Json, json};
 use super::super::rule::{self, ANSWER, Rule};
 use super::super::verdict;
 use super::Runner;
-use super::call::said;
+use super::outcome::said;
 use super::progress::{Progress, again, no_next};
 use super::shared::Shared;
 use crate::event::{BodyHash, Event, EventKey, Origin};

@@ -10,16 +10,16 @@ use super::super::INSTALLATION_TOKEN;
 use super::super::rule::Rendered;
 use super::super::tokens::{Access, NoToken};
 use super::super::verdict::{self, Circumstances, Outcome, Verdict, verdict};
+use super::outcome::{Purpose, detail_of, name_of, outcome_of};
 use super::progress::{NoCall, Progress};
 use super::shared::{Probe, Shared};
 use super::{POLL, Runner};
 use crate::budget::Told;
 use crate::chance;
 use crate::event::Micros;
-use crate::event::backfill::{Ask, Kind};
 use crate::event::lifecycle::Lifecycle;
 use crate::failpoints;
-use crate::ghl::{self, Answer, Body, Meaning, Method, Request, meaning};
+use crate::ghl::{self, Answer, Body, Meaning, Method, Request};
 use crate::spans::{Kind as SpanKind, Span};
 use crate::store::{Claimed, Ended, NO_TOKEN, Next};
 use crate::telemetry::Chain;
@@ -52,18 +52,6 @@ struct Called {
     outcome: Outcome,
     /// Whether the circuit breaker is closed, after it was told.
     closed: bool,
-}
-
-/// What a call was for.
-pub(super) enum Purpose {
-    /// For the rule.
-    Rule,
-    /// For a lookup: its name in the kept answers, and how long it stays there.
-    Lookup(String, Duration),
-    /// For a page of records that changed.
-    Backfill(Kind, Ask),
-    /// For a page of where the app is installed.
-    Reconcile,
 }
 
 impl Runner {
@@ -112,7 +100,8 @@ impl Runner {
                 (ended.next, ended.reason, ended.detail) = (next, reason, detail);
             }
             Came::Called(answer, purpose) => {
-                let outcome = outcome_of(&answer);
+                let (rule, _) = self.rules.of_call(&claimed.rule);
+                let outcome = outcome_of(&answer, &purpose, rule);
                 let closed = self.tell_breaker(shared, outcome, probe);
                 let called = Called {
                     answer,
@@ -248,24 +237,14 @@ impl Runner {
             closed,
         } = called;
         let (rule, _) = self.rules.of_call(&claimed.rule);
-        ended.detail = match &answer {
-            Ok(answer) => {
-                ended.status = Some(answer.status);
-                ended.told = Some(answer.told);
-                match answer.meaning() {
-                    Meaning::Done => String::new(),
-                    _ => said(&answer.body),
-                }
-            }
-            Err(error) => {
-                // It may have reached GHL, and then it was counted there.
-                ended.told = Some(Told::default());
-                Chain(error).to_string()
-            }
-        };
+        ended.detail = detail_of(outcome, &answer);
+        ended.status = answer.as_ref().ok().map(|answer| answer.status);
+        // Without an answer it may have reached GHL all the same, and then it was counted there.
+        let told = answer.as_ref().map(|answer| answer.told);
+        ended.told = Some(told.unwrap_or_else(|_| Told::default()));
         self.metrics
             .api_calls
-            .with_label_values(&[outcome_name(outcome)])
+            .with_label_values(&[name_of(outcome)])
             .inc();
         // What is built in only reads.
         let mut policy = rule.map_or(self.settings.policy, |rule| rule.policy);
@@ -282,7 +261,7 @@ impl Runner {
             Verdict::Complete => None,
             Verdict::Tombstone => Some(Meaning::Gone.as_str()),
             Verdict::Park(reason) => Some(reason),
-            Verdict::Refresh | Verdict::Retry(_) | Verdict::Wait => Some(outcome_name(outcome)),
+            Verdict::Refresh | Verdict::Retry(_) | Verdict::Wait => Some(name_of(outcome)),
         };
         let again = |after, counts, progress: &Progress| Next::Again {
             after,
@@ -410,36 +389,6 @@ fn request(rendered: Rendered, access: &Access) -> Request {
             None => Body::None,
             Some(body) => Body::Json(Bytes::from(body.to_string())),
         },
-    }
-}
-
-/// What an error body says, with GHL's id for the call, which its support asks for.
-pub(super) fn said(body: &[u8]) -> String {
-    let message = meaning::message_of(body);
-    match meaning::trace_id_of(body) {
-        Some(trace) => format!("{message} (traceId {trace})"),
-        None => message,
-    }
-}
-
-fn outcome_of(answer: &Result<Answer, ghl::Error>) -> Outcome {
-    match answer {
-        Ok(answer) => Outcome::Answered {
-            meaning: answer.meaning(),
-            status: answer.status,
-        },
-        Err(ghl::Error::TooLarge(_)) => Outcome::TooLarge,
-        Err(ghl::Error::Unanswered(_)) => Outcome::Unanswered,
-        Err(_) => Outcome::NotSent,
-    }
-}
-
-fn outcome_name(outcome: Outcome) -> &'static str {
-    match outcome {
-        Outcome::Answered { meaning, .. } => meaning.as_str(),
-        Outcome::NotSent => "not_sent",
-        Outcome::Unanswered => "unanswered",
-        Outcome::TooLarge => verdict::ANSWER_TOO_LARGE,
     }
 }
 

@@ -6,7 +6,7 @@ use serde_json::Value as Json;
 
 use super::super::rule::{self, Lookup, Rendered, Rule, TokenOf};
 use super::super::{BACKFILL, RECONCILE, verdict};
-use super::call::Purpose;
+use super::outcome::Purpose;
 use super::progress::{NoCall, Progress, again};
 use super::shared::Shared;
 use super::{Runner, backfill, reconcile};
