@@ -77,7 +77,7 @@ pub struct CallTemplate {
     pub body: Option<BodyTemplate>,
 }
 
-/// A call that a rule needs the answer of, kept for a while for every event of the tenant.
+/// A call that a rule needs the answer of, kept for a while for every event of the tenant that asks for the same.
 #[derive(Debug)]
 pub struct Lookup {
     /// The name of its answer in expressions.

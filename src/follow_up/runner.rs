@@ -29,6 +29,7 @@ use crate::telemetry::Chain;
 mod answer;
 mod backfill;
 mod call;
+mod kept;
 mod outcome;
 mod prepare;
 mod progress;

@@ -9,9 +9,8 @@ use serde_json::{Value as Json, json};
 use super::super::rule::{self, ANSWER, Rule};
 use super::super::verdict;
 use super::Runner;
-use super::outcome::said;
+use super::outcome::{json_of, said};
 use super::progress::{Progress, again, no_next};
-use super::shared::Shared;
 use crate::event::{BodyHash, Event, EventKey, Origin};
 use crate::failpoints;
 use crate::ghl::Answer;
@@ -24,23 +23,21 @@ impl Runner {
         rule: Option<&Rule>,
         claimed: &Claimed,
         progress: &mut Progress,
-        shared: &Shared,
+        looked_up: BTreeMap<String, Json>,
         answer: &Answer,
         ended: &mut Ended,
     ) -> Next {
         let Some(rule) = rule else {
             return Next::Park;
         };
-        let (answers, _) = self.lookups(rule, claimed, shared);
         let page = progress.page + 1;
         let next = self
-            .publish(rule, claimed, page, answer, answers, ended)
+            .publish(rule, claimed, page, answer, looked_up, ended)
             .await;
         let Some(pages) = rule.pages.filter(|_| next == Next::Done) else {
             return next;
         };
-        let read = serde_json::from_slice(&answer.body).unwrap_or(Json::Null);
-        let next = match pages.list.after(&read, progress.cursor.as_ref()) {
+        let next = match pages.list.after(&json_of(answer), progress.cursor.as_ref()) {
             Ok(next) => next,
             Err(why) => return no_next(why, ended),
         };
@@ -73,8 +70,7 @@ impl Runner {
         let body = match &rule.publish {
             None => answer.body.clone(),
             Some(_) => {
-                let value = serde_json::from_slice(&answer.body).unwrap_or(Json::Null);
-                answers.insert(ANSWER.to_owned(), value);
+                answers.insert(ANSWER.to_owned(), json_of(answer));
                 match rule.message(&rule::context(&claimed.event, &answers)) {
                     Ok(message) => Bytes::from(message.unwrap_or(Json::Null).to_string()),
                     Err(error) => {

@@ -3,14 +3,14 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use serde_json::{Value as Json, json};
+use serde_json::json;
 use tokio::time::Instant;
 
 use super::super::INSTALLATION_TOKEN;
 use super::super::rule::Rendered;
 use super::super::tokens::{Access, NoToken};
 use super::super::verdict::{self, Circumstances, Outcome, Verdict, verdict};
-use super::outcome::{Purpose, detail_of, name_of, outcome_of};
+use super::outcome::{Purpose, detail_of, json_of, name_of, outcome_of};
 use super::progress::{NoCall, Progress};
 use super::shared::{Probe, Shared};
 use super::{POLL, Runner};
@@ -277,12 +277,13 @@ impl Runner {
         }
         ended.next = match (judged, purpose, &answer) {
             (Verdict::Complete, Purpose::Lookup(name, keep), Ok(answer)) => {
-                let answer = serde_json::from_slice(&answer.body).unwrap_or(Json::Null);
-                shared.kept.put(name, keep, answer);
+                let (bytes, answer) = (answer.body.len(), json_of(answer));
+                let until = Instant::now() + keep;
+                shared.kept.put(name, until, answer, bytes);
                 again(Duration::ZERO, false, progress)
             }
-            (Verdict::Complete, Purpose::Rule, Ok(answer)) => {
-                self.take_answer(rule, claimed, progress, shared, answer, ended)
+            (Verdict::Complete, Purpose::Rule(looked_up), Ok(answer)) => {
+                self.take_answer(rule, claimed, progress, looked_up, answer, ended)
                     .await
             }
             (Verdict::Complete, Purpose::Backfill(kind, ask), Ok(answer)) => {

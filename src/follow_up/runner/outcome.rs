@@ -1,9 +1,11 @@
 //! How a call ended, from its answer and what it was made for: an answer that has to be read and cannot be is
 //! believed by nobody. Pure.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::de::IgnoredAny;
+use serde_json::Value as Json;
 
 use super::super::rule::Rule;
 use super::super::verdict::{self, Outcome};
@@ -13,8 +15,8 @@ use crate::telemetry::Chain;
 
 /// What a call was for.
 pub(super) enum Purpose {
-    /// For the rule.
-    Rule,
+    /// For the rule, with the answers of its lookups.
+    Rule(BTreeMap<String, Json>),
     /// For a lookup: its name in the kept answers, and how long it stays there.
     Lookup(String, Duration),
     /// For a page of records that changed.
@@ -27,7 +29,7 @@ impl Purpose {
     /// Whether the answer, of which this is the body, has to be JSON. What a write without an answer has done is done.
     fn wants_json(&self, rule: Option<&Rule>, body: &[u8]) -> bool {
         match self {
-            Self::Rule => rule.is_some_and(|rule| {
+            Self::Rule(_) => rule.is_some_and(|rule| {
                 let reads = rule.call.method == Method::Get || !body.is_empty();
                 rule.pages.is_some() || (rule.publish_as.is_some() && reads)
             }),
@@ -88,6 +90,11 @@ pub(super) fn detail_of(outcome: Outcome, answer: &Result<Answer, ghl::Error>) -
         (_, Ok(answer)) => said(&answer.body),
         (_, Err(error)) => Chain(error).to_string(),
     }
+}
+
+/// What an answer says that was found to be readable.
+pub(super) fn json_of(answer: &Answer) -> Json {
+    serde_json::from_slice(&answer.body).unwrap_or(Json::Null)
 }
 
 /// What an error body says, with GHL's id for the call, which its support asks for.

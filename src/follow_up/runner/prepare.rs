@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 
 use serde_json::Value as Json;
+use tokio::time::Instant;
 
 use super::super::rule::{self, Lookup, Rendered, Rule, TokenOf};
-use super::super::{BACKFILL, RECONCILE, verdict};
+use super::super::{BACKFILL, RECONCILE, template, verdict};
 use super::outcome::Purpose;
 use super::progress::{NoCall, Progress, again};
 use super::shared::Shared;
@@ -79,54 +80,74 @@ impl Runner {
                 }
             }
         };
-        let template =
-            |error: super::super::template::Error| Err(park(verdict::TEMPLATE, error.to_string()));
-        let (answers, missing) = self.lookups(rule, claimed, shared);
-        if let Some((lookup, name)) = missing {
-            let context = rule::context(&claimed.event, &BTreeMap::new());
-            return match lookup.path.address(&context) {
-                Ok(target) => Ok((
-                    get(target, &lookup.version),
-                    Purpose::Lookup(name, lookup.keep),
-                )),
-                Err(error) => template(error),
-            };
-        }
-        match rule.render(&claimed.event, answers, workflow.as_ref()) {
+        let template = |error: template::Error| Err(park(verdict::TEMPLATE, error.to_string()));
+        let looked_up = match self.lookups(rule, claimed, shared) {
+            Ok(LookedUp::All(answers)) => answers,
+            Ok(LookedUp::Lacks { ask, of }) => {
+                let name = kept_as(rule, of, claimed, &ask);
+                return Ok((get(ask, &of.version), Purpose::Lookup(name, of.keep)));
+            }
+            Err(error) => return template(error),
+        };
+        let rendered = rule.render(&claimed.event, looked_up.clone(), workflow.as_ref());
+        match rendered {
             Ok(mut rendered) => {
                 if let (Some(pages), Some(cursor)) = (rule.pages, &progress.cursor) {
                     let Rendered { target, body, .. } = &mut rendered;
                     pages.list.go_on(target, body, cursor);
                 }
-                Ok((rendered, Purpose::Rule))
+                Ok((rendered, Purpose::Rule(looked_up)))
             }
             Err(error) => template(error),
         }
     }
 
-    /// The answers of a rule's lookups that are kept, and the first one that is not.
-    pub(super) fn lookups<'a>(
+    /// The answers of a rule's lookups for this event, as far as they are kept.
+    fn lookups<'a>(
         &self,
         rule: &'a Rule,
         claimed: &Claimed,
         shared: &Shared,
-    ) -> (BTreeMap<String, Json>, Option<(&'a Lookup, String)>) {
+    ) -> Result<LookedUp<'a>, template::Error> {
         let mut answers = BTreeMap::new();
+        if rule.lookups.is_empty() {
+            return Ok(LookedUp::All(answers));
+        }
+        let (now, context) = (
+            Instant::now(),
+            rule::context(&claimed.event, &BTreeMap::new()),
+        );
         for lookup in &rule.lookups {
-            let event = &claimed.event.event;
-            let name = format!(
-                "{}/{}/{}/{}",
-                rule.name, lookup.name, event.app_id, claimed.tenant
-            );
-            match shared.kept.get(&name) {
+            let target = lookup.path.address(&context)?;
+            let name = kept_as(rule, lookup, claimed, &target);
+            match shared.kept.get(&name, now) {
                 Some(answer) => {
                     answers.insert(lookup.name.clone(), (*answer).clone());
                 }
-                None => return (answers, Some((lookup, name))),
+                None => {
+                    return Ok(LookedUp::Lacks {
+                        ask: target,
+                        of: lookup,
+                    });
+                }
             }
         }
-        (answers, None)
+        Ok(LookedUp::All(answers))
     }
+}
+
+/// What is there of the answers that a rule needs.
+enum LookedUp<'a> {
+    /// Everything, by the names in expressions.
+    All(BTreeMap<String, Json>),
+    /// This one is to be asked for there.
+    Lacks { ask: String, of: &'a Lookup },
+}
+
+/// What an answer is kept under. The path is in it as it is sent: it may name a record of the event.
+fn kept_as(rule: &Rule, lookup: &Lookup, claimed: &Claimed, target: &str) -> String {
+    let (app_id, tenant) = (&claimed.event.event.app_id, &claimed.tenant);
+    format!("{}/{}/{app_id}/{tenant}{target}", rule.name, lookup.name)
 }
 
 fn park(reason: &'static str, detail: String) -> NoCall {

@@ -8,6 +8,7 @@ on_both! {
     an_answer_that_is_cut_off_is_fetched_again_and_published_by_nobody
     a_lookups_answer_that_is_cut_off_is_not_kept
     a_page_that_is_cut_off_is_read_again
+    a_lookup_about_one_record_does_not_answer_for_another
 }
 
 /// A rule that reads a list.
@@ -123,4 +124,50 @@ async fn a_page_that_is_cut_off_is_read_again(backend: Backend) {
     let pages = world.events("contact.page");
     let rows = |page: &Value| page["contacts"].as_array().unwrap().len();
     assert_eq!(pages.iter().map(|(_, page)| rows(page)).sum::<usize>(), 4);
+}
+
+/// A rule whose lookup is about a record of the event.
+const OWNER: &str = r#"
+[[follow_ups]]
+name = "with-contact"
+on = ["OpportunityCreate"]
+request = "GET /opportunities/{entity_id}"
+publish_as = "opportunity.owned"
+publish = { id = "{entity_id}", owner = "{contact.contact.lastName}" }
+[[follow_ups.lookups]]
+name = "contact"
+request = "GET /contacts/{body.contactId}"
+"#;
+
+async fn a_lookup_about_one_record_does_not_answer_for_another(backend: Backend) {
+    let world = World::new(backend, OWNER).await;
+    for (contact, opportunity, name) in [("ca", "oa", "Lovelace"), ("cb", "ob", "Babbage")] {
+        let record = json!({"locationId": world.location, "lastName": name});
+        world.api.ghl.put_contact(contact, record);
+        let record = json!({"locationId": world.location, "contactId": contact});
+        world.api.ghl.put_opportunity(opportunity, record);
+    }
+    let daemon = world.authorised().await;
+    for (count, (id, contact)) in [("oa", "ca"), ("ob", "cb"), ("oa", "ca")]
+        .iter()
+        .enumerate()
+    {
+        let body = json!({"type": "OpportunityCreate", "appId": APP_ID, "locationId": world.location, "id": id,
+            "contactId": contact, "companyId": world.company.id(), "webhookId": uuid::Uuid::new_v4().to_string()});
+        world.send(&daemon, &body).await;
+        world.settled(count + 1).await;
+    }
+    let mut owners: Vec<_> = world
+        .events("opportunity.owned")
+        .into_iter()
+        .map(|(_, body)| format!("{} {}", body["id"], body["owner"]))
+        .collect();
+    owners.sort();
+    let wanted = [
+        r#""oa" "Lovelace""#,
+        r#""oa" "Lovelace""#,
+        r#""ob" "Babbage""#,
+    ];
+    assert_eq!(owners, wanted);
+    assert_eq!(asked(&world, "/contacts/c"), 2, "one each is kept");
 }
