@@ -416,7 +416,7 @@ impl Calls {
         let deeds = TaskTracker::new();
         let triggers = Arc::new(Triggers {
             apps: settings.apps.clone(),
-            api_base: settings.client.api_base.clone(),
+            api_base: client.base().to_owned(),
             store: Arc::clone(&store),
             deeds: deeds.clone(),
             clock: Arc::clone(&clock),

@@ -139,8 +139,9 @@ pub struct Metrics {
 }
 
 /// What becomes of a message about a workflow trigger.
-pub const TRIGGER_OUTCOMES: [&str; 6] = [
+pub const TRIGGER_OUTCOMES: [&str; 7] = [
     "kept",
+    "too_many",
     "deleted",
     "secret",
     "malformed",
@@ -263,7 +264,7 @@ impl Metrics {
         let trigger_requests = b.register(IntCounterVec::new(
             opts(
                 "trigger_requests_total",
-                "Messages about workflow triggers: `kept`, `deleted`, and refused as `secret`, `malformed`, `elsewhere`, `unavailable`.",
+                "Messages about workflow triggers: `kept`, `deleted`, and refused as `secret`, `malformed`, `elsewhere`, `too_many`, `unavailable`.",
             ),
             &["outcome"],
         ));

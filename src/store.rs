@@ -45,7 +45,7 @@ pub use postgres::PostgresStore;
 pub use replays::{Replay, ReplayCount, ReplayStep, Replays};
 pub use schema::{Migrated, Schema};
 pub use sqlite::{Access, SqliteStore};
-pub use subscriptions::{Subscribed, SubscriptionFilter, Subscriptions};
+pub use subscriptions::{SUBSCRIPTIONS, Subscribed, SubscriptionFilter, Subscriptions};
 
 /// The relay's name in `cursors`.
 pub const RELAY: &str = "relay";

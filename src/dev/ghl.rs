@@ -160,7 +160,7 @@ impl Ghl {
         self.lock().opportunities.get(id).cloned()
     }
 
-    /// Deletes an opportunity, as [`Self::delete_contact`] does a contact.
+    /// Deletes an opportunity, as [`Self::delete_contact`] does a contact; who asks for it is answered 400.
     pub fn delete_opportunity(&self, id: &str) {
         let now = (self.clock)();
         self.lock().opportunities.remove(id, now);

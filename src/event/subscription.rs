@@ -11,6 +11,20 @@ use serde_json::Value;
 const ID: usize = 128;
 const ADDRESS: usize = 2048;
 
+/// Bytes of filters at most, as JSON.
+const FILTERS: usize = 8 * 1024;
+/// What is below it starts a workflow, as GHL's page on custom triggers has it.
+const STARTS: &str = "/workflows-marketplace/triggers/execute/";
+
+/// Whether a workflow of the API at `base` is started at an address. Whoever knows the trigger's secret names it, and the
+/// call carries the location's token: it must not lead to any other call of the API.
+pub fn starts_a_workflow(address: &str, base: &str) -> bool {
+    let below = address
+        .strip_prefix(base)
+        .and_then(|path| path.strip_prefix(STARTS));
+    below.is_some_and(|below| below.split('/').all(is_plain))
+}
+
 /// A workflow that waits for a trigger.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Subscription {
@@ -108,7 +122,9 @@ impl Change {
                 location_id,
                 company_id: name(&extras.company_id),
                 workflow_id: name(&extras.workflow_id),
-                filters: data.filters,
+                filters: Some(data.filters)
+                    .filter(|filters| filters.to_string().len() <= FILTERS)
+                    .ok_or(Error::Field("triggerData.filters"))?,
                 target_url: data
                     .target_url
                     .as_str()
@@ -123,8 +139,12 @@ impl Change {
 
 fn name(value: &Value) -> Option<String> {
     let text = value.as_str()?;
+    (text.len() <= ID && is_plain(text)).then(|| text.to_owned())
+}
+
+fn is_plain(text: &str) -> bool {
     let plain = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
-    ((1..=ID).contains(&text.len()) && text.bytes().all(plain)).then(|| text.to_owned())
+    !text.is_empty() && text.bytes().all(plain)
 }
 
 #[cfg(test)]
@@ -144,6 +164,58 @@ mod tests {
 
     fn read(body: &Value) -> Result<Change, Error> {
         Change::read(body.to_string().as_bytes())
+    }
+
+    #[test]
+    fn only_a_workflow_is_started() {
+        let base = "https://api.example";
+        for (rest, starts) in [
+            ("/workflows-marketplace/triggers/execute/a/s-1_x", true),
+            ("/workflows-marketplace/triggers/execute/a", true),
+            ("/workflows-marketplace/triggers/execute/", false),
+            ("/workflows-marketplace/triggers/execute", false),
+            ("/workflows-marketplace/triggers/execute/a/", false),
+            ("/workflows-marketplace/triggers/execute//a", false),
+            (
+                "/workflows-marketplace/triggers/execute/../../contacts",
+                false,
+            ),
+            (
+                "/workflows-marketplace/triggers/execute/%2e%2e/contacts",
+                false,
+            ),
+            ("/workflows-marketplace/triggers/execute/a?x=1", false),
+            ("/workflows-marketplace/triggers/execute/a#x", false),
+            ("/workflows-marketplace/triggers/execute/a\\b", false),
+            ("/contacts/", false),
+            ("/conversations/messages", false),
+            (
+                ".evil.example/workflows-marketplace/triggers/execute/a",
+                false,
+            ),
+            (
+                "@evil.example/workflows-marketplace/triggers/execute/a",
+                false,
+            ),
+            ("", false),
+        ] {
+            assert_eq!(
+                starts_a_workflow(&format!("{base}{rest}"), base),
+                starts,
+                "{rest}"
+            );
+        }
+        let elsewhere = "https://api.evil/workflows-marketplace/triggers/execute/a";
+        assert!(!starts_a_workflow(elsewhere, base));
+    }
+
+    #[test]
+    fn filters_are_bounded() {
+        let mut body = body();
+        body["triggerData"]["filters"] = json!(["x".repeat(FILTERS - 4)]);
+        assert!(read(&body).is_ok());
+        body["triggerData"]["filters"] = json!(["x".repeat(FILTERS - 3)]);
+        assert_eq!(read(&body), Err(Error::Field("triggerData.filters")));
     }
 
     #[test]

@@ -62,8 +62,9 @@ impl Outcome {
     fn is_unknown(self) -> bool {
         match self {
             Self::Unanswered | Self::Unreadable => true,
-            // A gateway that gave up does not know what became of it; 503 is said before anything is done.
-            Self::Answered { meaning, status } => meaning == Meaning::Unavailable && status != 503,
+            // Nothing of 5xx is documented, and a proxy says 503, too, when the API was cut off under it. A contact was
+            // made by a call that was answered 422 (GoHighLevel/highlevel-api-docs issue 64).
+            Self::Answered { meaning, status } => meaning == Meaning::Unavailable || status == 422,
             Self::NotSent | Self::TooLarge => false,
         }
     }
@@ -110,6 +111,9 @@ pub enum Verdict {
 
 /// Judges. `chance` in `0.0..1.0` spreads the delays.
 pub fn verdict(policy: &Policy, now: Circumstances, outcome: Outcome, chance: f64) -> Verdict {
+    if outcome.is_unknown() && !policy.idempotent {
+        return Verdict::Park(OUTCOME_UNKNOWN);
+    }
     if let Outcome::Answered { meaning, .. } = outcome {
         match meaning {
             Meaning::Done => return Verdict::Complete,
@@ -122,9 +126,6 @@ pub fn verdict(policy: &Policy, now: Circumstances, outcome: Outcome, chance: f6
     }
     if outcome == Outcome::TooLarge {
         return Verdict::Park(ANSWER_TOO_LARGE);
-    }
-    if outcome.is_unknown() && !policy.idempotent {
-        return Verdict::Park(OUTCOME_UNKNOWN);
     }
     if !now.closed {
         return Verdict::Wait;
@@ -210,6 +211,7 @@ mod tests {
             Outcome::Unreadable,
             unavailable(500),
             unavailable(502),
+            unavailable(503),
             unavailable(504),
         ] {
             let parked = Verdict::Park(OUTCOME_UNKNOWN);
@@ -224,11 +226,18 @@ mod tests {
                 Verdict::Retry(_)
             ));
         }
-        for outcome in [Outcome::NotSent, unavailable(503)] {
-            assert!(matches!(
-                verdict(&WRITES, FIRST, outcome, 0.5),
-                Verdict::Retry(_)
-            ));
+        assert!(matches!(
+            verdict(&WRITES, FIRST, Outcome::NotSent, 0.5),
+            Verdict::Retry(_)
+        ));
+        let refused = |status| answered(Meaning::Invalid, status);
+        for (policy, status, reason) in [
+            (&WRITES, 422, OUTCOME_UNKNOWN),
+            (&WRITES, 400, "invalid"),
+            (&READS, 422, "invalid"),
+        ] {
+            let parked = verdict(policy, FIRST, refused(status), 0.5);
+            assert_eq!(parked, Verdict::Park(reason), "{status}");
         }
     }
 
@@ -279,8 +288,7 @@ mod tests {
             let verdict = verdict(&WRITES, now, outcome, chance);
             let repeats = matches!(verdict, Verdict::Retry(_) | Verdict::Wait | Verdict::Refresh);
             if repeats {
-                let nothing_done = matches!(outcome, Outcome::NotSent | Outcome::Answered { status: 503, .. });
-                prop_assert!(nothing_done);
+                prop_assert_eq!(outcome, Outcome::NotSent);
             }
             if let Verdict::Retry(after) = verdict {
                 prop_assert!(attempt < 3 && after <= Duration::from_secs(5));

@@ -101,6 +101,18 @@ impl Meaning {
     }
 }
 
+/// Whether a record that was asked for by its id is not there: 404 says so, and for an opportunity that was just deleted
+/// 400, as developers report (GoHighLevel/highlevel-api-docs issue 27). Of a request that is wrong 400 is said, too, so
+/// the message has to say it.
+pub fn is_no_record(status: u16, body: &[u8]) -> bool {
+    let said = || message_of(body).to_ascii_lowercase();
+    match Meaning::of(status, body) {
+        Meaning::Gone => true,
+        Meaning::Invalid => status == 400 && said().contains("not found"),
+        _ => false,
+    }
+}
+
 /// The message of an error body, which is a text in one place and a list of texts in another; for the
 /// newest paths it is inside `error`. At most 300 characters, without control characters.
 pub fn message_of(body: &[u8]) -> String {
@@ -234,6 +246,32 @@ mod tests {
             assert_eq!(
                 Meaning::of(*status, body.as_bytes()),
                 *meaning,
+                "{status} {body}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_record_is_not_there_where_400_says_so_too() {
+        for (status, body, expected) in [
+            (404, r#"{"message":"Contact not found"}"#, true),
+            (410, "", true),
+            (
+                400,
+                r#"{"statusCode":400,"message":"Opportunity with id x not found"}"#,
+                true,
+            ),
+            (400, r#"{"message":["Opportunity Not Found"]}"#, true),
+            (400, r#"{"statusCode":400,"message":"Bad Request"}"#, false),
+            (400, "not found", false),
+            (404, r#"{"message":"Cannot GET /x"}"#, false),
+            (401, r#"{"message":"version header was not found."}"#, false),
+            (422, r#"{"message":["x not found"]}"#, false),
+            (200, r#"{"message":"x not found"}"#, false),
+        ] {
+            assert_eq!(
+                is_no_record(status, body.as_bytes()),
+                expected,
                 "{status} {body}"
             );
         }

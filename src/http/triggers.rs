@@ -1,10 +1,11 @@
 //! Where GHL says that a workflow uses a trigger of the app, or does so no more: from a request to a durable row.
 //!
 //! These requests are not signed (its page on custom triggers documents nothing of the kind), so the app's owner has
-//! GHL send a secret in a header of its own. An address that is not below `ghl.api_base` is refused: calls go
-//! nowhere else.
+//! GHL send a secret in a header of its own. An address at which no workflow of the API at `ghl.api_base` is started is
+//! refused: the secret is no key to other calls of the API.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::to_bytes;
@@ -15,19 +16,22 @@ use axum::routing::post;
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::json;
 use sha2::{Digest, Sha256};
+use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 
 use crate::clock::Clock;
 use crate::config::{OauthApps, TriggersPath};
-use crate::event::subscription::{Change, Error as Malformed};
+use crate::event::subscription::{Change, Error as Malformed, starts_a_workflow};
 use crate::metrics::Metrics;
-use crate::store::Store;
+use crate::store::{SUBSCRIPTIONS, Store};
 use crate::telemetry::Chain;
 
 /// The header in which GHL sends the secret, as it is set up in the trigger's settings.
 pub const SECRET_HEADER: &str = "x-hookwell-secret";
 /// Bytes of a body at most.
 const MOST: usize = 64 * 1024;
+/// How long a body may take: GHL sends it with the head.
+const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What the routes share.
 pub struct Triggers {
@@ -52,8 +56,10 @@ enum Answer {
     Deleted,
     WrongSecret,
     TooLarge,
+    TooSlow,
     Malformed(Malformed),
     Elsewhere,
+    TooMany,
     Unavailable,
     PostOnly,
 }
@@ -64,8 +70,9 @@ impl Answer {
             Self::Kept | Self::Deleted => StatusCode::OK,
             Self::WrongSecret => StatusCode::UNAUTHORIZED,
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::TooSlow => StatusCode::REQUEST_TIMEOUT,
             Self::Malformed(_) => StatusCode::BAD_REQUEST,
-            Self::Elsewhere => StatusCode::UNPROCESSABLE_ENTITY,
+            Self::Elsewhere | Self::TooMany => StatusCode::UNPROCESSABLE_ENTITY,
             Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
             Self::PostOnly => StatusCode::METHOD_NOT_ALLOWED,
         }
@@ -77,7 +84,8 @@ impl Answer {
             Self::Kept => "kept",
             Self::Deleted => "deleted",
             Self::WrongSecret => "secret",
-            Self::TooLarge | Self::Malformed(_) | Self::PostOnly => "malformed",
+            Self::TooLarge | Self::TooSlow | Self::Malformed(_) | Self::PostOnly => "malformed",
+            Self::TooMany => "too_many",
             Self::Elsewhere => "elsewhere",
             Self::Unavailable => "unavailable",
         }
@@ -88,8 +96,12 @@ impl Answer {
             Self::Kept | Self::Deleted => json!({"status": self.outcome()}),
             Self::WrongSecret => json!({"error": "the secret is missing or wrong"}),
             Self::TooLarge => json!({"error": "body too large"}),
+            Self::TooSlow => json!({"error": "body too slow"}),
             Self::Malformed(why) => json!({"error": why.to_string()}),
-            Self::Elsewhere => json!({"error": "targetUrl is not at the API"}),
+            Self::Elsewhere => json!({"error": "targetUrl starts no workflow of the API"}),
+            Self::TooMany => {
+                json!({"error": format!("{SUBSCRIPTIONS} workflows of this location wait for triggers of the app already")})
+            }
             Self::Unavailable => json!({"error": "come again later"}),
             Self::PostOnly => json!({"error": "post only"}),
         };
@@ -142,8 +154,10 @@ async fn receive(
     if !knows_secret(&head.headers, secret) {
         return Answer::WrongSecret;
     }
-    let Ok(body) = to_bytes(body, MOST).await else {
-        return Answer::TooLarge;
+    let body = match timeout(BODY_TIMEOUT, to_bytes(body, MOST)).await {
+        Ok(Ok(body)) => body,
+        Ok(Err(_)) => return Answer::TooLarge,
+        Err(_) => return Answer::TooSlow,
     };
     let change = match Change::read(&body) {
         Ok(change) => change,
@@ -155,11 +169,10 @@ async fn receive(
     let answer = match &change {
         Change::Deleted { .. } => Answer::Deleted,
         Change::Kept(kept) => {
-            let rest = kept.target_url.strip_prefix(&triggers.api_base);
-            if !rest.is_some_and(|rest| rest.starts_with('/') && !rest.starts_with("//")) {
+            if !starts_a_workflow(&kept.target_url, &triggers.api_base) {
                 tracing::warn!(
                     app_id = %app_id, subscription = %kept.id,
-                    "a workflow is to be started elsewhere than at ghl.api_base; it is not"
+                    "what is to be called for a trigger starts no workflow of the API at ghl.api_base; it is not kept"
                 );
                 return Answer::Elsewhere;
             }
@@ -172,7 +185,11 @@ async fn receive(
         .deeds
         .spawn(async move { store.change_subscription(&of, &change, now).await });
     match kept.await {
-        Ok(Ok(())) => answer,
+        Ok(Ok(true)) => answer,
+        Ok(Ok(false)) => {
+            tracing::warn!(app_id = %app_id, most = SUBSCRIPTIONS, "a location has more subscriptions to workflow triggers than are kept");
+            Answer::TooMany
+        }
         Ok(Err(error)) => {
             tracing::error!(app_id = %app_id, error = %Chain(&error), "a subscription to a workflow trigger is not kept");
             Answer::Unavailable

@@ -6,6 +6,10 @@ use super::Error;
 use crate::event::Micros;
 use crate::event::subscription::{Change, Subscription};
 
+/// Subscriptions of one location to triggers of one app at most. GHL allows an app twenty triggers; each call that an
+/// event makes for them is a row.
+pub const SUBSCRIPTIONS: i64 = 200;
+
 /// A subscription as it is shown.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Subscribed {
@@ -33,13 +37,14 @@ pub struct SubscriptionFilter {
 /// The subscriptions of all locations.
 #[async_trait]
 pub trait Subscriptions: Send + Sync {
-    /// Keeps a subscription as it is said now, or forgets it. On return that is durable.
+    /// Keeps a subscription as it is said now, or forgets it. On return that is durable. False for a new one where the
+    /// location has [`SUBSCRIPTIONS`] already.
     async fn change_subscription(
         &self,
         app_id: &str,
         change: &Change,
         now: Micros,
-    ) -> Result<(), Error>;
+    ) -> Result<bool, Error>;
 
     /// One of them, if it is still there.
     async fn subscription(

@@ -158,12 +158,13 @@ async fn disturb(run: &mut Run, n: u32) {
 }
 
 /// The API answers the next calls so: too few for calls to be held back for long, which would go on to the end, and
-/// fewer than a call has attempts, for they may all be of one.
+/// fewer than a call has attempts, for they may all be of one. Only reads: a write that is answered 503 is parked.
 async fn refuse(run: &mut Run, status: u16) {
     let what = format!("the API answers {status}");
     run.fault(FaultKind::Other, &what, async |run| {
-        let deed =
-            serde_json::json!({"path": "/contacts/", "count": 2, "deed": {"status": status}});
+        let deed = serde_json::json!({
+            "path": "/contacts/", "method": "GET", "count": 2, "deed": {"status": status},
+        });
         run.api().fault(deed).await;
     })
     .await;

@@ -19,6 +19,10 @@ const STATUSES: [&str; 4] = ["open", "won", "lost", "abandoned"];
 
 /// `GET /opportunities/{id}`. Notes are not in it, whatever the specification says (issue 305).
 pub(super) fn get(visit: &mut Visit<'_>, id: &str) -> Outcome {
+    // Developers report both 400 and 404 for one that was deleted (issue 27); the words are not known.
+    if visit.state.opportunities.is_deleted(id) {
+        return Err(Problem::Bad(format!("Opportunity with id {id} not found")));
+    }
     let opportunity = known(visit, id)?;
     let opportunity = with_contact(visit, opportunity);
     Ok(Answer::ok(json!({ "opportunity": opportunity })))

@@ -55,10 +55,14 @@ pub(super) fn outcome_of(
     if meaning == Meaning::Done && purpose.wants_json(rule, &answer.body) && !is_json() {
         return Outcome::Unreadable;
     }
-    Outcome::Answered {
-        meaning,
-        status: answer.status,
-    }
+    let is_record = matches!(purpose, Purpose::Rule(_))
+        && rule.is_some_and(|rule| rule.call.method == Method::Get && rule.policy.tombstone);
+    let status = answer.status;
+    let meaning = match is_record && meaning::is_no_record(status, &answer.body) {
+        true => Meaning::Gone,
+        false => meaning,
+    };
+    Outcome::Answered { meaning, status }
 }
 
 /// Its name in metrics, and why a call is made again.

@@ -12,6 +12,7 @@ use super::progress::{NoCall, Progress, again};
 use super::shared::Shared;
 use super::{Runner, backfill, reconcile};
 use crate::event::backfill::Kind;
+use crate::event::subscription::starts_a_workflow;
 use crate::ghl;
 use crate::store::{Claimed, Next};
 use crate::telemetry::Chain;
@@ -68,6 +69,11 @@ impl Runner {
                 let app_id = &claimed.event.event.app_id;
                 let kept = self.store.subscription(app_id, &claimed.tenant, id);
                 match kept.await {
+                    // One that was kept by an earlier version may lead to any call of the API.
+                    Ok(Some(one)) if !starts_a_workflow(&one.target_url, self.client.base()) => {
+                        let detail = "its targetUrl starts no workflow of the API; publish the workflow again at GHL";
+                        return Err(park(verdict::TEMPLATE, detail.to_owned()));
+                    }
                     Ok(Some(workflow)) => Some(workflow),
                     Ok(None) => {
                         let detail = "the workflow does not use the trigger any more".to_owned();

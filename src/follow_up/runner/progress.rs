@@ -64,9 +64,11 @@ impl Progress {
         .text()
     }
 
-    /// A page was read, and the next one begins there: the claim of that one, if there is one.
+    /// A page was read, and the next one begins there: the claim of that one, if there is one. That is a call of its
+    /// own: what the one before it waited for, and that its token was refreshed, does not count.
     pub(super) fn page_read(&mut self, next: Option<Json>, wait: Duration) -> Option<Next> {
         self.page += 1;
+        (self.refreshed, self.waited) = (false, 0);
         self.cursor = next;
         self.cursor.is_some().then(|| Next::Again {
             after: wait,
@@ -96,4 +98,26 @@ pub(super) fn again(claimed: &Claimed) -> Next {
 pub(super) fn no_next(why: NoNext, ended: &mut Ended) -> Next {
     (ended.reason, ended.detail) = (Some(why.reason()), why.to_string());
     Next::Park
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_page_may_meet_a_token_that_has_ended() {
+        let mut progress = Progress {
+            refreshed: true,
+            waited: 7,
+            ..Progress::default()
+        };
+        let next = progress.page_read(Some(Json::from("cursor")), Duration::ZERO);
+        let after = next.map(|next| match next {
+            Next::Again { progress, .. } => serde_json::from_str::<Progress>(&progress).ok(),
+            _ => None,
+        });
+        let after = after.flatten().unwrap_or_default();
+        assert_eq!((after.page, after.refreshed, after.waited), (1, false, 0));
+        assert_eq!(after.cursor, Some(Json::from("cursor")));
+    }
 }

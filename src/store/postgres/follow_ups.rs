@@ -269,7 +269,7 @@ impl Subscriptions for PostgresStore {
         app_id: &str,
         change: &Change,
         _now: Micros,
-    ) -> Result<(), Error> {
+    ) -> Result<bool, Error> {
         deed!(self, transaction, now => statements::change_subscription(transaction, app_id, change, now))
     }
 

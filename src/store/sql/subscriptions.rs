@@ -3,7 +3,7 @@
 macro_rules! subscription_statements {
     ($connection:ty, $row:ty) => {
         use crate::event::subscription::{Change, Subscription};
-        use crate::store::{Subscribed, SubscriptionFilter};
+        use crate::store::{SUBSCRIPTIONS, Subscribed, SubscriptionFilter};
 
         fn subscription_of(row: &$row) -> Result<Subscription, Error> {
             let filters: String = row.try_get("filters")?;
@@ -23,7 +23,7 @@ macro_rules! subscription_statements {
             app_id: &str,
             change: &Change,
             now: Micros,
-        ) -> Result<(), Error> {
+        ) -> Result<bool, Error> {
             let kept = match change {
                 Change::Kept(kept) => kept,
                 Change::Deleted { id, location_id } => {
@@ -33,13 +33,14 @@ macro_rules! subscription_statements {
                         .bind(id.as_str())
                         .execute(conn)
                         .await?;
-                    return Ok(());
+                    return Ok(true);
                 }
             };
-            sqlx::query(
+            let done = sqlx::query(
                 "insert into subscriptions (app_id, location_id, id, trigger_key, company_id, workflow_id, filters, \
                         target_url, changed_at) \
-                 values ($1, $2, $3, $4, $5, $6, $7, $8, $9) \
+                 select $1, $2, $3, $4, $5, $6, $7, $8, $9 \
+                 where (select count(*) from subscriptions where app_id = $1 and location_id = $2 and id <> $3) < $10 \
                  on conflict (app_id, location_id, id) do update set trigger_key = excluded.trigger_key, \
                         company_id = excluded.company_id, workflow_id = excluded.workflow_id, filters = excluded.filters, \
                         target_url = excluded.target_url, changed_at = excluded.changed_at",
@@ -53,9 +54,10 @@ macro_rules! subscription_statements {
             .bind(kept.filters.to_string())
             .bind(kept.target_url.as_str())
             .bind(now.0)
+            .bind(SUBSCRIPTIONS)
             .execute(conn)
             .await?;
-            Ok(())
+            Ok(done.rows_affected() == 1)
         }
 
         pub(crate) async fn subscription(

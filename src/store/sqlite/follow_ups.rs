@@ -275,7 +275,7 @@ impl Subscriptions for SqliteStore {
         app_id: &str,
         change: &Change,
         now: Micros,
-    ) -> Result<(), Error> {
+    ) -> Result<bool, Error> {
         deed!(self, Now, transaction => statements::change_subscription(transaction, app_id, change, now))
     }
 

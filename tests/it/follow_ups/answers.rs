@@ -9,6 +9,8 @@ on_both! {
     a_lookups_answer_that_is_cut_off_is_not_kept
     a_page_that_is_cut_off_is_read_again
     a_lookup_about_one_record_does_not_answer_for_another
+    an_opportunity_that_was_deleted_is_a_tombstone_though_it_is_answered_400
+    a_write_that_is_answered_503_or_422_waits_for_a_person
 }
 
 /// A rule that reads a list.
@@ -170,4 +172,87 @@ async fn a_lookup_about_one_record_does_not_answer_for_another(backend: Backend)
     ];
     assert_eq!(owners, wanted);
     assert_eq!(asked(&world, "/contacts/c"), 2, "one each is kept");
+}
+
+const DEAL: &str = r#"
+[[follow_ups]]
+name = "opportunity-snapshot"
+on = ["OpportunityUpdate"]
+request = "GET /opportunities/{entity_id}"
+publish_as = "opportunity.snapshot"
+tombstone_as = "opportunity.gone"
+"#;
+
+async fn an_opportunity_that_was_deleted_is_a_tombstone_though_it_is_answered_400(
+    backend: Backend,
+) {
+    let world = World::new(backend, DEAL).await;
+    for id in ["o1", "o2"] {
+        let opportunity = json!({"locationId": world.location});
+        world.api.ghl.put_opportunity(id, opportunity);
+    }
+    world.api.ghl.delete_opportunity("o1");
+    let daemon = world.authorised().await;
+    let update = async |id: &str| {
+        let body = json!({"type": "OpportunityUpdate", "appId": APP_ID, "locationId": world.location, "id": id,
+            "companyId": world.company.id(), "webhookId": uuid::Uuid::new_v4().to_string()});
+        world.send(&daemon, &body).await;
+    };
+    update("o1").await;
+    let calls = world.settled(1).await;
+    assert_eq!(
+        (&calls[0]["state"], &calls[0]["reason"]),
+        (&json!("done"), &json!("gone"))
+    );
+    let (event, body) = &world.events("opportunity.gone")[0];
+    assert_eq!(event["entity_id"], "o1");
+    assert_eq!(
+        (&body["status"], &body["gone"]),
+        (&json!(400), &json!(true))
+    );
+    // Of one that is there, 400 without such words is a request that is wrong.
+    let fault = Fault::new(Deed::Status(400)).path("/opportunities/");
+    world.api.ghl.fault(fault.times(1));
+    update("o2").await;
+    let calls = world.settled(2).await;
+    assert_eq!(
+        (&calls[0]["state"], &calls[0]["reason"]),
+        (&json!("dead"), &json!("invalid"))
+    );
+    assert_eq!(world.events("opportunity.gone").len(), 1);
+}
+
+const NOTE: &str = r#"
+[[follow_ups]]
+name = "note"
+on = ["ContactCreate"]
+request = "POST /contacts/{entity_id}/tags"
+body = { tags = ["new"] }
+"#;
+
+async fn a_write_that_is_answered_503_or_422_waits_for_a_person(backend: Backend) {
+    let world = World::new(backend, NOTE).await;
+    let daemon = world.authorised().await;
+    for (n, (status, reason)) in [
+        (503, "outcome_unknown"),
+        (422, "outcome_unknown"),
+        (400, "invalid"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let id = format!("c{n}");
+        let contact = json!({"locationId": world.location});
+        world.api.ghl.put_contact(&id, contact);
+        let fault = Fault::new(Deed::Status(status)).path("/contacts/");
+        world.api.ghl.fault(fault.times(1));
+        world.contact(&daemon, "ContactCreate", &id).await;
+        let calls = world.settled(n + 1).await;
+        let call = calls.iter().find(|call| call["entity_id"] == id).unwrap();
+        assert_eq!(
+            (&call["state"], &call["reason"], &call["status"]),
+            (&json!("dead"), &json!(reason), &json!(status))
+        );
+        assert_eq!(asked(&world, &format!("/contacts/{id}")), 1);
+    }
 }

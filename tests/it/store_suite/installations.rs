@@ -3,7 +3,7 @@
 use hookwell::event::lifecycle::{Account, Lifecycle};
 use hookwell::event::subscription::{Change, Subscription};
 use hookwell::store::{
-    Installation, InstallationFilter, NewToken, OauthState, Plan, SubscriptionFilter,
+    Installation, InstallationFilter, NewToken, OauthState, Plan, SUBSCRIPTIONS, SubscriptionFilter,
 };
 
 use super::*;
@@ -237,7 +237,7 @@ pub async fn a_subscription_is_what_was_said_last_until_it_is_deleted(f: &Fixtur
     };
     let change = async |app: &str, change: &Change| {
         let done = f.store.change_subscription(app, change, now());
-        done.await.unwrap();
+        assert!(done.await.unwrap());
     };
     change("app", &kept("s1", "won")).await;
     change("app", &kept("s2", "won")).await;
@@ -270,4 +270,19 @@ pub async fn a_subscription_is_what_was_said_last_until_it_is_deleted(f: &Fixtur
     }
     assert_eq!(one("app").await, None);
     assert!(one("other").await.is_some(), "another app's");
+    // One location has so many; those that it has can be changed.
+    let mut added = 0;
+    let many = |n: i64| kept(&format!("many-{n}"), "won");
+    while f
+        .store
+        .change_subscription("app", &many(added), now())
+        .await
+        .unwrap()
+    {
+        added += 1;
+        assert!(added <= SUBSCRIPTIONS);
+    }
+    assert_eq!(added, SUBSCRIPTIONS - 1, "and s2");
+    change("app", &many(0)).await;
+    change("other", &many(0)).await;
 }

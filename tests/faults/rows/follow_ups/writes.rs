@@ -27,10 +27,11 @@ const READS: &[(&str, &str, &str)] = &[
 /// The same with a write.
 const WRITES: &[(&str, &str, &str)] = &[
     (r#"{"status":429}"#, "done", ""),
-    (r#"{"status":503}"#, "done", ""),
     (r#"{"delay":1000}"#, "done", ""),
     (r#"{"status":500}"#, "dead", "outcome_unknown"),
     (r#"{"status":502}"#, "dead", "outcome_unknown"),
+    (r#"{"status":503}"#, "dead", "outcome_unknown"),
+    (r#"{"status":422}"#, "dead", "outcome_unknown"),
     (r#"{"late_answer":4000}"#, "dead", "outcome_unknown"),
     (r#"{"hang_up":"before"}"#, "dead", "outcome_unknown"),
     (r#"{"hang_up":"after"}"#, "dead", "outcome_unknown"),
