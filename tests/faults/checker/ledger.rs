@@ -8,6 +8,9 @@ use super::super::records::{self, Life, SCRAPES, Scrape};
 use super::load::Run;
 use super::{Counts, Findings, Invariant};
 
+/// The age of what waits longest for the relay.
+const OLDEST: &str = "hookwell_backlog_oldest_seconds";
+
 pub fn judge(folder: &Path, run: &Run, counts: &Counts, findings: &mut Findings) -> io::Result<()> {
     drain(run, findings);
     log(run, counts, findings);
@@ -33,6 +36,16 @@ fn drain(run: &Run, findings: &mut Findings) {
             format!("drained {} ms too late", (at - due) / 1000)
         }),
         _ => findings.violated(Invariant::Drain, || format!("{pending} events are pending")),
+    }
+    // Where a daemon looked at a log in which nothing waits, it does not say that something does.
+    let at_rest = run.end.lives.iter().rev().find(|life| life.at_rest);
+    if let Some(life) = at_rest.filter(|_| pending == 0) {
+        match life.metrics.get(OLDEST) {
+            Some(0.0) => (),
+            shown => findings.violated(Invariant::Drain, || {
+                format!("nothing waits, and {OLDEST} is {shown:?}")
+            }),
+        }
     }
     for letter in run
         .end

@@ -247,6 +247,7 @@ impl Log {
         set("hookwell_ledger_events{state=\"parked\"}", parked);
         set("hookwell_ledger_mismatch_events", 0);
         set("hookwell_backlog_events", 0);
+        set("hookwell_backlog_oldest_seconds", 0);
         set("hookwell_quarantine_entries", 0);
         set("hookwell_broker_connects_total{result=\"ok\"}", 1);
         set(

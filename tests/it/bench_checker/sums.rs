@@ -8,6 +8,7 @@ use crate::bench::checker::Invariant::*;
 use crate::bench::records::{FaultKind, Scrape};
 
 const NEW: &str = "hookwell_events_accepted_total{outcome=\"new\"}";
+const OLDEST: &str = "hookwell_backlog_oldest_seconds";
 const DUPLICATE: &str = "hookwell_events_accepted_total{outcome=\"duplicate\"}";
 const ALTERED: &str = "hookwell_events_accepted_total{outcome=\"altered\"}";
 const OK: &str = "hookwell_http_responses_total{code=\"200\"}";
@@ -29,6 +30,22 @@ fn draining_counts_from_what_came_last() {
             |log| {
                 log.faults.push(fault(FaultKind::Other, STEP, 5_000_000));
                 log.end.drained_at = Some(5_500_000);
+            },
+            &[],
+        ),
+    ]);
+}
+
+#[test]
+fn where_nothing_waits_nothing_is_old() {
+    check(&[
+        ("three seconds", |log| set(log, OLDEST, 3.0), &[Drain]),
+        ("nobody says it", |log| log.hidden = OLDEST, &[Drain]),
+        (
+            "of a daemon that did not end at rest nothing is known",
+            |log| {
+                set(log, OLDEST, 3.0);
+                log.end.lives[0].at_rest = false;
             },
             &[],
         ),
