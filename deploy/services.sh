@@ -12,7 +12,7 @@
 #   bash deploy/services.sh stop DIR       end it; the data stays
 #   bash deploy/services.sh remove DIR     end it at once and delete DIR
 #   bash deploy/services.sh install NAME...  rabbitmq postgres openssl pika cc
-#                                          xfs strace faketime iptables iproute chromium pgbouncer
+#                                          xfs strace faketime iptables chromium pgbouncer
 #
 # DIR/env then holds KEY=VALUE lines: KIND and
 #   rabbitmq: AMQP_URL AMQP_PORT DIST_PORT BEAM_PID EPMD_PID EPMD_PORT NODE RABBITMQCTL LOG
@@ -105,7 +105,6 @@ tool_is_there() {
     cc) command -v cc >/dev/null && command -v pkg-config >/dev/null ;;
     xfs) has_command mkfs.xfs && has_command xfs_io ;;
     strace | faketime | iptables | pgbouncer) has_command "$1" ;;
-    iproute) has_command ip ;;
     chromium) has_command chromium && has_command chromedriver ;;
     *) complain "unknown tool '$1'"; return 2 ;;
   esac
@@ -119,7 +118,6 @@ packages_of() {
     pika) echo python3 python3-pika ;;
     cc) echo build-essential pkg-config ;;
     xfs) echo xfsprogs ;;
-    iproute) echo iproute2 ;;
     chromium) echo chromium chromium-driver ;;
     strace | faketime | iptables | pgbouncer) echo "$1" ;;
   esac

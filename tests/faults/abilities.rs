@@ -7,14 +7,12 @@ use std::process::{Command, Stdio};
 /// Something beyond two servers and a free port.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ability {
-    /// Mounts and namespaces need it.
+    /// Mounts need it.
     Root,
     /// A file system of our own that can be shut down as by a power cut.
     PowerCut,
     /// System calls that fail or kill.
     Strace,
-    /// Networks of our own.
-    Namespaces,
     /// Packets dropped without a word.
     Iptables,
     /// Clocks that are wrong.
@@ -27,19 +25,19 @@ pub enum Ability {
     Failpoints,
 }
 
-use Ability::{
-    Failpoints, Faketime, Iptables, MemoryLimit, Namespaces, PowerCut, Prlimit, Root, Strace,
-};
+use Ability::{Failpoints, Faketime, Iptables, MemoryLimit, PowerCut, Prlimit, Root, Strace};
+
+/// What makes, mounts and shuts down a file system.
+const DISK_TOOLS: [&str; 4] = ["mkfs.xfs", "xfs_io", "losetup", "mount"];
 
 /// The variable that names the build with failpoints.
 pub const FAILPOINTS_BINARY: &str = "HOOKWELL_FAILPOINTS_BIN";
 
 impl Ability {
-    const ALL: [Self; 9] = [
+    const ALL: [Self; 8] = [
         Root,
         PowerCut,
         Strace,
-        Namespaces,
         Iptables,
         Faketime,
         Prlimit,
@@ -52,14 +50,11 @@ impl Ability {
             Root => said("id", &["-u"]).as_deref() == Some("0"),
             PowerCut => {
                 Path::new("/dev/loop-control").exists()
-                    && ["mkfs.xfs", "xfs_io", "losetup", "mount"]
-                        .into_iter()
-                        .all(is_there)
+                    && DISK_TOOLS.into_iter().all(is_there)
                     && crate::lab::power::Disk::probe()
             }
             // It has to be allowed to trace, too.
             Strace => succeeds("strace", &["-qq", "-o", "/dev/null", "true"]),
-            Namespaces => succeeds("unshare", &["--net", "true"]) && is_there("ip"),
             Iptables => succeeds("iptables", &["-n", "-L"]),
             Faketime => succeeds("faketime", &["+1 day", "true"]),
             Prlimit => is_there("prlimit"),
@@ -67,6 +62,20 @@ impl Ability {
             Failpoints => {
                 std::env::var_os(FAILPOINTS_BINARY).is_some_and(|path| Path::new(&path).exists())
             }
+        }
+    }
+
+    /// Whether a machine that lacks it could have it by installing or building something. Otherwise it lacks a right or
+    /// a device, as a container does that may not mount or filter packets.
+    pub fn can_be_installed(self) -> bool {
+        match self {
+            Root | Iptables | MemoryLimit => false,
+            PowerCut => {
+                Path::new("/dev/loop-control").exists() && !DISK_TOOLS.into_iter().all(is_there)
+            }
+            // It is there, and may not trace.
+            Strace => !is_there("strace"),
+            Faketime | Prlimit | Failpoints => true,
         }
     }
 }
@@ -77,7 +86,6 @@ impl fmt::Display for Ability {
             Root => "root",
             PowerCut => "an XFS loop mount",
             Strace => "strace",
-            Namespaces => "network namespaces",
             Iptables => "iptables",
             Faketime => "faketime",
             Prlimit => "prlimit",

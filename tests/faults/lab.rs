@@ -88,6 +88,8 @@ pub struct Outcome {
     violated: Vec<Invariant>,
     /// What the row itself expected and did not find.
     unmet: Vec<String>,
+    /// Whether it only says which tests of their own prove the row; those are not run here.
+    pub elsewhere: bool,
 }
 
 impl Outcome {
@@ -100,6 +102,7 @@ impl Outcome {
             counts: None,
             violated: Vec::new(),
             unmet: Vec::new(),
+            elsewhere: false,
         }
     }
 
@@ -115,6 +118,7 @@ impl Outcome {
             counts: Some(verdict.counts.clone()),
             violated,
             unmet: Vec::new(),
+            elsewhere: false,
         }
     }
 
@@ -168,17 +172,19 @@ impl Outcome {
         self
     }
 
-    /// A row that tests of their own prove: it only says where, and passes if they are there.
+    /// A row that tests of their own prove: it only says where, and fails if they are not there. They run with the
+    /// other tests, not here.
     pub fn proved(lab: &Lab, tests: &[&str]) -> Self {
         let missing = proved::missing(tests);
-        let head = format!("{} {} proved by {}", lab.row, lab.store, tests.join(" "));
+        let head = format!("{} {} proved by", lab.row, lab.store);
+        let names = tests.join(" ");
         let (line, word) = match missing.is_empty() {
             true => (
-                format!("{head} ok"),
-                format!("proved by `{}`", tests.join("`, `")),
+                format!("{head} tests of its own, not run here: {names}"),
+                format!("proved by `{}`, not run here", tests.join("`, `")),
             ),
             false => (
-                format!("{head} FAILED no such test: {}", missing.join(", ")),
+                format!("{head} {names} FAILED no such test: {}", missing.join(", ")),
                 "FAILED: no such test".to_owned(),
             ),
         };
@@ -189,6 +195,7 @@ impl Outcome {
             counts: None,
             violated: Vec::new(),
             unmet: Vec::new(),
+            elsewhere: true,
         }
     }
 

@@ -43,11 +43,11 @@ use std::time::Instant;
 use clap::{Parser, Subcommand, ValueEnum};
 use futures_util::StreamExt;
 
-use abilities::Abilities;
+use abilities::{Abilities, Ability};
 use bench::Bench;
 use harness::Backend;
 use lab::Outcome;
-use report::{Report, Result as RowResult};
+use report::{Report, Result as RowResult, Strict};
 
 /// Break things under load and judge what came out.
 #[derive(Parser)]
@@ -99,9 +99,9 @@ struct RunArguments {
     /// Keep the folders of the runs, good ones too; so does the variable HOOKWELL_TEST_KEEP.
     #[arg(long)]
     keep: bool,
-    /// A row that cannot run here is a failure.
-    #[arg(long)]
-    strict: bool,
+    /// A row that cannot run here is a failure; with `=installed`, only where all that it lacks can be installed.
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "all")]
+    strict: Option<Strict>,
     /// With this defect in every daemon, such as M8; with `none`, the build that has them without one.
     #[arg(long)]
     mutant: Option<String>,
@@ -231,14 +231,18 @@ async fn run(arguments: RunArguments) -> Result<bool, String> {
         .iter()
         .flat_map(|row| row.stores.iter().copied().map(move |store| (*row, store)));
     let carry = async |(row, store)| {
-        let missing = match defect {
-            Some(_) => mutants::missing(&abilities, row),
-            None => abilities.says_missing(row.needs),
+        let needs = match defect {
+            Some(_) => mutants::needs(row),
+            None => row.needs.to_vec(),
         };
+        let missing = abilities.missing(&needs);
         let began = Instant::now();
         let result = match missing.is_empty() {
             true => RowResult::Ran(bench.carry(row, store, defect).await),
-            false => RowResult::NotRun(missing),
+            false => RowResult::NotRun(
+                abilities.says_missing(&needs),
+                missing.into_iter().all(Ability::can_be_installed),
+            ),
         };
         (row, store, began.elapsed(), result)
     };

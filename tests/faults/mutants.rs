@@ -423,7 +423,7 @@ async fn look(
     let Some(row) = ROWS.iter().find(|known| known.id == *row) else {
         return Found::NotRun(format!("there is no row {row}"));
     };
-    let missing = missing(abilities, row);
+    let missing = abilities.says_missing(&needs(row));
     if !missing.is_empty() {
         return Found::NotRun(missing);
     }
@@ -431,13 +431,13 @@ async fn look(
     Found::Ran(bench.carry(row, store, Some((name, &points))).await)
 }
 
-/// What a row with a defect needs and this machine has not.
-pub fn missing(abilities: &Abilities, row: &Row) -> String {
+/// What a row with a defect needs.
+pub fn needs(row: &Row) -> Vec<Ability> {
     let mut needs = row.needs.to_vec();
     if !needs.contains(&Ability::Failpoints) {
         needs.push(Ability::Failpoints);
     }
-    abilities.says_missing(&needs)
+    needs
 }
 
 fn tests_pass(filter: &str, points: &str) -> bool {

@@ -59,7 +59,7 @@ pub async fn nemesis(lab: Lab, minutes: f64) -> Outcome {
     let mut run = setup.start().await;
     // A quorum queue needs a moment after its birth, see F-01.
     run.arrived(800).await;
-    run.measure_before();
+    run.measure_before().await;
     let mut nemesis = Nemesis {
         run,
         healing: JoinSet::new(),
@@ -73,7 +73,7 @@ pub async fn nemesis(lab: Lab, minutes: f64) -> Outcome {
         if number == 1 {
             // Catching up with a first backlog takes memory that is kept for the next one.
             nemesis.run.rest().await;
-            nemesis.run.measure_before();
+            nemesis.run.measure_before().await;
             nemesis.run.load().set_rate(RATE);
         }
         if number.is_multiple_of(ROUNDS) {

@@ -15,6 +15,9 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 pub mod calls;
+mod held;
+
+pub use held::{LIMITS, Resources};
 
 /// What the run was set up as, written at its start.
 pub const PLAN: &str = "run.json";
@@ -258,6 +261,8 @@ pub struct Plan {
     pub other_clients: bool,
     /// Whether dead letters or old events are published again on request.
     pub replays: bool,
+    /// The most that the daemon may hold at any time.
+    pub limits: Resources,
     /// The calls that events call for, where a row has some.
     pub follow_ups: Option<calls::FollowUps>,
 }
@@ -281,6 +286,7 @@ impl Default for Plan {
             blocked_keys: Vec::new(),
             other_clients: false,
             replays: false,
+            limits: LIMITS,
             follow_ups: None,
         }
     }
@@ -344,22 +350,6 @@ pub struct Scrape {
     pub metrics: BTreeMap<String, f64>,
 }
 
-/// What a daemon holds.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct Resources {
-    /// Resident memory.
-    pub rss_bytes: u64,
-    /// Open files.
-    pub fds: u64,
-    /// Threads.
-    pub threads: u64,
-    /// Connections of the public listener.
-    pub connections: u64,
-    /// Of the store's write-ahead log, where the run can see it.
-    pub wal_bytes: u64,
-}
-
 /// The end state, when everything is at rest.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
@@ -380,14 +370,12 @@ pub struct End {
     pub dead_letters: Vec<DeadLetter>,
     /// Every process of the daemon, in the order of their starts.
     pub lives: Vec<Life>,
-    /// Before the first fault.
+    /// Before the first fault, without what clients take.
     pub before: Option<Resources>,
     /// The most that was seen.
     pub peak: Option<Resources>,
-    /// After everything healed and settled.
+    /// After everything healed and settled, likewise.
     pub after: Option<Resources>,
-    /// The most that may ever be seen.
-    pub limits: Option<Resources>,
     /// Every token.
     pub chains: Vec<calls::Chain>,
     /// Pages that a browser got, by their status; they are counted as answers, and are none to an event.

@@ -13,8 +13,17 @@ use crate::rows::Row;
 pub enum Result {
     /// It was carried through, or broke.
     Ran(Outcome),
-    /// It could not run here, with the reason.
-    NotRun(String),
+    /// It could not run here, with the reason, and whether that could be mended by installing something.
+    NotRun(String, bool),
+}
+
+/// Which rows may not be left out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Strict {
+    /// Those that lack only what can be installed; not those that lack a right or a device.
+    Installed,
+    /// None at all.
+    All,
 }
 
 /// What came of all of them.
@@ -49,7 +58,7 @@ impl Report {
     pub fn add(&mut self, row: &'static Row, store: Backend, took: Duration, result: Result) {
         match &result {
             Result::Ran(outcome) => println!("{} ({} s)", outcome.line, took.as_secs()),
-            Result::NotRun(reason) => println!("{} {store} not run: {reason}", row.id),
+            Result::NotRun(reason, _) => println!("{} {store} not run: {reason}", row.id),
         }
         self.lines.push(Line {
             row: row.id,
@@ -69,21 +78,37 @@ impl Report {
     }
 
     fn not_run(&self) -> usize {
-        self.count(|result| matches!(result, Result::NotRun(_)))
+        self.count(|result| matches!(result, Result::NotRun(..)))
     }
 
-    /// Whether nothing failed; when `strict`, whether everything ran, too.
-    pub fn passed(&self, strict: bool) -> bool {
-        self.failed() == 0 && !(strict && self.not_run() > 0)
+    /// Whether nothing failed, and what was not run may be left out.
+    pub fn passed(&self, strict: Option<Strict>) -> bool {
+        let left_out = match strict {
+            None => 0,
+            Some(Strict::Installed) => {
+                self.count(|result| matches!(result, Result::NotRun(_, true)))
+            }
+            Some(Strict::All) => self.not_run(),
+        };
+        self.failed() == 0 && left_out == 0
     }
 
     fn sum(&self) -> String {
-        let passed = self.count(|result| matches!(result, Result::Ran(outcome) if outcome.passed));
-        format!(
-            "{passed} passed, {} failed, {} not run",
+        let passed = |elsewhere: bool| {
+            self.count(|result| {
+                matches!(result, Result::Ran(outcome) if outcome.passed && outcome.elsewhere == elsewhere)
+            })
+        };
+        let mut sum = format!(
+            "{} passed, {} failed, {} not run",
+            passed(false),
             self.failed(),
             self.not_run()
-        )
+        );
+        if 0 < passed(true) {
+            write!(sum, ", {} proved by tests of their own", passed(true)).unwrap();
+        }
+        sum
     }
 
     /// The last line.
@@ -110,7 +135,7 @@ impl Report {
             } = line;
             let (word, counts) = match result {
                 Result::Ran(outcome) => (outcome.word.clone(), outcome.counts.as_ref()),
-                Result::NotRun(reason) => (format!("not run: {reason}"), None),
+                Result::NotRun(reason, _) => (format!("not run: {reason}"), None),
             };
             let figures = counts.map_or_else(
                 || " | | | | | ".to_owned(),

@@ -86,7 +86,7 @@ pub async fn soak(lab: Lab, minutes: f64, rate: Option<f64>) -> Outcome {
         sleep_until(began + at).await;
         disturb(&mut run, n).await;
         if at <= warm {
-            run.measure_before();
+            run.measure_before().await;
         }
     }
     sleep_until(began + end).await;

@@ -1,18 +1,9 @@
 //! I16, I17 and I18: what a daemon holds, how it stops, and whether blocked keys slow down the others.
 
-use super::super::records::{Ended, Resources};
+use super::super::records::Ended;
 use super::load::{Index, NEVER, Run};
 use super::{Findings, Invariant};
 
-const MIB: u64 = 1024 * 1024;
-/// What may come on top of a tenth more: an allocator keeps pages, a write-ahead log its largest size.
-const SLACK: Resources = Resources {
-    rss_bytes: 32 * MIB,
-    fds: 16,
-    threads: 8,
-    connections: 8,
-    wal_bytes: 16 * MIB,
-};
 /// Fewer samples have no 99th percentile.
 const SAMPLES: usize = 200;
 /// Below this a doubled delay is noise, in microseconds.
@@ -24,37 +15,18 @@ pub fn judge(run: &Run, findings: &mut Findings) {
     isolation(run, findings);
 }
 
-fn fields(of: &Resources) -> [(&'static str, u64); 5] {
-    [
-        ("rss_bytes", of.rss_bytes),
-        ("fds", of.fds),
-        ("threads", of.threads),
-        ("connections", of.connections),
-        ("wal_bytes", of.wal_bytes),
-    ]
-}
-
 fn resources(run: &Run, findings: &mut Findings) {
+    if let Some(peak) = &run.end.peak {
+        for over in peak.over(&run.plan.limits) {
+            findings.violated(Invariant::Bounded, || over);
+        }
+    }
     let (Some(before), Some(after)) = (&run.end.before, &run.end.after) else {
         findings.undecided(Invariant::Bounded, "no samples before and after");
         return;
     };
-    let pairs = fields(before).into_iter().zip(fields(after));
-    for (((name, before), (_, after)), (_, slack)) in pairs.zip(fields(&SLACK)) {
-        if before + before / 10 + slack < after {
-            findings.violated(Invariant::Bounded, || {
-                format!("{name} went from {before} to {after}")
-            });
-        }
-    }
-    if let (Some(peak), Some(limits)) = (&run.end.peak, &run.end.limits) {
-        for ((name, peak), (_, limit)) in fields(peak).into_iter().zip(fields(limits)) {
-            if limit != 0 && limit < peak {
-                findings.violated(Invariant::Bounded, || {
-                    format!("{name} reached {peak}, the limit is {limit}")
-                });
-            }
-        }
+    for above in after.above(before) {
+        findings.violated(Invariant::Bounded, || above);
     }
 }
 

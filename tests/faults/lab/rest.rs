@@ -6,7 +6,6 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
 use super::run::{Run, WITHIN};
-use super::samples::is_above;
 use crate::records::{Ended, Fault, FaultKind};
 
 const EVERY: Duration = Duration::from_millis(100);
@@ -32,8 +31,8 @@ impl Run {
     }
 
     /// What the daemon holds now is what it has to come back to.
-    pub fn measure_before(&mut self) {
-        self.before = Some(self.parts.sampler.now());
+    pub async fn measure_before(&mut self) {
+        self.before = Some(self.parts.sampler.now().await);
     }
 
     /// Whether a daemon runs that did not end by itself; one that did is noted.
@@ -75,15 +74,17 @@ impl Run {
             return format!("drained in {drained:.1?}");
         };
         let now = self.parts.sampler.settled(&before, SETTLE).await;
+        let above = now.above(&before);
         self.expect(
-            &format!("resources came back: {now:?} after {before:?}"),
-            !is_above(&now, &before),
+            &format!("resources came back, not {}", above.join(" and ")),
+            above.is_empty(),
         );
         format!(
-            "drained in {drained:.1?}, {} MiB, {} files, {} threads",
+            "drained in {drained:.1?}, {} MiB, {} files, {} threads, {} tasks",
             now.rss_bytes >> 20,
             now.fds,
-            now.threads
+            now.threads,
+            now.tasks.unwrap_or(0)
         )
     }
 

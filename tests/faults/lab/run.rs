@@ -344,7 +344,7 @@ impl Run {
 
     /// What the daemon holds now.
     pub fn held(&self) -> Resources {
-        self.parts.sampler.now()
+        self.parts.sampler.seen()
     }
 
     /// The most that it was seen to hold so far.
@@ -367,7 +367,7 @@ impl Run {
         // Catching up with a first backlog takes memory that is kept for the next one: where there are
         // several faults, what is held before the second counts.
         if self.begun < 2 && self.daemon.is_some() {
-            self.before = Some(self.parts.sampler.now());
+            self.measure_before().await;
         }
         self.begun += 1;
         let from = self.parts.clock.micros();
@@ -389,7 +389,7 @@ impl Run {
         .await;
         // Where no daemon ran before the first fault, the first one behind it is the measure.
         if 0 < self.begun && self.before.is_none() {
-            self.before = Some(self.parts.sampler.now());
+            self.measure_before().await;
         }
     }
 
@@ -403,7 +403,7 @@ impl Run {
                 return Err(format!("{code:?}: {log}"));
             }
         };
-        self.parts.sampler.look_at(daemon.pid());
+        self.parts.sampler.look_at(daemon.pid(), &daemon.admin());
         self.parts.scraper.follow(daemon.admin(), self.lives.len());
         self.daemon = Some(daemon);
         self.lead_to_all();

@@ -1,29 +1,28 @@
 //! What the daemon holds of the machine: before the first fault, at most, and after everything healed.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
-use crate::records::Resources;
+use crate::harness::ghl::get;
+use crate::records::{Resources, series};
 
 const EVERY: Duration = Duration::from_millis(250);
-
-/// What may be more than before without being a leak: warm caches, and the allocator's habits.
-const SLACK: Resources = Resources {
-    rss_bytes: 32 << 20,
-    fds: 16,
-    threads: 8,
-    connections: 8,
-    wal_bytes: 16 << 20,
-};
+/// For the daemon's own word; one that is stopped in its tracks has none.
+const PATIENCE: Duration = Duration::from_secs(2);
+const TASKS: &str = "hookwell_runtime_tasks";
+const CLIENTS: &str = "hookwell_http_connections";
 
 /// Looks at a daemon every now and then, whichever it is at that time.
 pub struct Sampler {
     pid: Arc<AtomicU32>,
+    /// Where it shows its metrics.
+    metrics: Mutex<String>,
     wal: Option<PathBuf>,
     peak: Arc<Mutex<Resources>>,
     task: JoinHandle<()>,
@@ -39,30 +38,51 @@ impl Sampler {
             tokio::spawn(async move {
                 loop {
                     let now = held_by(pid.load(Ordering::SeqCst), wal.as_deref());
-                    raise(&mut peak.lock().unwrap(), &now);
+                    peak.lock().unwrap().raise(&now);
                     sleep(EVERY).await;
                 }
             })
         };
         Self {
             pid,
+            metrics: Mutex::default(),
             wal,
             peak,
             task,
         }
     }
 
-    /// From now on it is this process.
-    pub fn look_at(&self, pid: u32) {
+    /// From now on it is this process, and its listener for operators.
+    pub fn look_at(&self, pid: u32, admin: &str) {
         self.pid.store(pid, Ordering::SeqCst);
+        *self.metrics.lock().unwrap() = format!("{admin}/metrics");
     }
 
-    /// What it holds now.
-    pub fn now(&self) -> Resources {
+    /// What it holds now, its tasks too, without what its clients take: how many of them there are is not its own
+    /// doing, and under load they would hide what does not come back.
+    pub async fn now(&self) -> Resources {
+        let url = self.metrics.lock().unwrap().clone();
+        let shown = match timeout(PATIENCE, get(&url)).await {
+            Ok(Ok(answer)) => series(&answer.text()),
+            _ => BTreeMap::new(),
+        };
+        let value = |name: &str| shown.get(name).map(|value| *value as u64);
+        let clients = value(CLIENTS).unwrap_or(0);
+        let seen = self.seen();
+        Resources {
+            fds: seen.fds.saturating_sub(clients),
+            connections: seen.connections.saturating_sub(clients),
+            tasks: value(TASKS).map(|tasks| tasks.saturating_sub(clients)),
+            ..seen
+        }
+    }
+
+    /// What it holds now, as far as the machine shows it.
+    pub fn seen(&self) -> Resources {
         held_by(self.pid.load(Ordering::SeqCst), self.wal.as_deref())
     }
 
-    /// The most that was seen.
+    /// The most that was seen of that.
     pub fn peak(&self) -> Resources {
         *self.peak.lock().unwrap()
     }
@@ -71,8 +91,8 @@ impl Sampler {
     pub async fn settled(&self, before: &Resources, within: Duration) -> Resources {
         let deadline = Instant::now() + within;
         loop {
-            let now = self.now();
-            if !is_above(&now, before) || deadline <= Instant::now() {
+            let now = self.now().await;
+            if now.above(before).is_empty() || deadline <= Instant::now() {
                 return now;
             }
             sleep(EVERY).await;
@@ -86,7 +106,7 @@ impl Drop for Sampler {
     }
 }
 
-/// What a process holds, with the size of the store's write-ahead log.
+/// What a process holds as far as the machine shows it, with the size of the store's write-ahead log.
 pub fn held_by(pid: u32, wal: Option<&Path>) -> Resources {
     let proc = Path::new("/proc").join(pid.to_string());
     let status = std::fs::read_to_string(proc.join("status")).unwrap_or_default();
@@ -102,6 +122,7 @@ pub fn held_by(pid: u32, wal: Option<&Path>) -> Resources {
         threads: field("Threads:").unwrap_or(0),
         connections: sockets_of(&proc),
         wal_bytes: wal.map_or(0, |wal| wal.len()),
+        tasks: None,
     }
 }
 
@@ -115,32 +136,4 @@ fn sockets_of(proc: &Path) -> u64 {
         .flatten()
         .filter_map(|entry| std::fs::read_link(entry.path()).ok());
     links.filter(|target| is_socket(target.clone())).count() as u64
-}
-
-fn fields(of: &Resources) -> [u64; 5] {
-    [
-        of.rss_bytes,
-        of.fds,
-        of.threads,
-        of.connections,
-        of.wal_bytes,
-    ]
-}
-
-/// Whether this is more than a tenth above that, and more than the usual slack.
-pub fn is_above(now: &Resources, before: &Resources) -> bool {
-    let most = fields(before).into_iter().zip(fields(&SLACK));
-    let most = most.map(|(before, slack)| before + (before / 10).max(slack));
-    fields(now)
-        .into_iter()
-        .zip(most)
-        .any(|(now, most)| most < now)
-}
-
-fn raise(peak: &mut Resources, now: &Resources) {
-    peak.rss_bytes = peak.rss_bytes.max(now.rss_bytes);
-    peak.fds = peak.fds.max(now.fds);
-    peak.threads = peak.threads.max(now.threads);
-    peak.connections = peak.connections.max(now.connections);
-    peak.wal_bytes = peak.wal_bytes.max(now.wal_bytes);
 }

@@ -16,12 +16,12 @@ pub mod tokens;
 pub mod writes;
 
 /// Tenants of the load; twenty contacts each.
-const TENANTS: u64 = 3;
+pub(super) const TENANTS: u64 = 3;
 /// A tenant of the row's own, which the load does not know.
 const OWN: &str = "OwnTenant00000000001";
 
 /// A run with calls and as many chains of refresh tokens as the load has tenants, to be started.
-fn setup(lab: &Lab, calls: Calls) -> Setup<'_> {
+pub(super) fn setup(lab: &Lab, calls: Calls) -> Setup<'_> {
     lab.setup().calls(calls).load(|load| {
         load.rate = 60.0;
         load.keys = TENANTS * 20;

@@ -124,6 +124,7 @@ const HELD: Resources = Resources {
     threads: 5,
     connections: 10,
     wal_bytes: 4 << 20,
+    tasks: Some(40),
 };
 
 impl Log {
@@ -138,6 +139,10 @@ impl Log {
                 deadline_us: second,
                 drain_us: second,
                 stop_us: second,
+                limits: Resources {
+                    rss_bytes: 100 << 20,
+                    ..Resources::default()
+                },
                 ..Plan::default()
             },
             attempts: (0..EVENTS).map(|n| attempt(n, Some(200))).collect(),
@@ -152,10 +157,6 @@ impl Log {
                 before: Some(HELD),
                 peak: Some(HELD),
                 after: Some(HELD),
-                limits: Some(Resources {
-                    rss_bytes: 100 << 20,
-                    ..Resources::default()
-                }),
                 lives: vec![Life {
                     ended: Ended::Stopped,
                     t_asked: 30 * STEP,

@@ -255,23 +255,52 @@ fn each_resource() {
         ),
         (
             "connections",
-            |log| log.end.after.as_mut().unwrap().connections += 20,
+            |log| log.end.after.as_mut().unwrap().connections += 6,
             &[Bounded],
         ),
         (
             "the write-ahead log",
-            |log| log.end.after.as_mut().unwrap().wal_bytes += 20 << 20,
+            |log| log.end.after.as_mut().unwrap().wal_bytes += 2 << 20,
             &[Bounded],
         ),
         (
-            "a few descriptors are no leak",
-            |log| log.end.after.as_mut().unwrap().fds += 10,
+            "tasks, whatever there were under load",
+            |log| {
+                log.end.before.as_mut().unwrap().tasks = Some(400);
+                log.end.after.as_mut().unwrap().tasks = Some(49);
+            },
+            &[Bounded],
+        ),
+        (
+            "what pools open and keep is no leak",
+            |log| {
+                let after = log.end.after.as_mut().unwrap();
+                after.fds += 8;
+                after.connections += 5;
+                after.tasks = Some(48);
+            },
             &[],
         ),
         (
-            "a tenth comes on top of what an allocator keeps",
-            |log| log.end.after.as_mut().unwrap().rss_bytes += 35 << 20,
+            "a tenth does not come on top of what an allocator keeps",
+            |log| log.end.after.as_mut().unwrap().rss_bytes += 17 << 20,
+            &[Bounded],
+        ),
+        (
+            "a tenth where that is more",
+            |log| {
+                log.end.before.as_mut().unwrap().fds = 400;
+                log.end.after.as_mut().unwrap().fds = 440;
+            },
             &[],
+        ),
+        (
+            "and no more than that",
+            |log| {
+                log.end.before.as_mut().unwrap().fds = 400;
+                log.end.after.as_mut().unwrap().fds = 441;
+            },
+            &[Bounded],
         ),
     ]);
 }

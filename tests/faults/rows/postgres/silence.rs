@@ -9,7 +9,7 @@ use super::{WITHIN, answers};
 use crate::harness::{DaemonConfig, eventually};
 use crate::lab::packets::LostPackets;
 use crate::lab::servers::port;
-use crate::lab::{Lab, Outcome, Run};
+use crate::lab::{Lab, Outcome, RATE, Run};
 use crate::records::FaultKind;
 
 /// What a post may take at most, with the deadlines of [`deadlines`].
@@ -24,16 +24,23 @@ fn deadlines(config: DaemonConfig) -> DaemonConfig {
         .set("broker", "retry_max = \"1s\"")
 }
 
+/// Ten minutes, in seconds.
+const LONG: u64 = 600;
+
 /// P-06: the server is stopped in its tracks, and goes on.
 pub async fn frozen(lab: Lab) -> Outcome {
     let setup = lab.setup().own_postgres().daemon(deadlines);
     let mut run = setup.plan(|plan| plan.deadline_us = ANSWERED).start().await;
     run.arrived(200).await;
     let seconds: &[u64] = match lab.whole {
-        true => &[5, 60],
+        true => &[5, 60, LONG],
         false => &[5],
     };
     for seconds in seconds {
+        if *seconds == LONG {
+            // As many wait to be posted again as after a minute, not ten times that.
+            run.load().set_rate(RATE * 60.0 / LONG as f64);
+        }
         run.fault(FaultKind::Store, "SIGSTOP of Postgres", async |run| {
             run.store().server().server.freeze();
             run.refused(20).await;
@@ -43,6 +50,7 @@ pub async fn frozen(lab: Lab) -> Outcome {
             comes_back(run).await;
         })
         .await;
+        run.load().set_rate(RATE);
         run.arrived(200).await;
     }
     run.judge().await
