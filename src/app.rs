@@ -17,7 +17,7 @@ use crate::config::{self, Config};
 use crate::disk;
 use crate::event::backfill::Kind;
 use crate::feed::Feed;
-use crate::follow_up::tokens::missing_key;
+use crate::follow_up::tokens::{self, missing_key};
 use crate::follow_up::{Planner, Runner, Tokens, Watch};
 use crate::http::oauth::{self, Door, Oauth};
 use crate::http::triggers::{self, Triggers};
@@ -406,9 +406,11 @@ impl Calls {
         let tokens = Tokens::new(
             Arc::clone(&store),
             client.clone(),
-            credentials.collect(),
+            tokens::Apps {
+                credentials: credentials.collect(),
+                limits: settings.follow_ups.limits,
+            },
             keys,
-            settings.follow_ups.limits,
             Arc::clone(&clock),
             Arc::clone(&chance),
             metrics.clone(),

@@ -112,14 +112,20 @@ pub enum NoToken {
 
 type Locks = std::sync::Mutex<HashMap<(String, String), Weak<Mutex<()>>>>;
 
+/// What an app is at GHL.
+pub struct Apps {
+    /// What each shows at the token endpoint, by id.
+    pub credentials: HashMap<String, Credentials>,
+    /// Of a company's calls, which mints are.
+    pub limits: Limits,
+}
+
 /// The tokens of all tenants.
 pub struct Tokens {
     store: Arc<dyn Store>,
     client: Client,
-    apps: HashMap<String, Credentials>,
+    apps: Apps,
     keys: Arc<KeyFile>,
-    /// Of a company's calls, which mints are.
-    limits: Limits,
     clock: Clock,
     chance: Chance,
     metrics: Metrics,
@@ -137,9 +143,8 @@ impl Tokens {
     pub fn new(
         store: Arc<dyn Store>,
         client: Client,
-        apps: HashMap<String, Credentials>,
+        apps: Apps,
         keys: Arc<KeyFile>,
-        limits: Limits,
         clock: Clock,
         chance: Chance,
         metrics: Metrics,
@@ -149,7 +154,6 @@ impl Tokens {
             client,
             apps,
             keys,
-            limits,
             clock,
             chance,
             metrics,
@@ -162,7 +166,7 @@ impl Tokens {
 
     /// The apps with credentials.
     pub fn apps(&self) -> &HashMap<String, Credentials> {
-        &self.apps
+        &self.apps.credentials
     }
 
     /// Lives until shutdown and then until every refresh that was begun has ended.
@@ -304,7 +308,7 @@ impl Tokens {
     }
 
     fn credentials(&self, app_id: &str) -> Result<Credentials, NoToken> {
-        let app = self.apps.get(app_id).cloned();
+        let app = self.apps.credentials.get(app_id).cloned();
         app.ok_or(NoToken::NoCredentials)
     }
 

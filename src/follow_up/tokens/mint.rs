@@ -29,7 +29,7 @@ impl Tokens {
         // One level: a company's token comes from nobody else's.
         let company_token = Box::pin(self.obtain(app_id, company, None)).await?;
         self.pace(app_id, company).await;
-        let (limits, now) = (&self.limits, (self.clock)());
+        let (limits, now) = (&self.apps.limits, (self.clock)());
         let room = self.store.begin_call(app_id, company, limits, LONGEST, now);
         let place = match room.await? {
             Room::Taken(place) => place,

@@ -4,7 +4,7 @@ use std::os::unix::fs::PermissionsExt;
 
 use hookwell::dev::ghl::{Deed, Fault, Moment};
 use hookwell::follow_up::Tokens;
-use hookwell::follow_up::tokens::NoToken;
+use hookwell::follow_up::tokens::{Apps, NoToken};
 use hookwell::ghl::oauth::Credentials;
 use hookwell::key_file::KeyFile;
 
@@ -225,13 +225,15 @@ async fn whoever_asks_for_a_token_waits_no_longer_than_there_is_time(backend: Ba
     let tokens = Tokens::new(
         store,
         client.unwrap(),
-        [(APP_ID.to_owned(), credentials)].into(),
-        Arc::new(keys),
-        hookwell::budget::Limits {
-            burst: 100,
-            interval: Duration::from_secs(10),
-            daily: 200_000,
+        Apps {
+            credentials: [(APP_ID.to_owned(), credentials)].into(),
+            limits: hookwell::budget::Limits {
+                burst: 100,
+                interval: Duration::from_secs(10),
+                daily: 200_000,
+            },
         },
+        Arc::new(keys),
         hookwell::clock::system(),
         hookwell::chance::system(),
         hookwell::metrics::Metrics::new(),

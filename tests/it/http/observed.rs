@@ -94,6 +94,7 @@ const LABELS: &[(&str, &[&str])] = &[
             "secret",
             "malformed",
             "elsewhere",
+            "too_many",
             "unavailable",
             "known",
             "lacking",
