@@ -28,8 +28,12 @@ pub(super) const KEYS: &str = "keys";
 const WORTH_IT: usize = 32_768;
 /// Keys in memory at most, some 25 MiB; beyond, an append writes its own into the tree, as if there were none.
 const MOST: usize = 4 * WORTH_IT;
-/// Keys written into the tree in one transaction: an append waits a few milliseconds for it.
+/// Keys written into the tree in one statement, and in one transaction while they are few: an append waits a few
+/// milliseconds for it.
 const AT_ONCE: usize = 64;
+/// And when they are many: about as many as an append brings, or the cursor would fall ever further behind in an overload,
+/// and a start would have to catch up before anything is taken.
+const MANY_AT_ONCE: usize = 1_024;
 /// Rows of the log read in one go.
 const READ_AT_ONCE: i64 = 4_096;
 /// How often it is looked whether there is something to do.
@@ -203,7 +207,7 @@ impl YoungKeys {
         };
         let keys = old.entry(app_id.clone()).or_default();
         let run: Vec<_> = std::iter::from_fn(|| keys.pop_first())
-            .take(AT_ONCE)
+            .take(at_once(self.count))
             .collect();
         if keys.is_empty() {
             old.remove(&app_id);
@@ -211,6 +215,11 @@ impl YoungKeys {
         self.count -= run.len();
         (app_id, run)
     }
+}
+
+/// How many of so many keys are written in one transaction.
+fn at_once(count: usize) -> usize {
+    (count * MANY_AT_ONCE / MOST).clamp(AT_ONCE, MANY_AT_ONCE)
 }
 
 /// The head of the log.
