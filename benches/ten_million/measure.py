@@ -101,8 +101,8 @@ def pages(console, facts):
     calls = console.value("/follow-ups")["next"]
     tenant, rare, nobody = facts["frequent_tenant"], facts["rare_tenant"], facts["absent_tenant"]
     common, seldom, absent = facts["frequent_type"], facts["rare_type"], facts["absent_type"]
-    # The page of a replay counts in 20,000 places and refuses more.
-    hour, most = received(middle - min(count // 480, 19_000)), received(middle - 99_000 if count > 300_000 else 1)
+    # The page of a replay counts in 10,000 places and refuses more.
+    hour, most = received(middle - min(count // 480, 9_500)), received(middle - 99_000 if count > 300_000 else 1)
     found = [
         ("overview", "/"),
         ("events", "/events"),

@@ -118,7 +118,7 @@ impl EventFilter {
 }
 
 /// Places of the log that one look at a range covers.
-pub(crate) const RANGE_LOOK: i64 = 20_000;
+pub(crate) const RANGE_LOOK: i64 = 10_000;
 
 /// A part of the log, oldest first.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]

@@ -13,7 +13,7 @@ use crate::store::{EventFilter, EventRange, EventState, Replay};
 const ROWS: i64 = 100;
 /// Events a second, as with `hookwell replay`.
 const RATE: i64 = 50;
-/// Looks of 20,000 places in which a page counts; who wants more has the command line.
+/// Looks of 10,000 places in which a page counts; who wants more has the command line.
 const LOOKS: usize = 1;
 
 /// Which events: one, or a range with a filter.

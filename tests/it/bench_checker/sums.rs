@@ -267,7 +267,7 @@ fn each_resource() {
             "tasks, whatever there were under load",
             |log| {
                 log.end.before.as_mut().unwrap().tasks = Some(400);
-                log.end.after.as_mut().unwrap().tasks = Some(49);
+                log.end.after.as_mut().unwrap().tasks = Some(97);
             },
             &[Bounded],
         ),
