@@ -10,6 +10,9 @@ use crate::key_file::KeyFile;
 use crate::store::{self, GHL_LEAST, SILENCE_FACTOR, Store, TokenCensus};
 use crate::telemetry::Chain;
 
+/// Room that is enough for a while, however large the disk is, in bytes.
+const ROOMY: u64 = 10 * 1024 * 1024 * 1024;
+
 /// What the store has to say.
 pub(super) async fn look(
     config: &Config,
@@ -44,10 +47,10 @@ pub(super) async fn look(
                 format!("{free} MiB are free, less than store.disk_reserve"),
                 "make room: until then every webhook is answered 429",
             ),
-            0..=9 => findings.broken(
+            0..=9 if disk.free < ROOMY => findings.warning(
                 "disk",
                 format!("{free} MiB are free, {percent} %"),
-                "make room: with a full disk every webhook is answered 429",
+                "make room: with less than store.disk_reserve every webhook is answered 429",
             ),
             _ => findings.good("disk", format!("{free} MiB are free, {percent} %")),
         }
