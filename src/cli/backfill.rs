@@ -10,7 +10,7 @@ use tokio::time::{Instant, sleep};
 
 use super::progress::{Bars, ProgressBar};
 use super::when::when;
-use super::{ConfigArgs, Failure, Outcome};
+use super::{ConfigArgs, Failure, Outcome, table};
 use crate::app;
 use crate::clock;
 use crate::event::backfill::{Ask, Kind};
@@ -217,7 +217,7 @@ fn conclude(rows: &[FollowUp], dry_run: bool, json: bool) -> Outcome {
                 "kind": kind(row), "state": row.state, "found": found, "lacking": lacking, "dry_run": dry_run,
                 "reason": row.reason, "detail": row.detail,
             });
-            writeln!(out, "{shown}")?;
+            writeln!(out, "{}", table::line(&shown))?;
         } else {
             let lacking = match dry_run {
                 true => format!("{lacking} of them not in the log"),

@@ -160,7 +160,7 @@ fn report(findings: &Findings, json: bool) -> Outcome {
         if json {
             let fix = Some(fix).filter(|fix| !fix.is_empty());
             let line = json!({ "level": level.as_str().to_lowercase(), "what": what, "found": found, "fix": fix });
-            writeln!(out, "{line}")?;
+            writeln!(out, "{}", table::line(&line))?;
             continue;
         }
         writeln!(

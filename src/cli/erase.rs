@@ -9,7 +9,7 @@ use tokio::time::{Instant, sleep};
 
 use super::consent::consent;
 use super::progress::{self, ProgressBar};
-use super::{ConfigArgs, Failure, Outcome};
+use super::{ConfigArgs, Failure, Outcome, table};
 use crate::app;
 use crate::event::Position;
 use crate::store::{Beside, Erased, Found, Store, Subject};
@@ -165,7 +165,7 @@ fn conclude(subject: &Subject, erased: &Erased, beside: &Beside, as_json: bool) 
             "subject": subject.to_string(), "events": erased.events, "discarded": erased.discarded, "calls": calls,
             "quarantined": beside.quarantined, "installations": beside.installations, "left": erased.left,
         });
-        writeln!(out, "{done}")?;
+        writeln!(out, "{}", table::line(&done))?;
     } else {
         let (events, refused) = (erased.events, beside.quarantined);
         let over = beside.installations;

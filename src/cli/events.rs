@@ -237,7 +237,7 @@ async fn export(store: &dyn Store, mut range: EventRange) -> Outcome {
     while range.after < range.upto {
         let (events, upto) = store.read_range(&range, AT_ONCE.0, AT_ONCE.1).await?;
         for recorded in &events {
-            writeln!(out, "{}", exported(recorded))?;
+            writeln!(out, "{}", table::line(&exported(recorded)))?;
         }
         bar.inc(u64::try_from(upto.0 - range.after.0).unwrap_or(0));
         range.after = upto;
@@ -324,7 +324,7 @@ fn show(recorded: &Recorded, body_alone: bool, as_json: bool) -> Outcome {
             .map(|(name, value)| (name.to_owned(), value))
             .collect();
         object.insert("body".to_owned(), json!(body));
-        writeln!(out, "{}", Value::Object(object))?;
+        writeln!(out, "{}", table::line(&Value::Object(object)))?;
         return Ok(());
     }
     table::fields(&mut out, &fields)?;

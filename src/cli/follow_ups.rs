@@ -336,7 +336,7 @@ fn show(
             "rule": rule.name, "calls_for_it": takes, "method": rendered.method.as_str(), "url": url,
             "version": rendered.version, "token_of": owner, "body": rendered.body,
         });
-        return Ok(writeln!(out, "{shown}")?);
+        return Ok(writeln!(out, "{}", table::line(&shown))?);
     }
     writeln!(
         out,
@@ -348,11 +348,10 @@ fn show(
     writeln!(
         out,
         "Authorization: Bearer (the token of {})",
-        owner.unwrap_or("nobody")
+        table::printable(owner.unwrap_or("nobody"))
     )?;
     if let Some(body) = &rendered.body {
-        let text = serde_json::to_string_pretty(body).unwrap_or_default();
-        writeln!(out, "\n{text}")?;
+        writeln!(out, "\n{}", table::pretty(body))?;
     }
     if !takes {
         writeln!(

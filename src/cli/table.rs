@@ -14,7 +14,7 @@ pub(super) fn print(json: bool, names: &[&str], rows: &[Vec<Value>]) -> io::Resu
                 .map(|name| (*name).to_owned())
                 .zip(row.clone())
                 .collect();
-            writeln!(out, "{}", Value::Object(object))?;
+            writeln!(out, "{}", line(&Value::Object(object)))?;
         }
         return Ok(());
     }
@@ -35,7 +35,7 @@ pub(super) fn print(json: bool, names: &[&str], rows: &[Vec<Value>]) -> io::Resu
                 .unwrap_or(0)
         })
         .collect();
-    let mut line = |row: &[String]| {
+    let mut row_of = |row: &[String]| {
         let padded: Vec<_> = row
             .iter()
             .zip(&widths)
@@ -43,13 +43,13 @@ pub(super) fn print(json: bool, names: &[&str], rows: &[Vec<Value>]) -> io::Resu
             .collect();
         writeln!(out, "{}", padded.join("  ").trim_end())
     };
-    line(
+    row_of(
         &names
             .iter()
             .map(|name| name.to_uppercase().replace('_', " "))
             .collect::<Vec<_>>(),
     )?;
-    cells.iter().try_for_each(|row| line(row))
+    cells.iter().try_for_each(|row| row_of(row))
 }
 
 /// Prints one thing: a line for each of its fields, or an object with all of them.
@@ -73,8 +73,31 @@ fn text(value: &Value) -> String {
     match value {
         Value::Null => "-".to_owned(),
         Value::String(text) => printable(text),
-        other => other.to_string(),
+        other => line(other),
     }
+}
+
+/// A value as JSON on one line that is safe to show on a terminal.
+pub(super) fn line(value: &Value) -> String {
+    inert(&value.to_string())
+}
+
+/// The same on many lines, for people.
+pub(super) fn pretty(value: &Value) -> String {
+    inert(&format!("{value:#}"))
+}
+
+/// JSON escapes what ASCII calls a control character but for DEL; terminals obey those above it too. Neither
+/// is anywhere in JSON but within a string, where this means the same.
+fn inert(json: &str) -> String {
+    let mut text = String::with_capacity(json.len());
+    for c in json.chars() {
+        match c {
+            '\u{7f}'..='\u{9f}' => text.push_str(&format!("\\u{:04x}", u32::from(c))),
+            _ => text.push(c),
+        }
+    }
+    text
 }
 
 /// Text that is safe to show on a terminal.
@@ -85,4 +108,29 @@ pub(super) fn printable(text: &str) -> String {
             false => vec![c],
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn no_value_drives_a_terminal_and_json_says_the_same() {
+        let value = json!({"a": ["\u{9b}31m", "\u{1b}[31m", "\u{7f}\n", "ä\\u009b"]});
+        for shown in [
+            line(&value),
+            pretty(&value),
+            text(&value),
+            text(&value["a"][0]),
+        ] {
+            let drives = shown.chars().any(|c| c.is_control() && c != '\n');
+            assert!(!drives, "{shown:?}");
+        }
+        for shown in [line(&value), pretty(&value)] {
+            assert_eq!(serde_json::from_str::<Value>(&shown).unwrap(), value);
+        }
+    }
 }

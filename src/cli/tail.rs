@@ -114,7 +114,7 @@ fn show(args: &Args, arrival: &Arrival, queue: &str) -> std::io::Result<()> {
             "queue": queue, "routing_key": arrival.routing_key, "type": arrival.kind, "event_key": arrival.id,
             "ms": age, "headers": headers, "body": String::from_utf8_lossy(&arrival.body),
         });
-        return writeln!(std::io::stdout(), "{object}");
+        return writeln!(std::io::stdout(), "{}", table::line(&object));
     }
     let age = age.map_or_else(|| "-".to_owned(), |age| format!("{age:.1}"));
     line(

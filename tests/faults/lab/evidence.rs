@@ -10,12 +10,34 @@ use super::follow_ups::{Calls, key_text};
 use super::run::{Parts, Run};
 use crate::abilities::command;
 use crate::generator::CANARY_MAIL;
-use crate::harness::run_cli;
+use crate::harness::{Client, DaemonConfig, run_cli};
 use crate::records::calls::{CANARIES, Canary, DUMP, SAID};
 use crate::records::{self, Class};
 
 /// How every token of the played GHL begins, and so the `authorization` header of every call.
 const TOKEN: &str = "eyJhbGciOiJSUzI1NiIs";
+
+/// Lets whoever runs the bench into the console.
+const ADMIN_TOKEN: &str = "canary-admin-token-0123456789abcdef";
+/// Every page of it that shows no body: bodies are shown to a person as they came.
+const PAGES: [&str; 9] = [
+    "/",
+    "/events",
+    "/follow-ups",
+    "/dead-letters",
+    "/replays",
+    "/quarantine",
+    "/installations",
+    "/gaps",
+    "/audit",
+];
+
+/// The same daemon with a console.
+pub(super) fn with_console(config: DaemonConfig) -> DaemonConfig {
+    let file = config.dir().join("admin-tokens");
+    std::fs::write(&file, format!("bench:{ADMIN_TOKEN}\n")).unwrap();
+    config.set("admin", &format!("token_file = {file:?}"))
+}
 
 /// Writes down what must appear nowhere.
 pub(super) fn write_canaries(folder: &Path, calls: Option<&Calls>) {
@@ -31,6 +53,7 @@ pub(super) fn write_canaries(folder: &Path, calls: Option<&Calls>) {
             canary("the client secret", CLIENT_SECRET.to_owned(), true),
             canary("a token", TOKEN.to_owned(), true),
             canary("the sealing key", key_text(), true),
+            canary("a console's token", ADMIN_TOKEN.to_owned(), true),
         ]);
     }
     records::save(folder, CANARIES, &canaries).unwrap();
@@ -61,6 +84,7 @@ impl Run {
         );
         let answer = self.post(&unsigned).await;
         keep("refusal", format!("{answer:?}").as_bytes());
+        self.visit_the_console(&keep).await;
         let pid = self.daemon().pid();
         keep(
             "cmdline",
@@ -84,6 +108,38 @@ impl Run {
             } = tokio::task::block_in_place(|| run_cli(arguments, config));
             let text = [stdout, stderr, format!("\n{status}\n").into_bytes()].concat();
             keep(&arguments.join("-"), &text);
+        }
+    }
+
+    /// Every page as a browser and as a program sees it, and the door.
+    async fn visit_the_console(&self, keep: &impl Fn(&str, &[u8])) {
+        let url = self.daemon().admin();
+        let address = url.strip_prefix("http://").unwrap().parse().unwrap();
+        let header = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+        let bearer = header("authorization", &format!("Bearer {ADMIN_TOKEN}"));
+        for (n, path) in PAGES.iter().enumerate() {
+            for accept in ["text/html", "application/json"] {
+                let headers = [bearer.clone(), header("accept", accept)];
+                let mut client = Client::connect(address).await.unwrap();
+                let page = client.request("GET", path, &headers, &[]).await.unwrap();
+                assert_eq!(page.status, 200, "{path}: {}", page.text());
+                let kind = accept.rsplit('/').next().unwrap();
+                keep(&format!("console-{n}.{kind}"), &page.body);
+            }
+        }
+        for (name, token) in [("let-in", ADMIN_TOKEN), ("refused", "somebody-elses")] {
+            let form = format!("token={token}&next=%2F");
+            let headers = [
+                header("content-type", "application/x-www-form-urlencoded"),
+                header("accept", "text/html"),
+                header("origin", "http://hookwell.test"),
+            ];
+            let mut client = Client::connect(address).await.unwrap();
+            let door = client
+                .request("POST", "/login", &headers, form.as_bytes())
+                .await
+                .unwrap();
+            keep(&format!("console-{name}"), format!("{door:?}").as_bytes());
         }
     }
 

@@ -4,7 +4,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 
 use super::Lab;
 use super::api::Api;
-use super::evidence::write_canaries;
+use super::evidence::{with_console, write_canaries};
 use super::follow_ups::Calls;
 use super::keeper::Keeper;
 use super::power::Disk;
@@ -187,6 +187,7 @@ impl<'a> Setup<'a> {
             false => store.url_for_daemon(),
         };
         let config = DaemonConfig::new(&store_url).broker(&broker.url_for_daemon());
+        let config = with_console(config);
         let api = match &self.calls {
             Some(calls) => Some(Api::start(&folder, calls.burst, calls.interval).await),
             None => None,

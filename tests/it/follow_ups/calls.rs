@@ -433,7 +433,7 @@ async fn events_of_one_contact_are_one_call(backend: Backend) {
     assert_eq!(world.events("contact.snapshot").len(), 1);
 }
 
-const ENRICHED: &str = r#"
+pub(super) const ENRICHED: &str = r#"
 [[follow_ups]]
 name = "won"
 on = ["OpportunityStatusUpdate"]
@@ -481,26 +481,6 @@ async fn conditions_bodies_and_lookups_are_of_the_event(backend: Backend) {
         .into_iter()
         .filter(|entry| entry.path.contains("pipelines"));
     assert_eq!(lookups.count(), 1, "kept for the next one");
-    let position = calls[0]["position"].to_string();
-    let output = run_cli(
-        &["follow-ups", "try", "won", "--event", &position],
-        &world.config,
-    );
-    let text = String::from_utf8(output.stdout).unwrap();
-    assert!(
-        text.contains("GET http://127.0.0.1") && text.contains("/opportunities/o1"),
-        "{text}"
-    );
-    let unknown = |config| {
-        let output = run_cli(&["follow-ups", "try", "on", "--event", &position], config);
-        String::from_utf8(output.stderr).unwrap()
-    };
-    let said = unknown(&world.config);
-    assert!(said.contains("there are: won"), "{said}");
-    let mut bare = world.config.clone();
-    bare.tail.clear();
-    let said = unknown(&bare);
-    assert!(said.contains("there are none; write them as"), "{said}");
 }
 
 /// The client secret, tokens and keys: not in a log, a metric, a page, an error, or the store in clear (I13).

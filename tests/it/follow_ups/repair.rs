@@ -14,6 +14,7 @@ on_both! {
     installs_and_uninstalls_whose_webhooks_were_lost_are_found
     a_tenant_that_may_not_be_touched_is_looked_for
     a_new_installation_is_read_whole_where_that_is_asked_for
+    a_read_goes_on_though_its_token_ends_twice
     a_rule_reads_a_list_page_by_page
 }
 
@@ -410,19 +411,62 @@ async fn a_tenant_that_may_not_be_touched_is_looked_for(backend: Backend) {
 }
 
 async fn a_new_installation_is_read_whole_where_that_is_asked_for(backend: Backend) {
-    let first = format!("{FAST}\nfirst_sync = [\"contacts\"]");
-    let world = world(backend, &first, "").await;
-    contact(&world, "c1", 5);
-    contact(&world, "c2", 400 * 24 * 60);
-    opportunity(&world, "o1", 5);
+    for (kind, contacts, opportunities) in [
+        ("contacts", &["c1", "c2"][..], &[][..]),
+        ("opportunities", &[], &["o1", "o2"]),
+    ] {
+        let first = format!("{FAST}\nfirst_sync = [{kind:?}]");
+        let world = world(backend, &first, "").await;
+        for (n, minutes_ago) in [(1, 5), (2, 400 * 24 * 60)] {
+            contact(&world, &format!("c{n}"), minutes_ago);
+            opportunity(&world, &format!("o{n}"), minutes_ago);
+        }
+        let daemon = installed(&world).await;
+        let bodies = completed(&world, 1).await;
+        assert_eq!(
+            (&bodies[0]["why"], &bodies[0]["kind"]),
+            (&json!("install"), &json!(kind))
+        );
+        assert_eq!(records(&world, "contact.snapshot"), contacts);
+        assert_eq!(records(&world, "opportunity.snapshot"), opportunities);
+        drop(daemon);
+    }
+}
+
+/// A long read outlives its token more than once: each time it gets another and goes on.
+async fn a_read_goes_on_though_its_token_ends_twice(backend: Backend) {
+    let slow = FAST.replace("pages_per_second = 50", "pages_per_second = 1");
+    let world = world(backend, &slow, "").await;
     let daemon = installed(&world).await;
+    for n in 0..350 {
+        contact(&world, &format!("c{n:03}"), 10);
+    }
+    let range = [
+        "backfill",
+        "--tenant",
+        &world.location,
+        "--since",
+        "1h",
+        "--types",
+        "contacts",
+        "--no-wait",
+    ];
+    assert!(run_cli(&range, &world.config).status.success());
+    for read in [100, 200] {
+        eventually(&format!("{read} were read"), WITHIN, async || {
+            (read <= records(&world, "contact.snapshot").len()).then_some(())
+        })
+        .await;
+        world.api.ghl.expire_access_tokens(None);
+    }
     let bodies = completed(&world, 1).await;
-    assert_eq!(
-        (&bodies[0]["why"], &bodies[0]["kind"]),
-        (&json!("install"), &json!("contacts"))
-    );
-    assert_eq!(records(&world, "contact.snapshot"), ["c1", "c2"]);
-    assert!(records(&world, "opportunity.snapshot").is_empty());
+    assert_eq!(bodies[0]["found"], 350);
+    assert_eq!(records(&world, "contact.snapshot").len(), 350, "each once");
+    let journal = world.api.ghl.journal();
+    let refused = journal
+        .iter()
+        .filter(|entry| entry.path == "/contacts/search" && entry.status == Some(401));
+    assert_eq!(refused.count(), 2, "once for each token that ended");
     drop(daemon);
 }
 
