@@ -80,7 +80,7 @@ pub struct Message {
     pub body: Bytes,
 }
 
-/// How often a waiting batch looks whether the broker has blocked the connection.
+/// How often whoever waits for an answer looks whether the broker has blocked the connection.
 const BLOCKED_CHECK: Duration = Duration::from_millis(200);
 
 /// A connection with its channels, ready to publish.

@@ -6,8 +6,10 @@ use lapin::options::{
 use lapin::types::{AMQPValue, FieldTable};
 use lapin::{BasicProperties, Channel, Connection, ExchangeKind};
 
-use super::Error;
+use tokio::time::sleep;
+
 use super::error::Advice;
+use super::{BLOCKED_CHECK, Error};
 
 const MISSING: &str = "create it, or set broker.topology = \"declare\" so that hookwell does";
 const FORBIDDEN: &str = "give the user of broker.url permission to configure, write and read it, or declare it yourself \
@@ -164,7 +166,9 @@ pub(super) async fn establish(connection: &Connection, topology: &Topology) -> R
 }
 
 /// Everything that is not as the configuration says, without making anything. Of what is there, the
-/// settings are compared where hookwell declares: RabbitMQ does that when it is declared again.
+/// settings are compared where hookwell declares: RabbitMQ does that when it is declared again. Whether anything
+/// may be published is looked at last: where RabbitMQ takes nothing (an alarm) it answers nothing after that, and the
+/// connection's status says so.
 pub(super) async fn differences(
     connection: &Connection,
     topology: &Topology,
@@ -174,20 +178,38 @@ pub(super) async fn differences(
         TopologyMode::Check => Passes::Passive,
     };
     let mut found = Vec::new();
+    let mut is_there = false;
     for object in objects(topology) {
-        let mut looked = object.declare(connection, passes).await;
-        if let (Ok(()), Object::Exchange { name, .. }) = (&looked, &object)
-            && *name == topology.exchange
-        {
-            looked = may_publish(connection, name).await;
+        let looked = object.declare(connection, passes).await;
+        if let (Ok(()), Object::Exchange { name, .. }) = (&looked, &object) {
+            is_there |= *name == topology.exchange;
         }
-        match looked {
-            Ok(()) => (),
-            Err(error @ Error::Topology { .. }) => found.push(error),
-            Err(error) => return Err(error),
-        }
+        found.extend(fault(looked)?);
+    }
+    if is_there {
+        let looked = tokio::select! {
+            looked = may_publish(connection, &topology.exchange) => looked,
+            () = blocked(connection) => Ok(()),
+        };
+        found.extend(fault(looked)?);
     }
     Ok(found)
+}
+
+/// What is not as it should be, apart from what ends the look.
+fn fault(looked: Result<(), Error>) -> Result<Option<Error>, Error> {
+    match looked {
+        Ok(()) => Ok(None),
+        Err(error @ Error::Topology { .. }) => Ok(Some(error)),
+        Err(error) => Err(error),
+    }
+}
+
+/// Until RabbitMQ has said that it takes nothing on a connection.
+async fn blocked(connection: &Connection) {
+    while !connection.status().blocked() {
+        sleep(BLOCKED_CHECK).await;
+    }
 }
 
 /// Whether the user may publish to the exchange. RabbitMQ looks at the permission when it takes a message, and in a

@@ -190,9 +190,9 @@ fn report(findings: &Findings, json: bool) -> Outcome {
     }
 }
 
-fn counted(count: usize, what: &str) -> String {
-    match count {
-        1 => format!("1 {what}"),
-        count => format!("{count} {what}s"),
+fn counted<N: std::fmt::Display + PartialEq + From<u8>>(count: N, what: &str) -> String {
+    match count == N::from(1) {
+        true => format!("{count} {what}"),
+        false => format!("{count} {what}s"),
     }
 }

@@ -10,7 +10,8 @@ use serde_json::{Value, json};
 
 use crate::harness::ghl::APP_ID;
 use crate::harness::{
-    Api, Backend, Daemon, DaemonConfig, Ghl, StoreUrl, eventually, on_both, run_cli, store_url,
+    Api, Backend, Daemon, DaemonConfig, Ghl, StoreUrl, doctor, eventually, on_both, run_cli,
+    store_url,
 };
 
 mod answers;

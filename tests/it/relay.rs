@@ -24,8 +24,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::harness::daemon::ALL;
 use crate::harness::{
-    Backend, Daemon, DaemonConfig, Ghl, Network, OwnService, Proxy, Sink, SqliteFile, eventually,
-    fresh_vhost, own_broker, run_cli, store_url,
+    Backend, Daemon, DaemonConfig, Ghl, Network, OwnService, Proxy, Sink, SqliteFile, doctor,
+    eventually, fresh_vhost, own_broker, run_cli, store_url,
 };
 
 mod connecting;

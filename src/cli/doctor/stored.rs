@@ -1,6 +1,6 @@
 //! What the store has to say: room, the ledger, answers, silence, tokens, gaps.
 
-use super::Findings;
+use super::{Findings, counted};
 use crate::census;
 use crate::clock;
 use crate::config::{Calls, Config, is_open};
@@ -66,7 +66,7 @@ pub(super) async fn look(
         ),
         n => findings.broken(
             "ledger",
-            format!("{n} events are unaccounted for"),
+            format!("{} unaccounted for", counted(n, "event")),
             "this is a defect: keep the store as it is and report it",
         ),
     }
@@ -76,8 +76,9 @@ pub(super) async fn look(
         findings.warning(
             "backlog",
             format!(
-                "{} events wait, the oldest for {} s",
-                ledger.pending,
+                "{} {}, the oldest for {} s",
+                counted(ledger.pending, "event"),
+                if ledger.pending == 1 { "waits" } else { "wait" },
                 seconds(now, oldest)
             ),
             "is RabbitMQ there, and does a daemon relay? See the lines on both",
@@ -87,8 +88,9 @@ pub(super) async fn look(
         findings.warning(
             "held",
             format!(
-                "{} events of {} tenants are refused by RabbitMQ",
-                ledger.held, ledger.held_tenants
+                "RabbitMQ refuses {} of {}",
+                counted(ledger.held, "event"),
+                counted(ledger.held_tenants, "tenant")
             ),
             "`hookwell held` says which queue is full",
         );
@@ -96,12 +98,12 @@ pub(super) async fn look(
     if 0 < ledger.parked {
         findings.warning(
             "dead letters",
-            format!("{} events could not be published", ledger.parked),
+            format!("{} could not be published", counted(ledger.parked, "event")),
             "mend what `hookwell dead-letters list` says, then `hookwell dead-letters retry --all`",
         );
     }
     if 0 < ledger.quarantined {
-        findings.warning("quarantine", format!("{} requests were refused", ledger.quarantined), "`hookwell quarantine list` says why; after mending a key or an app, `hookwell quarantine admit --all`");
+        findings.warning("quarantine", format!("{} in quarantine", counted(ledger.quarantined, "refused request")), "`hookwell quarantine list` says why; after mending a key or an app, `hookwell quarantine admit --all`");
     }
     let answers = store.answers(now).await?;
     let percent = answers.success_percent();
@@ -133,7 +135,7 @@ pub(super) async fn look(
         if 0 < counts.dead {
             findings.warning(
                 "follow-ups",
-                format!("{} calls are parked", counts.dead),
+                format!("{} parked", counted(counts.dead, "call")),
                 "`hookwell follow-ups list --state dead` says why",
             );
         }

@@ -2,31 +2,10 @@
 
 use super::*;
 use crate::harness::ghl::PATH;
+use crate::harness::store::execute_on;
 use crate::harness::{
-    Backend, Daemon, DaemonConfig, Ghl, eventually, fresh_vhost, run_cli, store_url,
+    Backend, Daemon, DaemonConfig, Ghl, doctor, eventually, fresh_vhost, run_cli, store_url,
 };
-
-fn findings(config: &DaemonConfig, more: &[&str], expected: i32) -> Vec<serde_json::Value> {
-    let output = run_cli(&[&["doctor", "--json"][..], more].concat(), config);
-    let said = format!("{}{}", stdout(&output), stderr(&output));
-    assert_eq!(code(&output), Some(expected), "{said}");
-    stdout(&output)
-        .lines()
-        .map(|line| serde_json::from_str(line).unwrap())
-        .collect()
-}
-
-/// The level of what was found, and that whatever is not good has a way out.
-fn level(findings: &[serde_json::Value], what: &str) -> String {
-    for finding in findings {
-        let good = finding["level"] == "good";
-        assert_eq!(good, finding["fix"].is_null(), "{finding}");
-    }
-    let found = findings.iter().find(|finding| finding["what"] == what);
-    found.map_or("not said".to_owned(), |found| {
-        found["level"].as_str().unwrap().to_owned()
-    })
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_doctor_finds_nothing_where_all_is_well() {
@@ -49,7 +28,8 @@ async fn the_doctor_finds_nothing_where_all_is_well() {
         )
         .await;
         let url = format!("http://{}", daemon.address());
-        let found = findings(&config, &["--url", &url], 0);
+        let found = doctor(&config, &["--url", &url]);
+        assert_eq!(found.code, Some(0), "{found:?}");
         for what in [
             "configuration",
             "store",
@@ -58,28 +38,29 @@ async fn the_doctor_finds_nothing_where_all_is_well() {
             "RabbitMQ",
             "public URL",
         ] {
-            assert_eq!(level(&found, what), "good", "{backend:?} {what}: {found:?}");
+            assert_eq!(found.level(what), "good", "{backend:?} {what}: {found:?}");
         }
         // The configuration's admin port is 0: nobody answers there.
-        assert_eq!(level(&found, "daemon"), "warning");
+        assert_eq!(found.level("daemon"), "warning");
         // Nor does it take what GHL signs.
-        assert_eq!(level(&found, "signatures"), "warning");
+        assert_eq!(found.level("signatures"), "warning");
         let clock = if backend == Backend::Postgres {
             "good"
         } else {
             "not said"
         };
-        assert_eq!(level(&found, "clock"), clock, "{found:?}");
+        assert_eq!(found.level("clock"), clock, "{found:?}");
         let disk = if backend == Backend::Sqlite {
             "good"
         } else {
             "not said"
         };
-        assert_eq!(level(&found, "disk"), disk, "{found:?}");
+        assert_eq!(found.level("disk"), disk, "{found:?}");
         if backend == Backend::Sqlite {
             let full = config.clone().set("store", "disk_reserve = \"1PiB\"");
-            let found = findings(&full, &[], 1);
-            assert_eq!(level(&found, "disk"), "broken", "{found:?}");
+            let found = doctor(&full, &[]);
+            assert_eq!(found.code, Some(1));
+            assert_eq!(found.level("disk"), "broken", "{found:?}");
         }
         let people = run_cli(&["doctor"], &config);
         assert!(
@@ -94,7 +75,7 @@ async fn the_doctor_finds_nothing_where_all_is_well() {
         config
             .variables
             .push(("HOOKWELL_ADMIN__LISTEN".to_owned(), port));
-        assert_eq!(level(&findings(&config, &[], 0), "daemon"), "good");
+        assert_eq!(doctor(&config, &[]).level("daemon"), "good");
         assert_eq!(code(&run_cli(&["healthcheck"], &config)), Some(0));
         drop(daemon);
         assert_eq!(code(&run_cli(&["healthcheck"], &config)), Some(1));
@@ -127,12 +108,13 @@ async fn the_doctor_names_what_is_broken_and_the_way_out() {
         Some(0.1)
     );
     let url = format!("{}{PATH}", daemon.admin());
-    let found = findings(&config, &["--url", daemon.admin().as_str()], 1);
-    assert_eq!(level(&found, "RabbitMQ"), "broken", "{found:?}");
-    assert_eq!(level(&found, "GHL's rule"), "broken");
-    assert_eq!(level(&found, "quarantine"), "warning");
+    let found = doctor(&config, &["--url", daemon.admin().as_str()]);
+    assert_eq!(found.code, Some(1));
+    assert_eq!(found.level("RabbitMQ"), "broken", "{found:?}");
+    assert_eq!(found.level("GHL's rule"), "broken");
+    assert_eq!(found.level("quarantine"), "warning");
     assert_eq!(
-        level(&found, "public URL"),
+        found.level("public URL"),
         "broken",
         "{url} is not hookwell's: {found:?}"
     );
@@ -159,15 +141,81 @@ async fn a_webhook_that_is_not_counted_yet_is_not_said_to_be_missing() {
     let store = store_url(Backend::Sqlite).await;
     let config = DaemonConfig::new(store.url());
     assert!(run_cli(&["migrate"], &config).status.success());
-    let found = findings(&config, &[], 1);
-    let rule = found
-        .iter()
-        .find(|one| one["what"] == "GHL's rule")
-        .unwrap();
+    let found = doctor(&config, &[]);
+    let rule = found.first("GHL's rule");
     assert_eq!(rule["level"], "warning");
     let said = rule["found"].as_str().unwrap();
     assert!(
         said.contains("counts its answers every 10 s") && !said.contains("came"),
         "{said}"
     );
+}
+
+/// What no component reports by itself: it is read from the store.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_store_says_of_the_past_is_found() {
+    for backend in Backend::ALL {
+        let store = store_url(backend).await;
+        let config = DaemonConfig::new(store.url());
+        let mut daemon = Daemon::start(&config).await;
+        let ghl = Ghl::new();
+        for n in 0..2 {
+            let body = ghl.body("ContactCreate", "tenant", n);
+            assert_eq!(ghl.post(&daemon, &body).await.status, 200);
+        }
+        assert!(daemon.terminate().await.success());
+        let found = doctor(&config, &[]);
+        for what in ["backlog", "silent", "gaps", "held", "dead letters"] {
+            assert_eq!(found.level(what), "not said", "{found:?}");
+        }
+        let now = hookwell::clock::system()().0;
+        let minutes = |count: i64| count * 60_000_000;
+        for sql in [
+            format!(
+                "update events set received_at = received_at - {}",
+                minutes(2)
+            ),
+            format!(
+                "delete from tenants; insert into tenants (tenant, first_at, last_at, longest_gap) values ('t1', {}, {}, {})",
+                now - minutes(100 * 60),
+                now - minutes(12 * 60),
+                minutes(60)
+            ),
+            format!(
+                "insert into gaps (since_at, until_at) values ({}, {})",
+                now - minutes(600),
+                now - minutes(300)
+            ),
+        ] {
+            for statement in sql.split("; ") {
+                execute_on(&store, statement).await;
+            }
+        }
+        let found = doctor(&config, &[]);
+        for (what, said) in [
+            ("backlog", "2 events wait, the oldest for 12"),
+            (
+                "silent",
+                "t1 for 720 min, and never before for more than 60 min",
+            ),
+            ("gaps", "no webhook could be taken for 18000 s from "),
+        ] {
+            let one = found.first(what);
+            let text = one["found"].as_str().unwrap();
+            assert!(text.starts_with(said), "{text}");
+            assert_eq!(one["level"], "warning", "{one}");
+        }
+        assert_eq!(found.level("ledger"), "good");
+        execute_on(
+            &store,
+            "update cursors set published = published + 1 where reader = 'relay'",
+        )
+        .await;
+        let found = doctor(&config, &[]);
+        let ledger = found.first("ledger");
+        assert_eq!(
+            (&ledger["level"], &ledger["found"]),
+            (&"broken".into(), &"-1 events unaccounted for".into())
+        );
+    }
 }

@@ -7,7 +7,7 @@ use hookwell::store::{Access, Parked, PostgresStore, SqliteStore, Store};
 use sqlx::{Connection, PgConnection};
 
 use super::{code, stderr, stdout};
-use crate::harness::daemon::ALL;
+use crate::harness::daemon::{ALL, run_on_a_terminal};
 use crate::harness::ghl::APP_ID;
 use crate::harness::{
     Backend, Daemon, DaemonConfig, Ghl, Sink, done, eventually, fresh_vhost, run_cli, store,
@@ -327,4 +327,24 @@ async fn what_a_wrong_key_refused_is_admitted_after_mending_it_and_arrives() {
         let answer = ghl.post(&daemon, &contact).await;
         assert_eq!(answer.json()["status"], "duplicate", "{backend:?}");
     }
+}
+
+/// On standard error, so that a pipe gets the events alone.
+#[tokio::test]
+async fn a_bar_is_shown_on_a_terminal_and_nowhere_else() {
+    let store = store_url(Backend::Sqlite).await;
+    let config = DaemonConfig::new(store.url());
+    let daemon = Daemon::start(&config).await;
+    let ghl = Ghl::new();
+    for n in 0..20 {
+        let body = ghl.body("ContactCreate", "tenant", n);
+        assert_eq!(ghl.post(&daemon, &body).await.status, 200);
+    }
+    let shown = run_on_a_terminal(&["events", "export"], &config);
+    assert!(shown.contains("/20 "), "{shown:?}");
+    let output = run_cli(&["events", "export"], &config);
+    assert_eq!(
+        (stdout(&output).lines().count(), stderr(&output)),
+        (20, String::new())
+    );
 }

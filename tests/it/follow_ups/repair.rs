@@ -5,6 +5,7 @@ use hookwell::dev::ghl::{Deed, Fault};
 use hookwell::event::Micros;
 
 use super::*;
+use crate::harness::daemon::run_on_a_terminal;
 use crate::harness::store::execute_on;
 
 on_both! {
@@ -207,6 +208,10 @@ async fn a_range_is_read_page_by_page_and_goes_on_after_a_crash(backend: Backend
         ),
         (&json!(250), &json!(250), &json!("done"))
     );
+    let shown = run_on_a_terminal(&[&range[..], &["--dry-run"]].concat(), &world.config);
+    for part in ["contacts ", "100 found, 100 lacking", "250 found"] {
+        assert!(shown.contains(part), "{part} is not on the bar: {shown:?}");
+    }
     assert!(
         records(&world, "contact.snapshot").is_empty(),
         "only counted"
@@ -234,8 +239,8 @@ async fn a_range_is_read_page_by_page_and_goes_on_after_a_crash(backend: Backend
         .iter()
         .filter(|entry| entry.path == "/contacts/search")
         .count();
-    // Four to count, the last of them empty; four to read, and one that the crash had read again.
-    assert!((8..=9).contains(&pages), "{pages}");
+    // Four to count, twice, the last of them empty; four to read, and one that the crash had read again.
+    assert!((12..=13).contains(&pages), "{pages}");
     drop(daemon);
 }
 
@@ -274,6 +279,9 @@ async fn a_range_that_cannot_be_read_is_parked_and_goes_on_where_it_stood(backen
     assert_eq!(output.status.code(), Some(1));
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(said.contains("contacts is dead (invalid)"), "{said}");
+    let found = doctor(&world.config, &[]);
+    assert_eq!(found.first("follow-ups")["found"], "2 calls parked");
+    assert_eq!(found.level("follow-ups"), "warning");
     world.api.ghl.clear_faults();
     let before = world.api.ghl.journal().len();
     assert!(

@@ -321,15 +321,9 @@ async fn keys_are_rotated_while_the_daemon_runs(backend: Backend) {
 async fn the_doctor_says_how_fresh_tokens_are(backend: Backend) {
     let world = World::new(backend, "").await;
     let daemon = world.authorised().await;
-    let tokens = || {
-        let output = run_cli(&["doctor", "--json"], &world.config);
-        let said = String::from_utf8_lossy(&output.stdout);
-        let found: Vec<Value> = said
-            .lines()
-            .map(|line| serde_json::from_str(line).unwrap())
-            .filter(|line: &Value| line["what"] == "tokens")
-            .collect();
-        found
+    let tokens = || -> Vec<Value> {
+        let found = doctor(&world.config, &[]);
+        found.about("tokens").into_iter().cloned().collect()
     };
     let found = tokens();
     let text = found[0]["found"].as_str().unwrap();
@@ -485,12 +479,9 @@ async fn the_doctor_warns_of_a_key_file_that_anybody_can_read_and_not_of_its_gro
     let file = world.config.dir().join("token-keys");
     for (mode, warnings) in [(0o600, 0), (0o640, 0), (0o644, 1), (0o660, 1)] {
         std::fs::set_permissions(&file, std::fs::Permissions::from_mode(mode)).unwrap();
-        let output = run_cli(&["doctor", "--json"], &world.config);
-        let said = String::from_utf8_lossy(&output.stdout);
-        let found = said
-            .lines()
-            .map(|line| serde_json::from_str::<Value>(line).unwrap());
-        let warned = found.filter(|one| one["what"] == "token keys" && one["level"] == "warning");
-        assert_eq!(warned.count(), warnings, "{mode:o}: {said}");
+        let found = doctor(&world.config, &[]);
+        let keys = found.about("token keys").into_iter();
+        let warned = keys.filter(|one| one["level"] == "warning");
+        assert_eq!(warned.count(), warnings, "{mode:o}: {found:?}");
     }
 }

@@ -293,13 +293,9 @@ async fn what_waits_for_a_workflow_that_is_gone_is_not_sent(backend: Backend) {
 
 /// What the doctor says of the public URL: levels, and addresses without the base.
 fn doors(config: &DaemonConfig, base: &str) -> Vec<(String, String)> {
-    let output = run_cli(&["doctor", "--json", "--url", base], config);
-    let said = String::from_utf8_lossy(&output.stdout);
-    let findings = said
-        .lines()
-        .map(|line| serde_json::from_str::<Value>(line).unwrap());
-    findings
-        .filter(|one| one["what"] == "public URL")
+    let found = doctor(config, &["--url", base]);
+    let doors = found.about("public URL").into_iter();
+    doors
         .map(|one| {
             let found = one["found"]
                 .as_str()

@@ -177,6 +177,20 @@ pub fn run_cli(arguments: &[&str], config: &DaemonConfig) -> Output {
     )
 }
 
+/// The same with a terminal as standard error; what was written there.
+pub fn run_on_a_terminal(arguments: &[&str], config: &DaemonConfig) -> String {
+    let mut config = config.clone();
+    let within = "exec script -qefc \"${*@Q} > /dev/null\" /dev/null";
+    config.wrapper = ["bash", "-c", within, "bash"].map(str::to_owned).to_vec();
+    config
+        .variables
+        .push(("TERM".to_owned(), "xterm".to_owned()));
+    let output = run_cli(arguments, &config);
+    let shown = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success(), "{arguments:?}: {shown}");
+    shown
+}
+
 /// The same beside tasks that have to go on meanwhile.
 pub async fn cli(arguments: &[&str], config: &DaemonConfig) -> Output {
     let config = config.clone();

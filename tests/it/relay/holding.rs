@@ -94,6 +94,15 @@ async fn a_full_queue_of_one_tenant_holds_that_tenant_alone_also_over_a_restart(
             status.contains("held             15  of 1 tenant,"),
             "{status}"
         );
+        let found = doctor(&config, &[]);
+        let one = found.first("held");
+        assert_eq!(
+            (&one["level"], &one["found"]),
+            (
+                &"warning".into(),
+                &"RabbitMQ refuses 15 events of 1 tenant".into()
+            )
+        );
         eventually("metrics say so", WITHIN, async || {
             let events = daemon.metric("hookwell_held_events").await == Some(15.0);
             let tenants = daemon.metric("hookwell_held_tenants").await == Some(1.0);

@@ -55,6 +55,13 @@ async fn what_is_over_the_brokers_size_limit_is_parked_and_can_be_published_once
     let shown = ok(run_cli(&["dead-letters", "show", "21"], &config));
     assert!(shown.contains("406") && shown.contains("65536"), "{shown}");
 
+    let found = doctor(&config, &[]);
+    let one = found.first("dead letters");
+    assert_eq!(
+        (&one["level"], &one["found"]),
+        (&"warning".into(), &"1 event could not be published".into())
+    );
+
     // Nothing has changed at the broker: it comes back.
     ok(run_cli(&["dead-letters", "retry", "21"], &config));
     eventually("it is parked again", WITHIN, async || {

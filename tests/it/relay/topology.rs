@@ -181,10 +181,8 @@ async fn the_doctor_finds_a_queue_that_serve_cannot_declare() {
     let mut config = DaemonConfig::new(store.url()).broker(&broker.url);
     assert!(run_cli(&["migrate"], &config).status.success());
     let doctor = |config: &DaemonConfig| {
-        let output = run_cli(&["doctor", "--json"], config);
-        let findings = lines_of(&String::from_utf8_lossy(&output.stdout));
-        let found = findings.into_iter().find(|line| line["what"] == "RabbitMQ");
-        (output.status.code(), found.unwrap())
+        let found = doctor(config, &[]);
+        (found.code, found.first("RabbitMQ").clone())
     };
     let (code, found) = doctor(&config);
     assert_eq!(
@@ -239,19 +237,16 @@ async fn the_doctor_finds_that_nothing_may_be_published_and_publishes_nothing() 
         vec![queue(ALL, &["#"], QueueKind::Quorum)],
     );
     Session::open(&settings).await.unwrap().close().await;
-    let doctor = async |permissions: [&str; 3]| {
+    let found = async |permissions: [&str; 3]| {
         let config = config
             .clone()
             .broker(&broker.url_of_a_user(permissions).await)
             .set("broker", "topology = \"check\"");
-        let output = run_cli(&["doctor", "--json"], &config);
-        let findings = lines_of(&String::from_utf8_lossy(&output.stdout));
-        let found = findings.into_iter().find(|line| line["what"] == "RabbitMQ");
-        found.unwrap()
+        doctor(&config, &[]).first("RabbitMQ").clone()
     };
-    let found = doctor(["", ".*", ".*"]).await;
-    assert_eq!(found["level"], "good", "{found}");
-    let found = doctor(["", "", ".*"]).await;
+    let writes = found(["", ".*", ".*"]).await;
+    assert_eq!(writes["level"], "good", "{writes}");
+    let found = found(["", "", ".*"]).await;
     assert_eq!(found["level"], "broken", "{found}");
     for (name, part) in [
         ("found", "publishing to exchange"),
@@ -266,6 +261,45 @@ async fn the_doctor_finds_that_nothing_may_be_published_and_publishes_nothing() 
         .basic_get(ALL.into(), lapin::options::BasicGetOptions::default())
         .await;
     assert!(left.unwrap().is_none(), "the doctor published something");
+}
+
+/// RabbitMQ says that it takes nothing to whoever publishes, and answers nothing after that.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_doctor_finds_that_rabbitmq_takes_nothing() {
+    let broker = own_broker().await;
+    let store = store_url(Backend::Sqlite).await;
+    let config = DaemonConfig::new(store.url()).broker(&broker.value("AMQP_URL"));
+    let daemon = Daemon::start(&config).await;
+    eventually("there is a session", WITHIN, async || {
+        let sessions = daemon.metric("hookwell_broker_connects_total{result=\"ok\"}");
+        (sessions.await == Some(1.0)).then_some(())
+    })
+    .await;
+    let watermark = |of_memory: &str| {
+        let output = Command::new(broker.value("RABBITMQCTL"))
+            .args(["-q", "set_vm_memory_high_watermark", of_memory])
+            .output();
+        assert!(output.unwrap().status.success());
+    };
+    watermark("0.00001");
+    let alarm = eventually("the alarm is on", WITHIN, async || {
+        let found = doctor(&config, &[]);
+        let all: Vec<Value> = found.about("RabbitMQ").into_iter().cloned().collect();
+        let broken = all.into_iter().find(|one| one["level"] == "broken");
+        broken.map(|one| (found.code, one))
+    })
+    .await;
+    assert_eq!(alarm.0, Some(1));
+    assert_eq!(alarm.1["found"], "it takes nothing: a memory or disk alarm");
+    watermark("0.6");
+    eventually("the alarm is off", WITHIN, async || {
+        (doctor(&config, &[])
+            .about("RabbitMQ")
+            .iter()
+            .all(|one| one["level"] == "good"))
+        .then_some(())
+    })
+    .await;
 }
 
 #[tokio::test]
