@@ -82,6 +82,8 @@ pub struct Request {
     pub bearer: Option<SecretString>,
     /// The body.
     pub body: Body,
+    /// How long it may take in place of [`Settings::timeout`].
+    pub within: Option<Duration>,
 }
 
 /// A method of HTTP.
@@ -203,6 +205,9 @@ impl Client {
             .unwrap_or(reqwest::header::HeaderValue::from_static("Bearer"));
             value.set_sensitive(true);
             builder = builder.header("authorization", value);
+        }
+        if let Some(within) = request.within {
+            builder = builder.timeout(within);
         }
         builder = match request.body {
             Body::None => builder,

@@ -12,7 +12,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, Weak};
 use std::time::Duration;
 
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::SecretString;
 use tokio::sync::Mutex;
 use tokio::time::{Instant, sleep, timeout_at};
 use tokio_util::sync::CancellationToken;
@@ -24,29 +24,27 @@ use crate::clock::Clock;
 use crate::event::lifecycle::Account;
 use crate::failpoints;
 use crate::ghl::Client;
-use crate::ghl::oauth::{self, Class, Credentials, Failed, Token};
+use crate::ghl::oauth::{self, Class, Credentials, Failed};
 use crate::key_file::KeyFile;
 use crate::metrics::Metrics;
 use crate::retry::Delays;
-use crate::seal::{self, Place};
-use crate::store::{self, Begun, NewToken, SealedToken, Store};
+use crate::seal;
+use crate::store::{self, Begun, SealedToken, Store};
 use crate::telemetry::Chain;
 
 mod mint;
 mod pause;
 mod refresh;
-mod reseal;
+mod sealing;
 
 use pause::Pauses;
 use refresh::Refresh;
-pub use reseal::{missing_key, reseal};
-
-const ACCESS: &str = "tokens.access_token";
-const REFRESH: &str = "tokens.refresh_token";
+use sealing::{ACCESS, REFRESH, place};
+pub use sealing::{missing_key, reseal};
 
 /// A token that ends within this time is renewed before it is used.
 const MARGIN: i64 = 60 * 1_000_000;
-/// How long a refresh may be under way before another one may begin. Longer than a call may take.
+/// How long a refresh may be under way before another one may begin. Longer than the answers to it are waited for.
 const LEASE: Duration = Duration::from_secs(90);
 /// How often a daemon looks whether another one's refresh has ended, and how long in all.
 const LOOK: Duration = Duration::from_millis(100);
@@ -188,7 +186,8 @@ impl Tokens {
         company: Option<&str>,
         by: Instant,
     ) -> Result<Access, NoToken> {
-        if let Some(access) = self.kept(app_id, tenant).await? {
+        let row = self.store.token(app_id, tenant).await?;
+        if let Some(access) = self.good(app_id, tenant, row.as_ref())? {
             return Ok(access);
         }
         let (this, app_id, tenant) = (Arc::clone(self), app_id.to_owned(), tenant.to_owned());
@@ -215,7 +214,8 @@ impl Tokens {
         };
         let mut renewed = false;
         for _ in 0..LOOKS {
-            if let Some(access) = self.kept(app_id, tenant).await? {
+            let row = self.store.token(app_id, tenant).await?;
+            if let Some(access) = self.good(app_id, tenant, row.as_ref())? {
                 return Ok(Access {
                     is_new: renewed,
                     ..access
@@ -232,7 +232,7 @@ impl Tokens {
                     is_outage: false,
                 });
             }
-            renewed = match self.renew(app_id, tenant, company).await {
+            renewed = match self.renew(app_id, tenant, company, row).await {
                 Err(NoToken::NotGiven(failed)) => return Err(self.pause(app_id, tenant, &failed)),
                 renewed => renewed?,
             };
@@ -312,14 +312,17 @@ impl Tokens {
         app.ok_or(NoToken::NoCredentials)
     }
 
-    /// The kept token, if it is good now.
-    async fn kept(&self, app_id: &str, tenant: &str) -> Result<Option<Access>, NoToken> {
-        let Some(row) = self.store.token(app_id, tenant).await? else {
+    /// The token of a row, if it is good now.
+    fn good(
+        &self,
+        app_id: &str,
+        tenant: &str,
+        row: Option<&SealedToken>,
+    ) -> Result<Option<Access>, NoToken> {
+        let now = (self.clock)().0;
+        let Some(row) = row.filter(|row| now < row.expires_at.0 - MARGIN) else {
             return Ok(None);
         };
-        if row.expires_at.0 - MARGIN <= (self.clock)().0 {
-            return Ok(None);
-        }
         let place = place(ACCESS, app_id, tenant);
         Ok(Some(Access {
             token: self.keys.open_sealed(&place, &row.access)?,
@@ -328,15 +331,16 @@ impl Tokens {
         }))
     }
 
-    /// Gets a new token, or lets another daemon do it; false where one has to look again later.
+    /// Gets a new token in place of what was found in `row`, or lets another daemon do it; false where one has to look
+    /// again later. A row that another daemon has changed since is not looked at here: it may hold a good one.
     async fn renew(
         self: &Arc<Self>,
         app_id: &str,
         tenant: &str,
         company: Option<&str>,
+        row: Option<SealedToken>,
     ) -> Result<bool, NoToken> {
         let app = self.credentials(app_id)?;
-        let row = self.store.token(app_id, tenant).await?;
         let installation = self.store.installation(app_id, tenant).await?;
         if row.is_none() && installation.as_ref().is_some_and(|known| !known.installed) {
             return Err(NoToken::Uninstalled);
@@ -429,47 +433,6 @@ impl Tokens {
         }
     }
 
-    /// Keeps a newly obtained token, and with it wakes the calls that wait for it. `minted`: from its company's.
-    async fn keep(
-        &self,
-        app_id: &str,
-        tenant: &str,
-        token: &Token,
-        minted: bool,
-    ) -> Result<(), NoToken> {
-        let sealed = NewToken {
-            minted,
-            ..self.sealed(app_id, tenant, token)?
-        };
-        let now = (self.clock)();
-        match self.store.put_token(app_id, tenant, &sealed, now).await? {
-            true => Ok(()),
-            false => Err(NoToken::Uninstalled),
-        }
-    }
-
-    /// Sealed under the key of the moment.
-    fn sealed(&self, app_id: &str, tenant: &str, token: &Token) -> Result<NewToken, seal::Error> {
-        let seal = |column, text: &SecretString| {
-            let nonce = chance::bytes(&self.chance);
-            self.keys
-                .seal(&place(column, app_id, tenant), text.expose_secret(), nonce)
-        };
-        let refresh = token.refresh.as_ref();
-        Ok(NewToken {
-            account: match token.class {
-                Class::Company => Account::Company,
-                Class::Location => Account::Location,
-            },
-            company_id: token.company_id.clone(),
-            access: seal(ACCESS, &token.access)?,
-            refresh: refresh.map(|refresh| seal(REFRESH, refresh)).transpose()?,
-            scope: token.scope.clone(),
-            life: token.life,
-            minted: false,
-        })
-    }
-
     fn lock_of(&self, app_id: &str, tenant: &str) -> Arc<Mutex<()>> {
         let mut locks = self.locks.lock().unwrap_or_else(PoisonError::into_inner);
         locks.retain(|_, lock| 0 < lock.strong_count());
@@ -495,13 +458,5 @@ impl Tokens {
             .token_requests
             .with_label_values(&[what, outcome])
             .inc();
-    }
-}
-
-fn place<'a>(column: &'static str, app_id: &'a str, tenant: &'a str) -> Place<'a> {
-    Place {
-        column,
-        app_id,
-        tenant,
     }
 }

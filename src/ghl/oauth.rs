@@ -179,6 +179,10 @@ struct Claims {
     primary_id: Option<String>,
 }
 
+/// How long the answer to a code or a refresh token is waited for, whatever `ghl.timeout` is: GHL may have spent it
+/// already, and then the pair in the answer is the only one.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
 /// Spends a code.
 pub async fn exchange(
     client: &Client,
@@ -190,15 +194,17 @@ pub async fn exchange(
         ("code", code),
         ("redirect_uri", app.redirect_uri.as_str().into()),
     ];
-    token(client, app, fields).await
+    token(client, app, fields, PATIENCE).await
 }
 
-/// Spends a refresh token. Never to be cancelled: whoever drops this future may lose the only pair.
+/// Spends a refresh token. Never to be cancelled: whoever drops this future may lose the only pair. `within` is how long
+/// its answer is waited for.
 pub async fn refresh(
     client: &Client,
     app: &Credentials,
     class: Class,
     refresh: SecretString,
+    within: Duration,
 ) -> Result<Token, Failed> {
     let user_type = match class {
         Class::Company => "Company",
@@ -210,17 +216,18 @@ pub async fn refresh(
         ("user_type", user_type.into()),
         ("redirect_uri", app.redirect_uri.as_str().into()),
     ];
-    token(client, app, fields).await
+    token(client, app, fields, within).await
 }
 
 async fn token(
     client: &Client,
     app: &Credentials,
     mut fields: Vec<(&'static str, SecretString)>,
+    within: Duration,
 ) -> Result<Token, Failed> {
     fields.push(("client_id", app.client_id.as_str().into()));
     fields.push(("client_secret", app.client_secret.clone()));
-    read(&ask(client, "/oauth/token", None, fields).await?)
+    read(&ask(client, "/oauth/token", None, fields, Some(within)).await?)
 }
 
 /// Mints a token of a location from its company's; and what the answer says of the company's limits, for a mint is a
@@ -235,7 +242,8 @@ pub async fn location_token(
         ("companyId", company_id.into()),
         ("locationId", location_id.into()),
     ];
-    let answer = ask(client, "/oauth/locationToken", Some(company_token), fields).await;
+    let token = Some(company_token);
+    let answer = ask(client, "/oauth/locationToken", token, fields, None).await;
     let told = match &answer {
         Ok(answer) => Some(answer.told),
         Err(Failed::NotSent(_)) => None,
@@ -250,8 +258,10 @@ async fn ask(
     path: &str,
     bearer: Option<SecretString>,
     fields: Vec<(&'static str, SecretString)>,
+    within: Option<Duration>,
 ) -> Result<Answer, Failed> {
     let request = Request {
+        within,
         method: Method::Post,
         target: path.to_owned(),
         version: VERSION.to_owned(),

@@ -222,6 +222,7 @@ pub const ROWS: &[Row] = &[
     row!("O-load", "many calls within their budgets, one tenant with too many", BOTH, &[], first: true, follow_ups::load::within_budgets),
     row!("O-load-replicas", "the same calls, made by three daemons between them", POSTGRES, &[], first: false, follow_ups::load::within_budgets_of_three),
     row!("O-bulk", "an agency installs the app for all its locations", BOTH, &[], first: false, follow_ups::load::bulk_install),
+    row!("O-bulk-replicas", "the same installs, seen to by three daemons", POSTGRES, &[], first: false, follow_ups::load::bulk_install_of_three),
     row!("S-01", "a long time at half of what is carried, with mild faults", BOTH, &[], first: false, soak::row),
 ];
 

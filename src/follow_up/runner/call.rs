@@ -382,6 +382,7 @@ pub(super) fn without_token(error: NoToken, attempt: u32, progress: &mut Progres
 
 fn request(rendered: Rendered, access: &Access) -> Request {
     Request {
+        within: None,
         method: rendered.method,
         target: rendered.target,
         version: rendered.version,

@@ -13,6 +13,9 @@ use crate::retry::Delays;
 use crate::store::{Begun, RefreshEnd};
 use crate::telemetry::Chain;
 
+/// How long the second answer is waited for: with the first one's time it stays below [`super::LEASE`].
+const AGAIN: Duration = Duration::from_secs(20);
+
 /// A refresh that was begun.
 pub(super) struct Refresh {
     pub(super) tokens: Arc<Tokens>,
@@ -28,13 +31,13 @@ pub(super) struct Refresh {
 impl Refresh {
     /// To its end; false where the row has moved on meanwhile, and may hold a token that somebody else brought.
     pub(super) async fn run(self) -> Result<bool, NoToken> {
-        let mut answer = self.ask(&self.current).await;
+        let mut answer = self.ask(&self.current, oauth::PATIENCE).await;
         // Where the answer to an earlier refresh was lost before it was kept, the one before may be the
         // good one still.
         if let (Err(error), Some(previous)) = (&answer, &self.previous)
             && error.is_definite()
         {
-            answer = self.ask(previous).await;
+            answer = self.ask(previous, AGAIN).await;
         }
         failpoints::crash("refresh.answered");
         let error = match answer {
@@ -75,9 +78,10 @@ impl Refresh {
         Err(NoToken::NotGiven(error))
     }
 
-    async fn ask(&self, refresh: &SecretString) -> Result<Token, Failed> {
+    async fn ask(&self, refresh: &SecretString, within: Duration) -> Result<Token, Failed> {
         let tokens = &self.tokens;
-        let asked = oauth::refresh(&tokens.client, &self.app, self.class, refresh.clone());
+        let refresh = refresh.clone();
+        let asked = oauth::refresh(&tokens.client, &self.app, self.class, refresh, within);
         let answer = asked.await;
         tokens.count("refresh", answer.as_ref().err());
         answer
@@ -103,6 +107,7 @@ impl Refresh {
                 }
             };
             let (app_id, tenant, now) = (&self.app_id, &self.tenant, (tokens.clock)());
+            let used = tokens.keys.keys();
             let done = tokens
                 .store
                 .complete_refresh(app_id, tenant, self.begun, &sealed, now)
@@ -110,6 +115,7 @@ impl Refresh {
             match done {
                 Ok(true) => {
                     failpoints::crash("refresh.committed");
+                    tokens.look_for_keys(&used, app_id, tenant).await;
                     return;
                 }
                 Ok(false) => {

@@ -18,7 +18,8 @@ const OPEN: Duration = Duration::from_secs(60);
 const DRAIN: Duration = Duration::from_secs(90);
 /// More than the keeper of the quarantine waits between two writes.
 const STILL: Duration = Duration::from_millis(500);
-const SETTLE: Duration = Duration::from_secs(20);
+/// Unused connections to the API are kept for 30 s and looked at as often.
+const SETTLE: Duration = Duration::from_secs(65);
 
 impl Run {
     /// Ends the run and judges it.

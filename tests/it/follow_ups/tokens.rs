@@ -8,6 +8,9 @@ use hookwell::follow_up::tokens::{Apps, NoToken};
 use hookwell::ghl::oauth::Credentials;
 use hookwell::key_file::KeyFile;
 
+use sqlx::Connection as _;
+
+use crate::harness::daemon::cli;
 use crate::harness::store::execute_on;
 
 use super::*;
@@ -44,12 +47,18 @@ async fn contacts(world: &World, daemons: &[&Daemon], count: usize, prefix: &str
 /// A world whose location has authorised the app by itself: its token is refreshed, not minted.
 async fn of_a_location(backend: Backend) -> (World, Daemon) {
     let world = World::new(backend, SNAPSHOT).await;
+    let daemon = at_its_location(&world).await;
+    (world, daemon)
+}
+
+/// A daemon at which the location has authorised the app itself.
+async fn at_its_location(world: &World) -> Daemon {
     let daemon = world.start().await;
     let chosen = format!("&location_id={}", world.location);
     let page = Browser::new().install(&daemon, &chosen).await;
     assert_eq!(page.status, 200, "{page:?}");
     world.token_is(&world.location, "usable").await;
-    (world, daemon)
+    daemon
 }
 
 async fn a_token_that_has_ended_is_refreshed_once_for_all_who_wait(backend: Backend) {
@@ -186,8 +195,10 @@ async fn an_answer_to_a_refresh_is_read_in_whatever_form_it_comes(backend: Backe
     }
 }
 
+/// Longer than for any other: the pair in it is the only one (O-04).
 async fn a_slow_answer_to_a_refresh_is_waited_for(backend: Backend) {
-    let (world, daemon) = of_a_location(backend).await;
+    let world = World::with(backend, SNAPSHOT, settings(), "timeout = \"1s\"\n").await;
+    let daemon = at_its_location(&world).await;
     world.api.ghl.fault(
         Fault::new(Deed::LateAnswer(3_000))
             .path("/oauth/token")
@@ -391,6 +402,53 @@ async fn keys_are_rotated_while_a_token_is_refreshed(backend: Backend) {
 }
 
 /// When requests to a path came, in microseconds.
+/// Keys are dropped while the commit of a token that is sealed already hangs: no command can see it then.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_whose_commit_hangs_while_keys_are_dropped_is_sealed_anew() {
+    let world = World::new(Backend::Postgres, "").await;
+    let daemon = world.start().await;
+    let file = world.config.dir().join("token-keys");
+    let mut store = sqlx::PgConnection::connect(world.store.url())
+        .await
+        .unwrap();
+    let mut run = async |sql: &'static str| sqlx::query(sql).fetch_all(&mut store).await.unwrap();
+    run("begin").await;
+    run("lock table tokens in share mode").await;
+    let mut browser = Browser::new();
+    let callback = browser.until_callback(&daemon, "").await;
+    let page = tokio::spawn(async move { browser.get(&callback).await });
+    eventually("the commit hangs", WITHIN, async || {
+        let waits = "select 1 from pg_locks where not granted and relation = 'tokens'::regclass";
+        (run(waits).await.len() == 1).then_some(())
+    })
+    .await;
+    let name = file.to_str().unwrap();
+    let rotate = ["keys", "rotate", "--file", name, "--drop"];
+    let output = cli(&rotate, &world.config).await;
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(
+        output.status.success() && said.contains("0 tokens are sealed"),
+        "{said}"
+    );
+    run("rollback").await;
+    assert_eq!(page.await.unwrap().status, 200);
+    drop(daemon);
+    // With the one key that is left.
+    assert_eq!(std::fs::read_to_string(&file).unwrap().lines().count(), 1);
+    let daemon = world.start().await;
+    world.contact(&daemon, "ContactCreate", "c1").await;
+    world
+        .live(
+            &daemon,
+            "INSTALL",
+            Some(&world.location),
+            "2026-08-17T09:06:59.366Z",
+        )
+        .await;
+    world.token_is(&world.location, "usable").await;
+    assert_eq!(doctor(&world.config, &[]).level("token keys"), "good");
+}
+
 fn arrivals(world: &World, path: &str) -> Vec<i64> {
     let journal = world.api.ghl.journal().into_iter();
     let of = journal.filter(|entry| entry.path == path);

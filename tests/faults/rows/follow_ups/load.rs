@@ -203,6 +203,15 @@ fn share(at: &[u64], burst: u32, interval: Duration) -> f64 {
 /// O-bulk: an agency installs the app for all its locations within seconds. Each ends with a token that is good for
 /// a call, and nobody is over the budget that the agency has.
 pub async fn bulk_install(lab: Lab) -> Outcome {
+    installed(lab, false).await
+}
+
+/// O-bulk-replicas: the same with three daemons, which have one budget between them.
+pub async fn bulk_install_of_three(lab: Lab) -> Outcome {
+    installed(lab, true).await
+}
+
+async fn installed(lab: Lab, by_three: bool) -> Outcome {
     let locations = lab.times(60, 500);
     let name = |n: usize| format!("BulkLocation{n:08}");
     let calls = Calls {
@@ -211,6 +220,9 @@ pub async fn bulk_install(lab: Lab) -> Outcome {
         ..Calls::default()
     };
     let mut run = setup(&lab, calls).start().await;
+    if by_three {
+        run.start_replicas().await;
+    }
     run.authorise_tenants(TENANTS).await;
     for n in 0..locations {
         run.api().put_location(&name(n)).await;

@@ -161,10 +161,14 @@ pub async fn trouble_at_the_endpoint(lab: Lab) -> Outcome {
     run.judge().await
 }
 
-/// O-04: the answer to a refresh comes late, and the daemon is asked to end meanwhile. The pair is kept before it
+/// O-04: the answer to a refresh comes later than any call may take, and the daemon is asked to end meanwhile. The pair is kept before it
 /// ends, and the next one goes on with it.
 pub async fn late_answers(lab: Lab) -> Outcome {
-    let mut run = setup(&lab, Calls::default()).start().await;
+    let brief = Calls {
+        timeout: 2,
+        ..Calls::default()
+    };
+    let mut run = setup(&lab, brief).start().await;
     run.authorise_tenants(TENANTS).await;
     run.authorise(Some(OWN)).await;
     for round in 1..=lab.times(2, 10) as u64 {

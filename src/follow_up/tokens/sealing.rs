@@ -1,0 +1,182 @@
+//! Tokens are kept sealed: under the key of the moment, anew when keys are rotated; and whether there is a key for
+//! each of them at all.
+
+use std::time::Duration;
+
+use secrecy::{ExposeSecret, SecretString};
+use tokio::time::sleep;
+
+use super::{NoToken, Tokens};
+use crate::chance::{self, Chance};
+use crate::event::lifecycle::Account;
+use crate::ghl::oauth::{Class, Token};
+use crate::key_file::KeyFile;
+use crate::retry::Delays;
+use crate::seal::{self, Keyring, Place};
+use crate::store::{self, NewToken, SealedToken, Store};
+use crate::telemetry::Chain;
+
+/// Columns whose names a sealed value is bound to, with its app and its tenant.
+pub(super) const ACCESS: &str = "tokens.access_token";
+pub(super) const REFRESH: &str = "tokens.refresh_token";
+/// Tokens looked at for a key that is missing: after a rotation that was broken off some have another one.
+const LOOKED_AT: i64 = 1_000;
+
+/// A key that stored tokens are sealed with and that is not in the file, if there is one.
+///
+/// # Errors
+/// When the store cannot be used.
+pub async fn missing_key(
+    store: &dyn Store,
+    keys: &KeyFile,
+) -> Result<Option<String>, store::Error> {
+    let ring = keys.keys();
+    let others = store.tokens_to_reseal(ring.current(), LOOKED_AT).await?;
+    let used = others.iter().flat_map(|(_, _, token)| {
+        let values = [
+            Some(&token.access),
+            token.refresh.as_ref(),
+            token.previous.as_ref(),
+        ];
+        values.into_iter().flatten()
+    });
+    let mut names = used.filter_map(|sealed| seal::key_of(sealed));
+    Ok(names.find(|name| !ring.has(name)).map(str::to_owned))
+}
+
+/// Seals every stored token that is sealed with another key than the newest one; how many. Those that change
+/// meanwhile are met again, and whoever changes them looks for a new key itself ([`after_commit`]).
+///
+/// # Errors
+/// When the store cannot be used, or a token does not open.
+pub async fn reseal(store: &dyn Store, keys: &KeyFile, chance: &Chance) -> Result<u64, NoToken> {
+    const RUN: i64 = 100;
+    let mut sealed = 0;
+    loop {
+        let ring = keys.keys();
+        let run = store.tokens_to_reseal(ring.current(), RUN).await?;
+        if run.is_empty() {
+            return Ok(sealed);
+        }
+        for (app_id, tenant, token) in run {
+            let token = anew(token, &[&ring], chance, &app_id, &tenant)?;
+            sealed += u64::from(store.reseal_token(&app_id, &tenant, &token).await?);
+        }
+    }
+}
+
+/// Seals a token anew that was committed a moment ago, where the keys were rotated after it was sealed: with `--drop` its
+/// key is in no file any more, and this daemon, which has it in `used`, is the only one that can open it.
+pub(super) async fn after_commit(
+    tokens: &Tokens,
+    used: &Keyring,
+    app_id: &str,
+    tenant: &str,
+) -> Result<(), NoToken> {
+    if let Err(error) = tokens.keys.read_again() {
+        tracing::warn!(error = %Chain(&error), "the key file cannot be read again; a rotation would go unseen");
+        return Ok(());
+    }
+    let ring = tokens.keys.keys();
+    if ring.current() == used.current() {
+        return Ok(());
+    }
+    let Some(token) = tokens.store.token(app_id, tenant).await? else {
+        return Ok(());
+    };
+    let token = anew(token, &[&ring, used], &tokens.chance, app_id, tenant)?;
+    // Whoever has changed it since has looked for keys after that.
+    tokens.store.reseal_token(app_id, tenant, &token).await?;
+    Ok(())
+}
+
+/// The same token, opened with whichever ring has its key and sealed with the first one's newest.
+fn anew(
+    mut token: SealedToken,
+    rings: &[&Keyring],
+    chance: &Chance,
+    app_id: &str,
+    tenant: &str,
+) -> Result<SealedToken, NoToken> {
+    let again = |column, sealed: &[u8]| {
+        let place = place(column, app_id, tenant);
+        let has_it = |ring: &&&Keyring| seal::key_of(sealed).is_some_and(|key| ring.has(key));
+        let ring = rings.iter().find(has_it).unwrap_or(&rings[0]);
+        let text = ring.open(&place, sealed)?;
+        rings[0].seal(&place, text.expose_secret(), chance::bytes(chance))
+    };
+    token.access = again(ACCESS, &token.access)?;
+    for refresh in [&mut token.refresh, &mut token.previous]
+        .into_iter()
+        .flatten()
+    {
+        *refresh = again(REFRESH, refresh)?;
+    }
+    Ok(token)
+}
+
+impl Tokens {
+    /// Keeps a newly obtained token, and with it wakes the calls that wait for it. `minted`: from its company's.
+    pub(super) async fn keep(
+        &self,
+        app_id: &str,
+        tenant: &str,
+        token: &Token,
+        minted: bool,
+    ) -> Result<(), NoToken> {
+        let sealed = NewToken {
+            minted,
+            ..self.sealed(app_id, tenant, token)?
+        };
+        let (now, used) = ((self.clock)(), self.keys.keys());
+        match self.store.put_token(app_id, tenant, &sealed, now).await? {
+            true => self.look_for_keys(&used, app_id, tenant).await,
+            false => return Err(NoToken::Uninstalled),
+        }
+        Ok(())
+    }
+
+    /// After a commit: however often it takes, for nobody else can open what is sealed with a key that was dropped.
+    pub(super) async fn look_for_keys(&self, used: &Keyring, app_id: &str, tenant: &str) {
+        let mut delays = Delays::new(Duration::from_millis(100), Duration::from_secs(5));
+        while let Err(error) = after_commit(self, used, app_id, tenant).await {
+            tracing::error!(error = %Chain(&error), %tenant, "a token is not sealed with the newest key yet");
+            sleep(delays.next_delay()).await;
+        }
+    }
+
+    /// Sealed under the key of the moment.
+    pub(super) fn sealed(
+        &self,
+        app_id: &str,
+        tenant: &str,
+        token: &Token,
+    ) -> Result<NewToken, seal::Error> {
+        let seal = |column, text: &SecretString| {
+            let nonce = chance::bytes(&self.chance);
+            self.keys
+                .seal(&place(column, app_id, tenant), text.expose_secret(), nonce)
+        };
+        let refresh = token.refresh.as_ref();
+        Ok(NewToken {
+            account: match token.class {
+                Class::Company => Account::Company,
+                Class::Location => Account::Location,
+            },
+            company_id: token.company_id.clone(),
+            access: seal(ACCESS, &token.access)?,
+            refresh: refresh.map(|refresh| seal(REFRESH, refresh)).transpose()?,
+            scope: token.scope.clone(),
+            life: token.life,
+            minted: false,
+        })
+    }
+}
+
+pub(super) fn place<'a>(column: &'static str, app_id: &'a str, tenant: &'a str) -> Place<'a> {
+    Place {
+        column,
+        app_id,
+        tenant,
+    }
+}
