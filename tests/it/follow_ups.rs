@@ -22,6 +22,7 @@ mod oauth;
 mod outbound;
 mod rehearsal;
 mod repair;
+mod secrets;
 mod shipped;
 mod tokens;
 mod traces;
