@@ -14,12 +14,16 @@ use crate::event::{Event, EventKey, Micros, Position, Recorded};
 
 mod census;
 mod erasure;
+mod error;
 mod follow_ups;
 mod gaps;
 mod installations;
 mod listing;
 mod postgres;
+mod quarantine;
+mod relaying;
 mod replays;
+mod retention;
 mod schema;
 mod sql;
 mod sqlite;
@@ -30,6 +34,7 @@ pub use census::{
     Silent, Tenants, TokenCensus,
 };
 pub use erasure::{Beside, Erased, Erasure, Found, Subject};
+pub use error::Error;
 use follow_ups::ClaimedRow;
 pub use follow_ups::{
     Attempt, CLAIM_LOST, Claimed, Claims, Ended, FollowUp, FollowUpCounts, FollowUpFilter,
@@ -42,78 +47,16 @@ pub use installations::{
 };
 pub use listing::{AuditEntry, EventFilter, EventPage, EventRange, EventState, Listed, Listings};
 pub use postgres::PostgresStore;
+pub use quarantine::{QuarantineBounds, Quarantined, Refused};
+pub use relaying::{
+    DeadLetter, Held, HeldTenant, Parked, RELAY, Reader, Selection, Settled, SettledHeld,
+};
 pub use replays::{Replay, ReplayCount, ReplayStep, Replays};
+pub use retention::{Compacted, Cutoff, Pruned};
+use retention::{Sweep, Swept};
 pub use schema::{Migrated, Schema};
 pub use sqlite::{Access, SqliteStore};
 pub use subscriptions::{SUBSCRIPTIONS, Subscribed, SubscriptionFilter, Subscriptions};
-
-/// The relay's name in `cursors`.
-pub const RELAY: &str = "relay";
-
-/// Why a store did not do what was asked.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// It cannot be reached, or answered with an error; the outcome of a write is not known.
-    #[error("the store is unavailable")]
-    Unavailable(#[source] sqlx::Error),
-    /// No answer within the deadline; the outcome of a write is not known.
-    #[error("the store gave no answer within {0:?}")]
-    Deadline(std::time::Duration),
-    /// Its settings would let it lose what it acknowledged.
-    #[error("the store cannot keep what it acknowledges: {0}")]
-    NotDurable(String),
-    /// A pooler before it lends its sessions by the transaction.
-    #[error(
-        "store.url leads to a connection pooler that lends sessions of Postgres by the transaction. The readers of the log \
-         hold locks of their sessions, which would be anybody's there: lead store.url straight to Postgres, or to a pool \
-         with pool_mode = session and room for 8 sessions a daemon"
-    )]
-    SharedSessions,
-    /// Another process holds it.
-    #[error("{0}")]
-    InUse(String),
-    /// The disk has no room for what was asked.
-    #[error("{0}")]
-    NoRoom(String),
-    /// Its schema is not one that this binary may run on.
-    #[error("{0}")]
-    Schema(String),
-    /// A migration failed.
-    #[error("migrating the store failed")]
-    Migration(#[source] sqlx::migrate::MigrateError),
-    /// A file beside the database could not be used.
-    #[error("cannot use {path}")]
-    File {
-        /// Which file.
-        path: String,
-        /// What the system said.
-        #[source]
-        source: std::io::Error,
-    },
-    /// A stored value makes no sense.
-    #[error("the store holds an unusable value in {0}")]
-    Corrupt(&'static str),
-}
-
-impl Error {
-    /// Whether there was not enough time for what was asked: less of it may come through.
-    pub fn is_deadline(&self) -> bool {
-        const QUERY_CANCELED: &str = "57014";
-        match self {
-            Self::Deadline(_) => true,
-            Self::Unavailable(sqlx::Error::Database(error)) => {
-                error.code().as_deref() == Some(QUERY_CANCELED)
-            }
-            _ => false,
-        }
-    }
-}
-
-impl From<sqlx::Error> for Error {
-    fn from(error: sqlx::Error) -> Self {
-        Self::Unavailable(error)
-    }
-}
 
 /// What became of one event of a batch.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -134,147 +77,6 @@ impl Appended {
             Self::Duplicate => None,
         }
     }
-}
-
-/// An event that the relay gave up on, with the reason.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Parked {
-    /// Which event.
-    pub position: Position,
-    /// One word of a closed set, see [`crate::relay`].
-    pub reason: &'static str,
-    /// What the broker said.
-    pub detail: String,
-}
-
-/// What became of a run of the log, from the cursor on.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Settled {
-    /// Its end: nothing up to here is left to do, but for what is held.
-    pub upto: Position,
-    /// How many events of it have a positive confirm.
-    pub published: i64,
-    /// Those that become dead letters.
-    pub parked: Vec<Parked>,
-    /// Those that wait until RabbitMQ takes their tenant's events again.
-    pub held: Vec<Held>,
-}
-
-impl Settled {
-    /// Rows to be written beside the cursor's.
-    fn rows(&self) -> u64 {
-        let held: usize = self.held.iter().map(|held| held.positions.len()).sum();
-        (self.parked.len() + held) as u64
-    }
-}
-
-/// Events of one tenant that are to wait.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Held {
-    /// Whose they are, see [`crate::event::Tenant::id`]; empty for events of nobody.
-    pub tenant: String,
-    /// Why, where the tenant is not held yet: one word of a closed set, see [`crate::relay`].
-    pub reason: &'static str,
-    /// What the broker said.
-    pub detail: String,
-    /// Where they are, in order. Never empty.
-    pub positions: Vec<Position>,
-}
-
-/// What became of held events of one tenant.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct SettledHeld {
-    /// Whose they are.
-    pub tenant: String,
-    /// Those with a positive confirm.
-    pub published: Vec<Position>,
-    /// Those that become dead letters.
-    pub parked: Vec<Parked>,
-}
-
-/// A tenant whose events wait while those of others go on.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct HeldTenant {
-    /// Its id; empty for events of nobody.
-    pub tenant: String,
-    /// Why it was held.
-    pub reason: String,
-    /// What the broker said then.
-    pub detail: String,
-    /// Since when.
-    pub since: Micros,
-    /// How many events wait.
-    pub events: i64,
-}
-
-/// A dead letter as stored.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct DeadLetter {
-    /// Its event's place.
-    pub position: Position,
-    /// Its event's key.
-    pub event_key: String,
-    /// Its event's type.
-    pub event_type: String,
-    /// Why it was parked.
-    pub reason: String,
-    /// What the broker said.
-    pub detail: String,
-    /// When.
-    pub parked_at: Micros,
-    /// How often a person asked for it again.
-    pub retries: i64,
-    /// `parked`, or `retry` when the relay is to take it again.
-    pub state: String,
-}
-
-impl DeadLetter {
-    /// Whether it waits for a person.
-    pub fn is_parked(&self) -> bool {
-        self.state == "parked"
-    }
-}
-
-/// A refused request, ready to be kept.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Refused {
-    /// Hash of path, signature headers and body: a retry of the same request is the same entry.
-    pub fingerprint: [u8; 32],
-    /// One word of a closed set.
-    pub reason: &'static str,
-    /// The path it was posted to.
-    pub path: String,
-    /// `X-GHL-Signature`, where it is text.
-    pub signature: Option<String>,
-    /// `X-WH-Signature`, where it is text.
-    pub legacy_signature: Option<String>,
-    /// When.
-    pub seen_at: Micros,
-    /// What was read of the body.
-    pub body: bytes::Bytes,
-}
-
-/// A refused request as stored.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Quarantined {
-    /// Its number.
-    pub id: i64,
-    /// Why it was refused.
-    pub reason: String,
-    /// The path it was posted to.
-    pub path: String,
-    /// `X-GHL-Signature`.
-    pub signature: Option<String>,
-    /// `X-WH-Signature`.
-    pub legacy_signature: Option<String>,
-    /// First time.
-    pub first_seen_at: Micros,
-    /// Last time.
-    pub last_seen_at: Micros,
-    /// How often the same request came.
-    pub attempts: i64,
-    /// Bytes of the body.
-    pub body: Vec<u8>,
 }
 
 /// Accepted = published + pending + parked + discarded, at any moment.
@@ -308,76 +110,6 @@ impl Ledger {
     /// Events unaccounted for. Anything but 0 is a defect.
     pub fn mismatch(&self) -> i64 {
         self.accepted - self.published - self.pending - self.parked - self.discarded
-    }
-}
-
-/// What retention may remove.
-#[derive(Debug, Clone)]
-pub struct Cutoff {
-    /// The time.
-    pub now: Micros,
-    /// Bodies received before this moment, if every reader has passed them.
-    pub bodies_before: Micros,
-    /// The same for types that are kept shorter or longer.
-    pub bodies_before_of: Vec<(String, Micros)>,
-    /// Keys received before this moment, under the same condition.
-    pub keys_before: Micros,
-    /// At most so many rows of each in one call.
-    pub batch: i64,
-}
-
-/// What retention removed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Pruned {
-    /// Events with their bodies.
-    pub events: u64,
-    /// Dedupe keys.
-    pub keys: u64,
-    /// Calls that ended.
-    pub follow_ups: u64,
-    /// Whether there is more to look at, for types that are kept shorter or longer.
-    pub is_more: bool,
-}
-
-/// Bytes of a file that was rewritten.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Compacted {
-    /// Until then.
-    pub before: u64,
-    /// From then on.
-    pub after: u64,
-}
-
-/// How much the quarantine may hold.
-#[derive(Debug, Clone, Copy)]
-pub struct QuarantineBounds {
-    /// Entries.
-    pub entries: i64,
-    /// Bytes of bodies.
-    pub bytes: i64,
-}
-
-/// Which dead letters a person means.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Selection {
-    /// One event.
-    One(Position),
-    /// Every parked one.
-    All,
-}
-
-impl Selection {
-    /// The one at this place, or all where none is given.
-    pub fn of(position: Option<i64>) -> Self {
-        position.map_or(Self::All, |position| Self::One(Position(position)))
-    }
-
-    /// The place that it is bound to.
-    fn bound(self) -> Option<i64> {
-        match self {
-            Self::One(position) => Some(position.0),
-            Self::All => None,
-        }
     }
 }
 
@@ -449,100 +181,7 @@ pub trait Store:
     async fn close(&self);
 }
 
-/// A reader of the log: a cursor, and the right to move it.
-///
-/// On Postgres that right is an advisory lock held by the very connection that moves the cursor: lose
-/// the connection and you lose both.
-#[async_trait]
-pub trait Reader: Send {
-    /// Where the cursor stands: everything up to here is done, or held.
-    async fn position(&mut self) -> Result<Position, Error>;
-
-    /// The events after `after`, in order: at most `limit`, the last one being that which reaches
-    /// `max_bytes` of bodies (so there is always one).
-    async fn read(
-        &mut self,
-        after: Position,
-        limit: i64,
-        max_bytes: i64,
-    ) -> Result<Vec<Recorded>, Error>;
-
-    /// Moves the cursor and writes down what became of the events that it passes, in one transaction.
-    async fn settle(&mut self, settled: &Settled, now: Micros) -> Result<(), Error>;
-
-    /// A tenant's held events, oldest first, bounded as [`Self::read`] is.
-    async fn held(
-        &mut self,
-        tenant: &str,
-        limit: i64,
-        max_bytes: i64,
-    ) -> Result<Vec<Recorded>, Error>;
-
-    /// Ends the wait of held events, in one transaction; returns the tenants of which none is left, in any
-    /// order. They are held no more.
-    async fn settle_held(
-        &mut self,
-        settled: &[SettledHeld],
-        now: Micros,
-    ) -> Result<Vec<String>, Error>;
-
-    /// Dead letters a person asked for again.
-    async fn retries(&mut self, limit: i64) -> Result<Vec<Recorded>, Error>;
-
-    /// Ends a retry: published, or parked again.
-    async fn settle_retry(
-        &mut self,
-        position: Position,
-        parked: Option<&Parked>,
-        now: Micros,
-    ) -> Result<(), Error>;
-
-    /// Replays that are not over, oldest first.
-    async fn running_replays(&mut self, limit: i64) -> Result<Vec<Replay>, Error>;
-
-    /// The next events of a replay, bounded as [`Self::read`] is, and up to where there is no other.
-    async fn read_replay(
-        &mut self,
-        replay: &Replay,
-        limit: i64,
-        max_bytes: i64,
-    ) -> Result<(Vec<Recorded>, Position), Error>;
-
-    /// Moves a replay's cursor; at its end it is done. One that was cancelled meanwhile only counts.
-    async fn settle_replay(&mut self, step: &ReplayStep, now: Micros) -> Result<(), Error>;
-}
-
 /// How long it is from now to then.
 fn until(now: Micros, then: Micros) -> std::time::Duration {
     std::time::Duration::from_micros(u64::try_from(then.0 - now.0).unwrap_or(0))
-}
-
-/// Where the sweeps of retention stand; at its end each starts again from the beginning.
-#[derive(Debug, Default, Clone)]
-struct Swept {
-    /// The last key looked at, as (event key, app).
-    key: (String, String),
-    /// The last event looked at, where types are kept for times of their own.
-    event: Position,
-}
-
-/// The sweeps of a store.
-#[derive(Debug, Default)]
-struct Sweep(std::sync::Mutex<Swept>);
-
-impl Sweep {
-    fn after(&self) -> Swept {
-        self.lock().clone()
-    }
-
-    /// Remembers where they stopped.
-    fn stop(&self, at: Swept) {
-        *self.lock() = at;
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, Swept> {
-        self.0
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
-    }
 }
