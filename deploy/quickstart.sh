@@ -300,12 +300,15 @@ if [[ -e $work/rabbitmq/env ]]; then
   $work/rabbitmq/rabbitmqctl start_app
   $h status --config $config
 
-  # an event that nothing takes, not even the queue for what no binding takes: after some five seconds it is parked
+  # an event that nothing takes, not even the queue for what no binding takes: it is tried five times and parked, within
+  # ten seconds, or half a minute where nothing was published for a while
   $work/rabbitmq/rabbitmqctl delete_queue hookwell.unrouted
   $h send InvoicePaid --config $config --key $key
-  $h dead-letters list --config $config
-  # hookwell makes that queue again with its next session; then publish the event from the console: Dead letters, Again
+  until $h dead-letters list --config $config | grep unroutable; do sleep 1; done
+  # hookwell makes that queue again with its next session
   $work/rabbitmq/rabbitmqctl stop_app && $work/rabbitmq/rabbitmqctl start_app
+  # then publish the event from the console (Dead letters, Again, and say yes); it arrives in that queue
+  $h tail --config $config --queue hookwell.unrouted
 NEXT
 fi
 cat <<NEXT

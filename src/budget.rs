@@ -17,6 +17,8 @@ use crate::event::Micros;
 /// Answers whose places come free within this time of each other are counted together.
 const GRAIN: i64 = 20_000;
 const DAY: i64 = 24 * 3600 * 1_000_000;
+/// The longest interval of GHL's that is believed.
+const LONGEST: Duration = Duration::from_secs(30);
 
 /// What GHL allows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,8 +33,12 @@ pub struct Limits {
 
 impl Limits {
     fn interval(&self) -> i64 {
-        i64::try_from(self.interval.as_micros()).unwrap_or(i64::MAX)
+        micros(self.interval)
     }
+}
+
+fn micros(time: Duration) -> i64 {
+    i64::try_from(time.as_micros()).unwrap_or(i64::MAX)
 }
 
 /// What an answer said of the limits, as far as it did (`X-RateLimit-…`).
@@ -44,6 +50,8 @@ pub struct Told {
     pub daily_remaining: Option<u32>,
     /// Until the day is over.
     pub daily_reset: Option<Duration>,
+    /// GHL's interval.
+    pub interval: Option<Duration>,
     /// Whether the call was refused for its rate (429).
     pub refused: bool,
 }
@@ -166,14 +174,18 @@ impl Budget {
         if let Some(left) = told.daily_remaining {
             self.day.1 = self.day.1.max(limits.daily.saturating_sub(left));
             if let Some(reset) = told.daily_reset {
-                let reset = i64::try_from(reset.as_micros()).unwrap_or(DAY).min(DAY);
+                let reset = micros(reset).min(DAY);
                 self.day.0 = now.0.saturating_add(reset);
             }
         }
         if told.refused {
             let until = match told.daily_remaining {
                 Some(0) if now.0 < self.day.0 => self.day.0,
-                _ => now.0 + limits.interval(),
+                // GHL's own, where it is the longer one, and believed up to a bound.
+                _ => {
+                    let theirs = told.interval.unwrap_or_default().min(LONGEST);
+                    now.0 + limits.interval().max(micros(theirs))
+                }
             };
             self.closed_until = self.closed_until.max(until);
         }

@@ -5,7 +5,7 @@
 //! refused unless it was configured by number. What an answer means is [`Meaning`]'s; whether a call is made
 //! again is not decided here. Secrets are in no error and no `Debug`.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -301,6 +301,11 @@ impl reqwest::dns::Resolve for PublicOnly {
 }
 
 fn is_public(address: IpAddr) -> bool {
+    if let IpAddr::V6(v6) = address
+        && let Some(within) = embedded(v6)
+    {
+        return is_public(IpAddr::V4(within));
+    }
     match address.to_canonical() {
         IpAddr::V4(v4) => {
             let [a, b, ..] = v4.octets();
@@ -313,6 +318,9 @@ fn is_public(address: IpAddr) -> bool {
                 || v4.is_documentation()
                 // Shared address space (RFC 6598), "this network", and what is reserved.
                 || (a == 100 && (64..128).contains(&b))
+                // Protocols' own (RFC 6890) and benchmarks (RFC 2544).
+                || v4.octets()[..3] == [192, 0, 0]
+                || (a == 198 && (18..20).contains(&b))
                 || a == 0
                 || 240 <= a)
         }
@@ -321,8 +329,26 @@ fn is_public(address: IpAddr) -> bool {
                 || v6.is_unspecified()
                 || v6.is_multicast()
                 || v6.is_unique_local()
-                || v6.is_unicast_link_local())
+                || v6.is_unicast_link_local()
+                // Site-local, which was given up (RFC 3879).
+                || v6.segments()[0] & 0xffc0 == 0xfec0)
         }
+    }
+}
+
+/// The IPv4 address that a translator or a tunnel makes of this one: NAT64 (RFC 6052), 6to4 (RFC 3056), or the form of
+/// old (RFC 4291, 2.5.5.1).
+fn embedded(v6: Ipv6Addr) -> Option<Ipv4Addr> {
+    let [a, b, c, d, e, f, g, h] = v6.segments();
+    let of = |high: u16, low: u16| {
+        let ([one, two], [three, four]) = (high.to_be_bytes(), low.to_be_bytes());
+        Ipv4Addr::new(one, two, three, four)
+    };
+    match (a, b) {
+        (0x64, 0xff9b) if [c, d, e, f] == [0; 4] => Some(of(g, h)),
+        (0x2002, _) => Some(of(b, c)),
+        (0, 0) if [c, d, e, f] == [0; 4] && g != 0 => Some(of(g, h)),
+        _ => None,
     }
 }
 
@@ -333,7 +359,15 @@ mod tests {
 
     #[test]
     fn only_public_addresses_are_public() {
-        for address in ["8.8.8.8", "34.1.2.3", "100.63.0.1", "2600:1901::1"] {
+        for address in [
+            "8.8.8.8",
+            "34.1.2.3",
+            "100.63.0.1",
+            "198.20.0.1",
+            "2600:1901::1",
+            "64:ff9b::808:808",
+            "2002:808:808::1",
+        ] {
             assert!(is_public(address.parse().unwrap()), "{address}");
         }
         for address in [
@@ -353,6 +387,12 @@ mod tests {
             "fc00::1",
             "::ffff:127.0.0.1",
             "::ffff:169.254.169.254",
+            "64:ff9b::a9fe:a9fe",
+            "2002:7f00:1::",
+            "::7f00:1",
+            "fec0::1",
+            "192.0.0.8",
+            "198.18.0.1",
         ] {
             assert!(!is_public(address.parse().unwrap()), "{address}");
         }

@@ -9,7 +9,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use secrecy::SecretString;
 use zeroize::Zeroizing;
 
-use crate::seal::{self, KeyFileError, Keyring, Place, SealingNonce};
+use crate::seal::{self, KeyFileError, Keyring, Place};
 use crate::telemetry::Chain;
 
 /// Why the file cannot be used.
@@ -59,21 +59,13 @@ impl KeyFile {
         Arc::clone(&self.keys.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Seals with the newest key: the file is read again, since a key that is dropped from it must seal
-    /// nothing any more. Sealing is rare.
-    ///
-    /// # Errors
-    /// See [`Keyring::seal`].
-    pub fn seal(
-        &self,
-        place: &Place<'_>,
-        text: &str,
-        nonce: SealingNonce,
-    ) -> Result<Vec<u8>, seal::Error> {
+    /// The keys of the file as it is now, to seal with the newest of them: one that is dropped from it must seal nothing
+    /// any more. Where the file cannot be read, those of before.
+    pub fn newest(&self) -> Arc<Keyring> {
         if let Err(error) = self.read_again() {
             tracing::warn!(error = %Chain(&error), "the key file cannot be read again; its keys of before are used");
         }
-        self.keys().seal(place, text, nonce)
+        self.keys()
     }
 
     /// Opens what was sealed for this place, with a key that may have come into the file since.

@@ -36,7 +36,9 @@ pub mod action {
     pub const ADMIT: &str = "admit";
     /// Dead letters are given up on.
     pub const DISCARD_DEAD_LETTERS: &str = "discard_dead_letters";
-    /// Everything about a contact or of a tenant is removed.
+    /// Everything about a contact or of a tenant is going to be removed.
+    pub const BEGIN_ERASE: &str = "begin_erase";
+    /// It is removed.
     pub const ERASE: &str = "erase";
     /// The log of a restored copy goes on behind what was given out since.
     pub const RESTORED: &str = "restored";
@@ -180,12 +182,19 @@ impl Operator {
         Ok((found, self.store.find_beside(subject).await?))
     }
 
-    /// Removes what there is of a contact or a tenant.
+    /// Removes what there is of a contact or a tenant. It takes a while and may be broken off: that it began, with how much
+    /// was found, is in the trail before anything goes.
     pub async fn erase(
         &self,
         subject: &Subject,
+        found: u64,
         mut seen: impl FnMut(Position),
     ) -> Result<(Erased, Beside), Error> {
+        let (who, found) = (self.who.as_str(), i64::try_from(found).unwrap_or(i64::MAX));
+        let (named, now) = (subject.to_string(), (self.clock)());
+        self.store
+            .note_audit(who, action::BEGIN_ERASE, &named, found, now)
+            .await?;
         let (mut erased, mut after) = (Erased::default(), Some(Position(0)));
         while let Some(from) = after {
             let part = self.store.erase_events(subject, from).await?;
@@ -200,8 +209,7 @@ impl Operator {
         let count = |count: i64| u64::try_from(count).unwrap_or(0);
         let log = erased.events + erased.calls;
         let affected = log + count(beside.quarantined + beside.calls + beside.installations);
-        self.note(action::ERASE, &subject.to_string(), affected)
-            .await;
+        self.note(action::ERASE, &named, affected).await;
         Ok((erased, beside))
     }
 

@@ -201,6 +201,9 @@ impl Relay {
         let mut lanes = self.held_lanes().await?;
         let mut retries_at = Instant::now();
         let mut replaying = Replaying::new(self.settings.retry_delays);
+        // Between rounds of what RabbitMQ did not take; `delays` is between sessions.
+        let (first, cap) = self.settings.retry_delays;
+        let mut rounds = Delays::new(first, cap);
         let mut successor = Successor::default();
         // What is left of a window that RabbitMQ did not take whole, and what was read behind it.
         let mut unsettled: Option<Window> = None;
@@ -274,11 +277,12 @@ impl Relay {
             let is_read = !ahead.is_empty();
             let size = courtesy.window(self.settings.window);
             let ((), read) = tokio::join!(
-                self.publish_window(&mut session, &mut window, &mut lanes, shutdown, delays),
+                self.publish_window(&mut session, &mut window, &mut lanes, shutdown, &mut rounds),
                 self.read_ahead(reader, last, size, is_read)
             );
             failpoints::crash("relay.confirmed");
             if let Some(settled) = window.settle() {
+                delays.reset();
                 self.settle(reader, &settled).await?;
                 cursor = settled.upto;
                 failpoints::crash("relay.settled");

@@ -260,8 +260,18 @@ for config in (ours, theirs):
 assert ours == theirs, "deploy/compose/prometheus.yaml and deploy/observe/prometheus.yaml differ in more than the address"
 yaml.safe_load(open("deploy/observe/alerts.yaml"))
 json.load(open("deploy/observe/dashboard.json"))
+compose = yaml.safe_load(open("deploy/compose/compose.yaml"))["services"]
+provisioned = {}
 for file in pathlib.Path("deploy/compose/grafana/provisioning").glob("*/*.yaml"):
-    assert yaml.safe_load(file.read_text())["apiVersion"] == 1, file
+    provisioned[file.parent.name] = yaml.safe_load(file.read_text())
+    assert provisioned[file.parent.name]["apiVersion"] == 1, file
+(source,) = provisioned["datasources"]["datasources"]
+assert source["type"] == "prometheus" and source["isDefault"] and source["url"] == "http://prometheus:9090", source
+assert "prometheus" in compose and set(compose["prometheus"]["networks"]) & set(compose["grafana"]["networks"])
+folder = provisioned["dashboards"]["providers"][0]["options"]["path"]
+mounts = dict(entry.split(":")[:2] for entry in compose["grafana"]["volumes"])
+assert mounts["../observe/dashboard.json"].startswith(folder + "/"), (folder, mounts)
+assert mounts["./grafana/provisioning"] == "/etc/grafana/provisioning"
 PYTHON
 }
 
@@ -638,7 +648,9 @@ def pod(template):
 deployment = found["Deployment", "hookwell"]["spec"]
 labels = deployment["template"]["metadata"]["labels"]
 spec, container = pod(deployment["template"])
-pod(found["Job", "hookwell-migrate"]["spec"]["template"])
+migration = found["Job", "hookwell-migrate"]["spec"]["template"]
+pod(migration)
+assert migration["spec"]["containers"][0]["args"][0] == "migrate", "the job does not migrate"
 assert deployment["selector"]["matchLabels"].items() <= labels.items()
 assert deployment["replicas"] == 3 and deployment["strategy"]["rollingUpdate"]["maxUnavailable"] == 0
 assert {constraint["topologyKey"] for constraint in spec["topologySpreadConstraints"]} == {"kubernetes.io/hostname", "topology.kubernetes.io/zone"}
@@ -656,7 +668,9 @@ for name, port in (("hookwell", "http"), ("hookwell-admin", "admin")):
     # The job's pods have another component: no webhook goes there.
     assert service["selector"].items() <= labels.items() and "app.kubernetes.io/component" in service["selector"]
     assert [entry["targetPort"] for entry in service["ports"]] == [port] and service["type"] == "ClusterIP"
-assert found["PodDisruptionBudget", "hookwell"]["spec"]["selector"]["matchLabels"].items() <= labels.items()
+budget = found["PodDisruptionBudget", "hookwell"]["spec"]
+assert budget["selector"]["matchLabels"].items() <= labels.items()
+assert budget["maxUnavailable"] == 1 and "minAvailable" not in budget, "a node could not be drained, or all daemons at once"
 policy = found["NetworkPolicy", "hookwell"]["spec"]
 assert policy["podSelector"]["matchLabels"].items() <= labels.items()
 assert [rule["ports"][0]["port"] for rule in policy["ingress"]] == [ports["http"], ports["admin"]] and all(rule["from"] for rule in policy["ingress"])

@@ -97,6 +97,22 @@ fn an_answer_narrows_the_budget_and_never_widens_it() {
 }
 
 #[test]
+fn a_429_closes_for_ghls_interval_where_that_is_longer_up_to_a_bound() {
+    for (theirs, closed) in [(0, 1), (500, 1), (20_000, 20), (3_600_000, 30)] {
+        let mut budget = Budget::default();
+        budget.begin(1, Micros(0));
+        let told = Told {
+            refused: true,
+            interval: Some(Duration::from_millis(theirs)),
+            ..Told::default()
+        };
+        budget.end(&LIMITS, Some(&told), Micros(0));
+        let at = Micros(closed * SECOND);
+        assert_eq!(budget.room_at(&LIMITS, Micros(3)), at, "{theirs} ms");
+    }
+}
+
+#[test]
 fn a_429_closes_for_one_interval_and_at_the_end_of_the_day_until_its_reset() {
     let mut budget = Budget::default();
     budget.begin(1, Micros(0));
@@ -114,6 +130,7 @@ fn a_429_closes_for_one_interval_and_at_the_end_of_the_day_until_its_reset() {
         remaining: Some(10),
         daily_remaining: Some(0),
         daily_reset: Some(Duration::from_secs(3_600)),
+        ..Told::default()
     };
     budget.end(&LIMITS, Some(&told), Micros(2 * SECOND));
     let reset = 3_602 * SECOND;

@@ -196,3 +196,24 @@ fn counted<N: std::fmt::Display + PartialEq + From<u8>>(count: N, what: &str) ->
         false => format!("{count} {what}s"),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clock_is_worth_a_word_when_it_is_half_a_minute_off_either_way() {
+        for (ahead, level, said) in [
+            (0, Level::Good, "it differs by 0 s from GHL's"),
+            (-30, Level::Good, "it differs by 30 s from GHL's"),
+            (31, Level::Warning, "it is 31 s ahead of GHL's"),
+            (-3600, Level::Warning, "it is 3600 s behind GHL's"),
+        ] {
+            let mut findings = Findings::default();
+            findings.clock(ahead, "GHL's");
+            let (found, what, text, fix) = &findings.0[0];
+            assert_eq!((*found, *what, text.as_str()), (level, "clock", said));
+            assert_eq!(fix.contains("NTP"), level == Level::Warning);
+        }
+    }
+}

@@ -85,7 +85,9 @@ pub(super) async fn run(args: Args) -> Outcome {
     )?;
     wait_until_passed(store.as_ref(), end, args.json).await?;
     let bar = self::bar(end, args.json);
-    let (erased, beside) = operator.erase(&subject, |at| move_to(&bar, at)).await?;
+    let found = u64::try_from(found.events + rest).unwrap_or(0);
+    let erasing = operator.erase(&subject, found, |at| move_to(&bar, at));
+    let (erased, beside) = erasing.await?;
     bar.finish_and_clear();
     // On SQLite the write-ahead log has what is gone until it is moved into the file and cut.
     store.close().await;

@@ -88,13 +88,34 @@ async fn rotate(file: &Path, config: &ConfigArgs, keep: bool, drop: bool) -> Out
     let store = app::open_store_beside(&config.store).await?;
     let keys =
         KeyFile::open(file.to_owned()).map_err(|error| Failure::new(Failure::CONFIG, error))?;
-    let sealed = tokens::reseal(store.as_ref(), &keys, &chance::system())
-        .await
-        .map_err(|error| Failure::new(Failure::UNAVAILABLE, error))?;
+    let done = tokens::reseal(store.as_ref(), &keys, &chance::system()).await?;
+    let sealed = done.sealed;
     let newest = keys.keys().current().to_owned();
     super::operator(store)
         .note(action::ROTATE_KEYS, &format!("key {newest}"), sealed)
         .await;
+    if !done.unopened.is_empty() {
+        let named: Vec<_> = done.unopened.iter().take(10).collect();
+        let named: Vec<_> = named
+            .iter()
+            .map(|(app, tenant)| format!("{tenant} of app {app}"))
+            .collect();
+        return Err(Failure::saying(
+            Failure::PARTLY,
+            format!(
+                "{sealed} tokens are sealed with {newest} now, and {} open with no key of {}: {}{}. Put the lines of their keys \
+                 back, or have the app authorised there again; no key was dropped",
+                done.unopened.len(),
+                file.display(),
+                named.join(", "),
+                if named.len() < done.unopened.len() {
+                    ", …"
+                } else {
+                    ""
+                }
+            ),
+        ));
+    }
     writeln!(
         out,
         "{sealed} tokens are sealed with {newest} now; none is sealed with another key."

@@ -132,6 +132,8 @@ pub struct Tokens {
     locks: Locks,
     /// When the next mint for a company may begin.
     mints: std::sync::Mutex<HashMap<(String, String), Instant>>,
+    /// When a company's token was given up for a mint, until a mint succeeds.
+    uncured: std::sync::Mutex<HashMap<(String, String), Instant>>,
     /// Deeds that nobody cancels.
     deeds: TaskTracker,
 }
@@ -158,6 +160,7 @@ impl Tokens {
             pauses: Pauses::default(),
             locks: Locks::default(),
             mints: std::sync::Mutex::default(),
+            uncured: std::sync::Mutex::default(),
             deeds: TaskTracker::new(),
         })
     }

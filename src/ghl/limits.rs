@@ -15,6 +15,7 @@ pub fn told<'a>(status: u16, header: impl Fn(&str) -> Option<&'a str>) -> Told {
         remaining: count("x-ratelimit-remaining"),
         daily_remaining: count("x-ratelimit-daily-remaining"),
         daily_reset: number("x-ratelimit-daily-reset").map(Duration::from_millis),
+        interval: number("x-ratelimit-interval-milliseconds").map(Duration::from_millis),
         refused: status == 429,
     }
 }
@@ -29,12 +30,14 @@ mod tests {
             "x-ratelimit-remaining" => Some("97"),
             "x-ratelimit-daily-remaining" => Some(" 199642 "),
             "x-ratelimit-daily-reset" => Some("84322000"),
+            "x-ratelimit-interval-milliseconds" => Some("10000"),
             _ => None,
         };
         let expected = Told {
             remaining: Some(97),
             daily_remaining: Some(199_642),
             daily_reset: Some(Duration::from_secs(84_322)),
+            interval: Some(Duration::from_secs(10)),
             refused: false,
         };
         assert_eq!(told(200, header), expected);

@@ -111,7 +111,8 @@ impl Failed {
     }
 
     /// Whether it is the token itself that is refused for good, and not the client, its secret, or the way in
-    /// which it was asked. The code decides where it is one of RFC 6749, 5.2; GHL's own words are read where not.
+    /// which it was asked. The code decides where it is one of RFC 6749, 5.2; GHL's own words are read where not, and an
+    /// answer without any (a gateway's) says nothing of the token.
     pub fn is_definite(&self) -> bool {
         let Self::Refused {
             status,
@@ -132,9 +133,11 @@ impl Failed {
             _ => (),
         }
         let said = message.to_ascii_lowercase();
+        let of_the_way = ["version", "route", "endpoint", "not supported"];
         matches!(status, 400 | 401)
-            && *meaning != Meaning::BadVersion
-            && !said.contains("version")
+            && !said.is_empty()
+            && !matches!(meaning, Meaning::BadVersion | Meaning::NoRoute)
+            && !of_the_way.iter().any(|word| said.contains(word))
             && (!said.contains("client") || said.contains("another client"))
     }
 
@@ -316,7 +319,13 @@ fn read(answer: &Answer) -> Result<Token, Failed> {
     }
     let (company, location) = match class {
         Class::Company => (claims.class_id, None),
-        Class::Location => (claims.primary_id, claims.class_id),
+        // What stands there is not documented; a location is not its own company.
+        Class::Location => {
+            let primary = claims
+                .primary_id
+                .filter(|id| Some(id) != claims.class_id.as_ref());
+            (primary, claims.class_id)
+        }
     };
     let seconds = match spelled.expires_in {
         Some(serde_json::Value::Number(number)) => number.as_u64(),

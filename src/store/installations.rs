@@ -249,6 +249,7 @@ pub trait Installations: Send + Sync {
     async fn tokens_to_reseal(
         &self,
         key: &str,
+        after: (&str, &str),
         limit: i64,
     ) -> Result<Vec<(String, String, SealedToken)>, Error>;
 

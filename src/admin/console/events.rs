@@ -145,9 +145,12 @@ pub(super) async fn list(visit: Visit, asked: Asked<Query>) -> Response {
     visit.show("events.html", found)
 }
 
-/// The rows alone, for the live tail: those behind `after`.
+/// The rows alone, for the live tail: those behind `after`, the newest of them where there are too many.
 pub(super) async fn rows(visit: Visit, asked: Asked<Query>) -> Response {
-    let found = listed(&visit, asked).await;
+    let mut found = listed(&visit, asked).await;
+    if let Ok(found) = &mut found {
+        found["tail"] = true.into();
+    }
     visit.show("event_rows.html", found)
 }
 

@@ -139,7 +139,7 @@ fn problems(
         say(
             "warn",
             "/events?state=held",
-            format!("{events} of {tenants} are held: RabbitMQ refuses them."),
+            format!("RabbitMQ refuses {events} of {tenants}: held."),
         );
     }
     let parked = ledger.parked - ledger.retry;
@@ -204,7 +204,7 @@ fn problems(
             format!("{tokens} a person: authorise the app again."),
         );
     }
-    if let Some(disk) = disk.filter(|disk| disk.free < disk.total / 10) {
+    if let Some(disk) = disk.filter(Disk::is_low) {
         let left = disk.free / 1024 / 1024;
         say(
             "bad",

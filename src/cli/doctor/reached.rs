@@ -57,7 +57,15 @@ pub(super) async fn rabbitmq(config: &Config, findings: &mut Findings) {
     if inspection.faults.is_empty() {
         let queues = counted(topology.queues.len(), "queue");
         let exchange = &topology.exchange;
-        let found = format!("{address} has the exchange {exchange} and {queues}");
+        let kinds = match topology.mode {
+            TopologyMode::Declare => "",
+            // RabbitMQ compares nothing then.
+            TopologyMode::Check => {
+                "; of which kind the queues are is not compared with topology = \"check\": only quorum queues keep \
+                 what they confirmed"
+            }
+        };
+        let found = format!("{address} has the exchange {exchange} and {queues}{kinds}");
         findings.good("RabbitMQ", found);
     }
     let mut missing = Vec::new();

@@ -10,9 +10,6 @@ use crate::key_file::KeyFile;
 use crate::store::{self, GHL_LEAST, SILENCE_FACTOR, Store, TokenCensus};
 use crate::telemetry::Chain;
 
-/// Room that is enough for a while, however large the disk is, in bytes.
-const ROOMY: u64 = 10 * 1024 * 1024 * 1024;
-
 /// What the store has to say.
 pub(super) async fn look(
     config: &Config,
@@ -41,18 +38,18 @@ pub(super) async fn look(
     if let Some(disk) = store.disk() {
         let (free, percent) = (disk.free / 1024 / 1024, disk.free * 100 / disk.total.max(1));
         let reserve = config.store.disk_reserve;
-        match percent {
+        match disk.is_low() {
             _ if disk.free < reserve => findings.broken(
                 "disk",
                 format!("{free} MiB are free, less than store.disk_reserve"),
                 "make room: until then every webhook is answered 429",
             ),
-            0..=9 if disk.free < ROOMY => findings.warning(
+            true => findings.warning(
                 "disk",
                 format!("{free} MiB are free, {percent} %"),
                 "make room: with less than store.disk_reserve every webhook is answered 429",
             ),
-            _ => findings.good("disk", format!("{free} MiB are free, {percent} %")),
+            false => findings.good("disk", format!("{free} MiB are free, {percent} %")),
         }
     }
     let ledger = store.ledger().await?;

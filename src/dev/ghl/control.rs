@@ -33,7 +33,7 @@ const ROUTES: [&str; 21] = [
     "POST /_dev/expire",
     "an account is {\"company\": \"ID\"} or {\"location\": \"ID\"}",
     "a fault is {\"path\": \"/contacts/\", \"method\": \"GET\", \"tenant\": \"ID\", \"count\": 1, \"deed\": DEED}",
-    "a deed is {\"delay\": MS}, {\"late_answer\": MS}, {\"status\": 503}, {\"hang_up\": \"before|after|midway\"}, \"malformed\", \"wrong_type\", {\"flood\": BYTES}, {\"redirect\": URL}, \"no_refresh_token\", {\"expires_in\": ANYTHING}, \"camel_case\"",
+    "a deed is {\"delay\": MS}, {\"late_answer\": MS}, {\"status\": 503}, {\"answer\": [401, {…}]}, {\"hang_up\": \"before|after|midway\"}, \"malformed\", \"wrong_type\", {\"flood\": BYTES}, {\"redirect\": URL}, \"no_refresh_token\", {\"expires_in\": ANYTHING}, \"camel_case\"",
 ];
 
 /// Answers a request to `/_dev/`.

@@ -85,6 +85,8 @@ pub enum Deed {
     LateAnswer(u64),
     /// Nothing is done and this status answered, without the headers of the rate limit.
     Status(u16),
+    /// Nothing is done, and this is answered: a status and JSON.
+    Answer(u16, Value),
     /// The connection ends.
     HangUp(Moment),
     /// It is done, and the answer is JSON cut in half.
@@ -170,6 +172,13 @@ impl Deed {
                 );
                 answer.trace();
                 answer
+            }
+            Self::Answer(code, body) => {
+                let status = StatusCode::from_u16(*code);
+                Answer::json(
+                    status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR),
+                    body.clone(),
+                )
             }
             // 307, which has the client send its method and body again: the worst that could be followed.
             Self::Redirect(to) => Answer::redirect(StatusCode::TEMPORARY_REDIRECT, to)?,

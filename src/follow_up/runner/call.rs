@@ -41,8 +41,8 @@ enum Came {
     NoToken(NoToken),
     /// To a token, which is all that was wanted; with whether GHL was asked for it.
     Token { is_new: bool },
-    /// To a call of the API, and its verdict.
-    Called(Result<Answer, ghl::Error>, Purpose),
+    /// To a call of the API; false where GHL did not take its token and that could not be written down.
+    Called(Result<Answer, ghl::Error>, Purpose, bool),
 }
 
 /// A call that was made.
@@ -52,6 +52,8 @@ struct Called {
     outcome: Outcome,
     /// Whether the circuit breaker is closed, after it was told.
     closed: bool,
+    /// Whether a token that GHL did not take is written down as such.
+    marked: bool,
 }
 
 impl Runner {
@@ -99,7 +101,7 @@ impl Runner {
                     without_token(error, claimed.attempt, &mut progress);
                 (ended.next, ended.reason, ended.detail) = (next, reason, detail);
             }
-            Came::Called(answer, purpose) => {
+            Came::Called(answer, purpose, marked) => {
                 let (rule, _) = self.rules.of_call(&claimed.rule);
                 let outcome = outcome_of(&answer, &purpose, rule);
                 let closed = self.tell_breaker(shared, outcome, probe);
@@ -108,6 +110,7 @@ impl Runner {
                     purpose,
                     outcome,
                     closed,
+                    marked,
                 };
                 self.judge(&claimed, &mut progress, shared, called, &mut ended)
                     .await;
@@ -170,6 +173,7 @@ impl Runner {
             return park(verdict::TEMPLATE, Chain(error).to_string());
         }
         failpoints::crash("call.answered");
+        let mut marked = true;
         if let Ok(answer) = &answer
             && answer.meaning() == Meaning::TokenExpired
             && let Err(error) = self
@@ -178,8 +182,9 @@ impl Runner {
                 .await
         {
             tracing::warn!(error = %Chain(&error), "a token that GHL does not take is not marked yet");
+            marked = false;
         }
-        Came::Called(answer, purpose)
+        Came::Called(answer, purpose, marked)
     }
 
     /// Tells which call was made when.
@@ -235,6 +240,7 @@ impl Runner {
             purpose,
             outcome,
             closed,
+            marked,
         } = called;
         let (rule, _) = self.rules.of_call(&claimed.rule);
         ended.detail = detail_of(outcome, &answer);
@@ -297,10 +303,12 @@ impl Runner {
                 Some(rule) => self.publish_tombstone(rule, claimed, answer, ended).await,
                 None => Next::Park,
             },
-            (Verdict::Refresh, ..) => {
+            (Verdict::Refresh, ..) if marked => {
                 progress.refreshed = true;
                 again(Duration::ZERO, false, progress)
             }
+            // The same token would be found, and not taken, again.
+            (Verdict::Refresh, ..) => again(LATER, false, progress),
             (Verdict::Retry(after), ..) => again(after, true, progress),
             // The budget or the breaker decides when; this only keeps it from spinning.
             (Verdict::Wait, ..) => again(Duration::from_millis(200), false, progress),

@@ -15,6 +15,8 @@ use crate::telemetry::Chain;
 const MINT_GAP: Duration = Duration::from_millis(110);
 /// Where a company's calls are spent, they are looked at again after this at the latest.
 const LOOK_AGAIN: Duration = Duration::from_secs(60);
+/// Where another token of the company's did not help, none is got for mints within this time.
+const UNCURED: Duration = Duration::from_secs(600);
 /// How long a mint may be under way: longer than a call may take.
 const LONGEST: Duration = super::LEASE;
 
@@ -53,6 +55,7 @@ impl Tokens {
         self.count("mint", minted.as_ref().err());
         match minted {
             Ok(token) if token.location_id.as_deref() == Some(location) => {
+                self.cured(app_id, company);
                 self.keep(app_id, location, &token, true).await?;
                 Ok(true)
             }
@@ -65,7 +68,9 @@ impl Tokens {
                     ..
                 },
             ) => {
-                self.not_taken(app_id, company, &company_token).await?;
+                if self.may_cure(app_id, company, Instant::now()) {
+                    self.not_taken(app_id, company, &company_token).await?;
+                }
                 Err(NoToken::NotGiven(error))
             }
             Err(Failed::Refused {
@@ -73,6 +78,24 @@ impl Tokens {
             }) => Err(NoToken::Refused { status, message }),
             Err(error) => Err(NoToken::NotGiven(error)),
         }
+    }
+
+    /// Whether a company's token that a mint was refused for may be given up: it may have ended before its time. Not again
+    /// soon where that did not help: it would be refreshed for every location, and for ever.
+    fn may_cure(&self, app_id: &str, company: &str, now: Instant) -> bool {
+        let mut tried = self.uncured.lock().unwrap_or_else(PoisonError::into_inner);
+        tried.retain(|_, at| now.duration_since(*at) < UNCURED);
+        let key = (app_id.to_owned(), company.to_owned());
+        let is_first = !tried.contains_key(&key);
+        if is_first {
+            tried.insert(key, now);
+        }
+        is_first
+    }
+
+    fn cured(&self, app_id: &str, company: &str) {
+        let mut tried = self.uncured.lock().unwrap_or_else(PoisonError::into_inner);
+        tried.remove(&(app_id.to_owned(), company.to_owned()));
     }
 
     /// Waits for its turn among the mints of a company.

@@ -99,7 +99,8 @@ impl Refresh {
         let mut delays = Delays::new(Duration::from_millis(100), Duration::from_secs(5));
         loop {
             // Each time anew: keys may have been rotated meanwhile.
-            let sealed = match tokens.sealed(&self.app_id, &self.tenant, token) {
+            let used = tokens.keys.newest();
+            let sealed = match tokens.sealed(&used, &self.app_id, &self.tenant, token) {
                 Ok(sealed) => sealed,
                 Err(error) => {
                     tracing::error!(%error, tenant = %self.tenant, "a new token cannot be sealed");
@@ -107,7 +108,6 @@ impl Refresh {
                 }
             };
             let (app_id, tenant, now) = (&self.app_id, &self.tenant, (tokens.clock)());
-            let used = tokens.keys.keys();
             let done = tokens
                 .store
                 .complete_refresh(app_id, tenant, self.begun, &sealed, now)

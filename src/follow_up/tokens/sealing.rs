@@ -19,8 +19,8 @@ use crate::telemetry::Chain;
 /// Columns whose names a sealed value is bound to, with its app and its tenant.
 pub(super) const ACCESS: &str = "tokens.access_token";
 pub(super) const REFRESH: &str = "tokens.refresh_token";
-/// Tokens looked at for a key that is missing: after a rotation that was broken off some have another one.
-const LOOKED_AT: i64 = 1_000;
+/// So many tokens are read at once.
+const RUN: i64 = 100;
 
 /// A key that stored tokens are sealed with and that is not in the file, if there is one.
 ///
@@ -31,36 +31,69 @@ pub async fn missing_key(
     keys: &KeyFile,
 ) -> Result<Option<String>, store::Error> {
     let ring = keys.keys();
-    let others = store.tokens_to_reseal(ring.current(), LOOKED_AT).await?;
-    let used = others.iter().flat_map(|(_, _, token)| {
-        let values = [
-            Some(&token.access),
-            token.refresh.as_ref(),
-            token.previous.as_ref(),
-        ];
-        values.into_iter().flatten()
-    });
-    let mut names = used.filter_map(|sealed| seal::key_of(sealed));
-    Ok(names.find(|name| !ring.has(name)).map(str::to_owned))
+    let mut after = (String::new(), String::new());
+    loop {
+        let at = (after.0.as_str(), after.1.as_str());
+        let run = store.tokens_to_reseal(ring.current(), at, RUN).await?;
+        let used = run.iter().flat_map(|(_, _, token)| {
+            let refresh = [token.refresh.as_ref(), token.previous.as_ref()];
+            std::iter::once(&token.access).chain(refresh.into_iter().flatten())
+        });
+        let mut names = used.filter_map(|sealed| seal::key_of(sealed));
+        if let Some(missing) = names.find(|name| !ring.has(name)) {
+            return Ok(Some(missing.to_owned()));
+        }
+        let Some((app_id, tenant, _)) = run.last() else {
+            return Ok(None);
+        };
+        after = (app_id.clone(), tenant.clone());
+    }
 }
 
-/// Seals every stored token that is sealed with another key than the newest one; how many. Those that change
-/// meanwhile are met again, and whoever changes them looks for a new key itself ([`after_commit`]).
+/// What became of sealing everything anew.
+#[derive(Debug, Default)]
+pub struct Resealed {
+    /// Tokens that are sealed with the newest key now, and were not before.
+    pub sealed: u64,
+    /// Apps and tenants whose tokens no key opens: they are as they were.
+    pub unopened: Vec<(String, String)>,
+}
+
+/// Seals every stored token that is sealed with another key than the newest one. Those that change meanwhile are met
+/// again, and whoever changes them looks for a new key itself.
 ///
 /// # Errors
-/// When the store cannot be used, or a token does not open.
-pub async fn reseal(store: &dyn Store, keys: &KeyFile, chance: &Chance) -> Result<u64, NoToken> {
-    const RUN: i64 = 100;
-    let mut sealed = 0;
+/// When the store cannot be used.
+pub async fn reseal(
+    store: &dyn Store,
+    keys: &KeyFile,
+    chance: &Chance,
+) -> Result<Resealed, store::Error> {
+    let mut done = Resealed::default();
     loop {
-        let ring = keys.keys();
-        let run = store.tokens_to_reseal(ring.current(), RUN).await?;
-        if run.is_empty() {
-            return Ok(sealed);
+        let (ring, before) = (keys.keys(), done.sealed);
+        let mut after = (String::new(), String::new());
+        let mut changed = false;
+        done.unopened.clear();
+        loop {
+            let at = (after.0.as_str(), after.1.as_str());
+            let run = store.tokens_to_reseal(ring.current(), at, RUN).await?;
+            let Some((app_id, tenant, _)) = run.last() else {
+                break;
+            };
+            after = (app_id.clone(), tenant.clone());
+            for (app_id, tenant, token) in run {
+                let Ok(token) = anew(token, &[&ring], chance, &app_id, &tenant) else {
+                    done.unopened.push((app_id, tenant));
+                    continue;
+                };
+                let sealed = store.reseal_token(&app_id, &tenant, &token).await?;
+                done.sealed += u64::from(sealed);
+                changed |= !sealed;
+            }
         }
-        for (app_id, tenant, token) in run {
-            let token = anew(token, &[&ring], chance, &app_id, &tenant)?;
-            sealed += u64::from(store.reseal_token(&app_id, &tenant, &token).await?);
+        if !changed && before == done.sealed {
+            return Ok(done);
         }
     }
 }
@@ -73,11 +106,7 @@ pub(super) async fn after_commit(
     app_id: &str,
     tenant: &str,
 ) -> Result<(), NoToken> {
-    if let Err(error) = tokens.keys.read_again() {
-        tracing::warn!(error = %Chain(&error), "the key file cannot be read again; a rotation would go unseen");
-        return Ok(());
-    }
-    let ring = tokens.keys.keys();
+    let ring = tokens.keys.newest();
     if ring.current() == used.current() {
         return Ok(());
     }
@@ -97,7 +126,7 @@ fn anew(
     chance: &Chance,
     app_id: &str,
     tenant: &str,
-) -> Result<SealedToken, NoToken> {
+) -> Result<SealedToken, seal::Error> {
     let again = |column, sealed: &[u8]| {
         let place = place(column, app_id, tenant);
         let has_it = |ring: &&&Keyring| seal::key_of(sealed).is_some_and(|key| ring.has(key));
@@ -124,11 +153,12 @@ impl Tokens {
         token: &Token,
         minted: bool,
     ) -> Result<(), NoToken> {
+        let used = self.keys.newest();
         let sealed = NewToken {
             minted,
-            ..self.sealed(app_id, tenant, token)?
+            ..self.sealed(&used, app_id, tenant, token)?
         };
-        let (now, used) = ((self.clock)(), self.keys.keys());
+        let now = (self.clock)();
         match self.store.put_token(app_id, tenant, &sealed, now).await? {
             true => self.look_for_keys(&used, app_id, tenant).await,
             false => return Err(NoToken::Uninstalled),
@@ -145,17 +175,17 @@ impl Tokens {
         }
     }
 
-    /// Sealed under the key of the moment.
+    /// Sealed with the first key of a ring.
     pub(super) fn sealed(
         &self,
+        ring: &Keyring,
         app_id: &str,
         tenant: &str,
         token: &Token,
     ) -> Result<NewToken, seal::Error> {
         let seal = |column, text: &SecretString| {
             let nonce = chance::bytes(&self.chance);
-            self.keys
-                .seal(&place(column, app_id, tenant), text.expose_secret(), nonce)
+            ring.seal(&place(column, app_id, tenant), text.expose_secret(), nonce)
         };
         let refresh = token.refresh.as_ref();
         Ok(NewToken {

@@ -150,6 +150,19 @@ fn a_grant_is_refused_for_good_by_its_code_and_by_words_that_are_about_it() {
             json!({"message": "This API is not available in API version v3"}),
             false,
         ),
+        (
+            400,
+            json!({"message": "API endpoint has been removed"}),
+            false,
+        ),
+        (
+            401,
+            json!({"message": "This route is not yet supported by the IAM Service."}),
+            false,
+        ),
+        // A gateway's page, or nothing at all.
+        (400, json!("Bad Request"), false),
+        (401, json!({}), false),
         (403, json!({"message": "Forbidden"}), false),
         (
             422,

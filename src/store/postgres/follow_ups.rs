@@ -247,9 +247,10 @@ impl Installations for PostgresStore {
     async fn tokens_to_reseal(
         &self,
         key: &str,
+        after: (&str, &str),
         limit: i64,
     ) -> Result<Vec<(String, String, SealedToken)>, Error> {
-        pooled!(self, connection => statements::tokens_to_reseal(connection, key, limit))
+        pooled!(self, connection => statements::tokens_to_reseal(connection, key, after, limit))
     }
 
     async fn reseal_token(

@@ -108,9 +108,12 @@ macro_rules! installation_statements {
             Ok(0 < done.rows_affected() + of_company.rows_affected())
         }
 
+        /// A company's are those that say so, and those of the locations that are marked with it.
         async fn erase_tokens(conn: &mut $connection, app_id: &str, life: &Lifecycle) -> Result<(), Error> {
             sqlx::query(
-                "delete from tokens where app_id = $1 and obtained_at <= $3 and (tenant = $2 or (company_id = $2 and $4))",
+                "delete from tokens where app_id = $1 and obtained_at <= $3 and (tenant = $2 or ($4 and (company_id = $2 \
+                 or tenant in (select i.tenant from installations i where i.app_id = $1 and i.company_id = $2 \
+                               and i.state = 'uninstalled'))))",
             )
             .bind(app_id)
             .bind(life.tenant.as_str())
@@ -449,18 +452,21 @@ macro_rules! installation_statements {
         pub(crate) async fn tokens_to_reseal(
             conn: &mut $connection,
             key: &str,
+            after: (&str, &str),
             limit: i64,
         ) -> Result<Vec<(String, String, SealedToken)>, Error> {
             let prefix = crate::seal::prefix_of(key);
             let length = prefix.len() as i32;
             let rows = sqlx::query(
-                "select * from tokens where substr(access_token, 1, $2) <> $1 \
+                "select * from tokens where (app_id, tenant) > ($4, $5) and (substr(access_token, 1, $2) <> $1 \
                  or substr(coalesce(refresh_token, $1), 1, $2) <> $1 \
-                 or substr(coalesce(previous_refresh_token, $1), 1, $2) <> $1 order by app_id, tenant limit $3",
+                 or substr(coalesce(previous_refresh_token, $1), 1, $2) <> $1) order by app_id, tenant limit $3",
             )
             .bind(prefix)
             .bind(length)
             .bind(limit)
+            .bind(after.0)
+            .bind(after.1)
             .fetch_all(conn)
             .await?;
             let mut tokens = Vec::with_capacity(rows.len());

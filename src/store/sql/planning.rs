@@ -165,6 +165,20 @@ macro_rules! planning_statements {
             .bind(tenant)
             .bind(position.0)
             .bind(now.0)
+            .execute(&mut *conn)
+            .await?;
+            // A rule may call for a location with the token of its company: such a call is the company's.
+            sqlx::query(
+                "update follow_ups set state = 'cancelled', reason = 'uninstalled', ended_at = $4 \
+                 where app_id = $1 and state = 'pending' and not claimed and position <= $3 and rule not like 'hookwell.%' \
+                 and tenant = (select i.company_id from installations i where i.app_id = $1 and i.tenant = $2 \
+                               and i.state = 'uninstalled' and i.account = 'location') \
+                 and exists (select 1 from events e where e.position = follow_ups.position and e.location_id = $2)",
+            )
+            .bind(app_id)
+            .bind(tenant)
+            .bind(position.0)
+            .bind(now.0)
             .execute(conn)
             .await?;
             Ok(())

@@ -253,9 +253,10 @@ impl Installations for SqliteStore {
     async fn tokens_to_reseal(
         &self,
         key: &str,
+        after: (&str, &str),
         limit: i64,
     ) -> Result<Vec<(String, String, SealedToken)>, Error> {
-        statements::tokens_to_reseal(&mut *self.reader().await?, key, limit).await
+        statements::tokens_to_reseal(&mut *self.reader().await?, key, after, limit).await
     }
 
     async fn reseal_token(

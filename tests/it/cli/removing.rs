@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
+use base64::Engine as _;
 use serde_json::{Value, json};
 
 use super::{code, stderr, stdout};
 use crate::harness::daemon::{ALL, cli};
+use crate::harness::store::execute_on;
 use crate::harness::{
     Backend, Daemon, DaemonConfig, Ghl, Operator, Sink, eventually, fresh_vhost, on_both, store_url,
 };
@@ -14,6 +16,7 @@ on_both! {
     a_contact_is_erased_and_nobody_else
     what_waits_for_the_broker_is_left_and_said_so
     dead_letters_are_given_up_on
+    a_range_of_time_is_exported_byte_for_byte
 }
 
 const WITHIN: Duration = Duration::from_secs(60);
@@ -133,6 +136,15 @@ async fn a_contact_is_erased_and_nobody_else(backend: Backend) {
             &json!(3)
         )
     );
+    // Before anything went, for whoever breaks it off.
+    assert_eq!(
+        (
+            &trail[1]["action"],
+            &trail[1]["subject"],
+            &trail[1]["affected"]
+        ),
+        (&json!("begin_erase"), &trail[0]["subject"], &json!(3))
+    );
     assert!(daemon.terminate().await.success());
     if backend == Backend::Sqlite {
         // Not in the file either, with what is not in use.
@@ -223,4 +235,46 @@ async fn dead_letters_are_given_up_on(backend: Backend) {
     assert!(status.contains("discarded           3"), "{status}");
     let absent = cli(&["dead-letters", "discard", "2", "--yes"], &config).await;
     assert_eq!(code(&absent), Some(66));
+}
+
+async fn a_range_of_time_is_exported_byte_for_byte(backend: Backend) {
+    let store = store_url(backend).await;
+    let config = DaemonConfig::new(store.url());
+    let daemon = Daemon::start(&config).await;
+    let ghl = Ghl::new();
+    post(&ghl, &daemon, &contact(1)).await;
+    // Not UTF-8 within a text: taken as it came, and given out as it came.
+    let mut bytes = contact(2).to_string().into_bytes();
+    let at = bytes.windows(6).position(|part| part == b"canary").unwrap();
+    bytes[at] = 0xff;
+    assert_eq!(ghl.post(&daemon, &bytes).await.status, 200);
+    post(&ghl, &daemon, &contact(3)).await;
+    for (position, minutes) in [(1, 180), (2, 90)] {
+        let earlier = i64::from(minutes) * 60_000_000;
+        let sql = format!(
+            "update events set received_at = received_at - {earlier} where position = {position}"
+        );
+        execute_on(&store, &sql).await;
+    }
+    let places = async |range: &[&str]| -> Vec<i64> {
+        let output = cli(&[&["events", "export"], range].concat(), &config).await;
+        let found = lines(&stdout(&output));
+        found
+            .iter()
+            .map(|one| one["position"].as_i64().unwrap())
+            .collect()
+    };
+    assert_eq!(places(&[]).await, [1, 2, 3]);
+    assert_eq!(places(&["--since", "2h"]).await, [2, 3]);
+    assert_eq!(places(&["--until", "1h"]).await, [1, 2]);
+    assert_eq!(places(&["--since", "2h", "--until", "1h"]).await, [2]);
+    let all = lines(&stdout(&cli(&["events", "export"], &config).await));
+    assert_eq!(all[0]["body"], contact(1).to_string());
+    assert!(
+        all[0]["body_base64"].is_null() && all[1]["body"].is_null(),
+        "{all:?}"
+    );
+    let kept =
+        base64::engine::general_purpose::STANDARD.decode(all[1]["body_base64"].as_str().unwrap());
+    assert_eq!(kept.unwrap(), bytes);
 }

@@ -92,6 +92,22 @@ async fn a_person_publishes_a_parked_event_again_and_follows_the_log() {
         (first.contains("contact2") && first.starts_with('2')).then_some(())
     })
     .await;
+    // More between two looks than a look brings: it says so, and leads there.
+    let mut client = world.ghl.client(&daemon).await;
+    for n in 100..260 {
+        let body = contact(n).to_string();
+        let answer = client.post(&world.ghl, body.as_bytes()).await.unwrap();
+        assert_eq!(answer.status, 200);
+    }
+    browser.click("#rows tr.skipped a").await;
+    browser.reads("h1", "Events").await;
+    let url = browser.url().await;
+    assert!(
+        url.contains("/events?") && url.contains("&before="),
+        "{url}"
+    );
+    let listed = browser.text("#rows").await;
+    assert!(listed.contains("contact1"), "{listed}");
     browser.go(&format!("{}/audit", daemon.admin())).await;
     let trail = browser.text("tbody").await;
     assert!(
@@ -105,11 +121,11 @@ async fn a_person_publishes_a_parked_event_again_and_follows_the_log() {
 }
 
 /// A row of everything that goes wrong, of the events 1 to 4.
-async fn trouble(world: &World) {
+pub(super) async fn trouble(world: &World) {
     let longest = 10 * 24 * 3_600_000_000_i64;
     let now = hookwell::clock::system()().0;
     let mut sql = vec![
-        "update cursors set position = 4, published = 2 where reader = 'relay'".to_owned(),
+        "update cursors set position = 4, published = 1 where reader = 'relay'".to_owned(),
         "insert into dead_letters values (2, 'unroutable', 'no queue is bound for contact.create', 1, 2, 'parked'), \
          (3, 'refused', 'PRECONDITION_FAILED', 2, 0, 'retry')"
             .to_owned(),
@@ -118,6 +134,9 @@ async fn trouble(world: &World) {
         format!("insert into tenants values ('silent', {}, {}, 60000000)", now - 2 * longest, now - longest),
         format!("insert into gaps (since_at, until_at, repaired_at) values ({}, {}, null), (1, 2, 3)", now - 7_200_000_000, now - 3_600_000_000),
         "insert into audit (at, who, action, subject, affected) values (1, 'ada', 'replay', 'replay 1', 3)".to_owned(),
+        "insert into installations (app_id, tenant, account, state, generation, changed_at) \
+         values ('app', 'l4', 'location', 'installed', 1, 1)"
+            .to_owned(),
         "insert into tokens (app_id, tenant, account, access_token, scope, obtained_at, expires_at, state, version) \
          values ('app', 'l4', 'location', x'00', '', 1, 2, 'reauthorise', 1)"
             .to_owned(),
@@ -208,6 +227,7 @@ async fn no_page_shuts_anybody_out_or_is_wider_than_a_phone() {
                     .all(|word| text.contains(word)),
                 "/follow-ups" => text.contains("rule-4") && text.contains("merged"),
                 "/dead-letters" => text.contains("unroutable"),
+                "/installations" => text.contains("reauthorise"),
                 "/replays" => text.contains("cancelled"),
                 "/gaps" => text.contains("to read what changed") && !text.contains("None yet"),
                 "/events/99" => true,

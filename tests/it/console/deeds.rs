@@ -198,6 +198,26 @@ async fn a_parked_call_is_named_before_it_is_made_again(backend: Backend) {
     ada.send("/follow-ups/retry", &[("id", "1")]).await;
     let page = ada.get("/follow-ups").await.text();
     assert!(page.contains("1 call will be made again."), "{page}");
+    let noted = &trail(&daemon).await[0];
+    let (who, action, affected) = (noted.0.as_str(), noted.1.as_str(), noted.3);
+    assert_eq!((who, action, affected), ("ada", "retry_follow_ups", 1));
+    // Of all of a rule: how many, and which of them may have had their effect.
+    for reason in ["refused", "outcome_unknown"] {
+        execute_on(
+            &world.store,
+            &format!(
+                "insert into follow_ups (position, rule, app_id, tenant, state, due_at, planned_at, ended_at, reason) \
+                 values (1, 'tag-{}', 'app', 'tenant-1', 'dead', 1, 1, 1, '{reason}')",
+                reason.replace('_', "-")
+            ),
+        )
+        .await;
+    }
+    let all = ada.get("/follow-ups/retry").await.text();
+    assert!(all.contains("Make 2 calls again?"), "{all}");
+    assert!(all.contains("outcome_unknown"), "{all}");
+    let of_rule = ada.get("/follow-ups/retry?rule=tag-refused").await.text();
+    assert!(of_rule.contains("Make 1 call again?"), "{of_rule}");
 }
 
 async fn published_events_are_published_again(backend: Backend) {

@@ -168,6 +168,79 @@ async fn the_overview_has_the_ledger_and_says_what_is_wrong(backend: Backend) {
     );
 }
 
+/// One of each that the store knows of, and nothing where there is none.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_overview_names_whatever_wants_a_look() {
+    let world = World::new(Backend::Sqlite).await;
+    let mut daemon = world.start().await;
+    for n in 1..=4 {
+        world.post(&daemon, &contact(n)).await;
+    }
+    let told = async |daemon: &Daemon| -> Vec<String> {
+        let view = Visitor::program(daemon).get("/").await.json();
+        let problems = view["problems"].as_array().unwrap().iter();
+        problems
+            .map(|one| {
+                format!(
+                    "{}: {}",
+                    one["level"].as_str().unwrap(),
+                    one["text"].as_str().unwrap()
+                )
+            })
+            .collect()
+    };
+    let quiet = told(&daemon).await;
+    assert_eq!(quiet.len(), 1, "RabbitMQ is away: {quiet:?}");
+    assert!(daemon.terminate().await.success());
+    super::browser::trouble(&world).await;
+    let now = hookwell::clock::system()().0;
+    for statement in [
+        format!("update events set received_at = {}", now - 120_000_000),
+        format!(
+            "insert into webhook_answers (hour, ok, failed) values ({}, 50, 150)",
+            now / 3_600_000_000
+        ),
+    ] {
+        execute_on(&world.store, &statement).await;
+    }
+    let daemon = world.start().await;
+    let wanted = [
+        "bad: No session with RabbitMQ",
+        "bad: Only 25 % of 200 webhooks in three days were answered 2xx",
+        "warn: The oldest event has waited for 1",
+        "warn: RabbitMQ refuses 1 event of 1 tenant: held.",
+        "warn: 1 event could not be published.",
+        "info: 1 event is being published again.",
+        "warn: 2 calls are parked for a person.",
+        "warn: 1 tenant is silent for longer than ever lately.",
+        "warn: 1 token wants a person",
+        "warn: 1 time is without webhooks not repaired yet.",
+    ];
+    let mut missing = Vec::new();
+    let all = eventually("all of it is counted", WITHIN, async || {
+        let told = told(&daemon).await;
+        let is_there = |part: &str| told.iter().any(|one| one.starts_with(part));
+        missing = wanted.iter().filter(|part| !is_there(part)).collect();
+        missing.is_empty().then_some(told)
+    })
+    .await;
+    assert!(
+        !all.iter().any(|one| one.contains("does not add up")),
+        "{all:?}"
+    );
+    execute_on(
+        &world.store,
+        "update cursors set published = published + 1 where reader = 'relay'",
+    )
+    .await;
+    let all = told(&daemon).await;
+    assert!(
+        all.iter()
+            .any(|one| one.starts_with("bad: The ledger does not add up")),
+        "{all:?}"
+    );
+}
+
 async fn events_are_filtered_paged_and_followed(backend: Backend) {
     let world = World::new(backend).await;
     let daemon = world.start().await;

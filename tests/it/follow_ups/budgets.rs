@@ -6,6 +6,7 @@ on_both! {
     a_tenants_calls_stay_within_its_budget_and_use_it
     one_hot_tenant_does_not_starve_the_quiet_ones
     mints_of_all_daemons_stay_within_their_companys_budget
+    the_console_shows_tokens_and_the_calls_of_today
 }
 
 fn limited(locations: usize) -> (Settings, &'static str) {
@@ -164,4 +165,50 @@ async fn mints_of_all_daemons_stay_within_their_companys_budget(backend: Backend
         used.most_in_an_interval
     );
     drop(others);
+}
+
+async fn the_console_shows_tokens_and_the_calls_of_today(backend: Backend) {
+    let mut world = World::new(backend, SNAPSHOT).await;
+    let token = "canary-console-token-0123456789abcdef";
+    let file = world.config.dir().join("admin-tokens");
+    std::fs::write(&file, format!("ada:{token}\n")).unwrap();
+    world.config = world
+        .config
+        .clone()
+        .set("admin", &format!("token_file = {file:?}"));
+    let daemon = world.authorised().await;
+    world
+        .live(
+            &daemon,
+            "INSTALL",
+            Some(&world.location),
+            "2026-08-17T09:06:59.366Z",
+        )
+        .await;
+    world.token_is(&world.location, "usable").await;
+    for n in 0..3 {
+        of_tenant(&world, &daemon, &world.location, &format!("c{n}")).await;
+    }
+    world.settled(4).await;
+    let shown = async || {
+        let asked = reqwest::Client::new()
+            .get(format!("{}/installations", daemon.admin()))
+            .header("authorization", format!("Bearer {token}"))
+            .header("accept", "application/json");
+        let text = asked.send().await.unwrap().text().await.unwrap();
+        let view: Value = serde_json::from_str(&text).unwrap();
+        let all = view["installations"].as_array().unwrap().clone();
+        all.into_iter()
+            .find(|one| one["tenant"] == world.location.as_str())
+            .unwrap()
+    };
+    let one = shown().await;
+    assert_eq!(
+        (&one["token"], &one["calls_today"]),
+        (&json!("fresh"), &json!(3)),
+        "{one}"
+    );
+    assert!(one["token_expires_at"].is_string(), "{one}");
+    crate::harness::store::execute_on(&world.store, "update tokens set expires_at = 1").await;
+    assert_eq!(shown().await["token"], "to refresh");
 }

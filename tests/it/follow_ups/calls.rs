@@ -12,6 +12,7 @@ on_both! {
     what_was_under_way_in_a_crash_is_made_again_only_if_it_may_be
     what_is_under_way_at_shutdown_is_answered_and_in_the_log
     an_outage_eats_no_attempts
+    an_outage_that_one_call_meets_eats_none_either
     every_answer_has_its_verdict
     a_401_that_no_new_token_cures_burns_none
     a_call_that_waits_is_cancelled_by_hand
@@ -247,6 +248,39 @@ async fn an_outage_eats_no_attempts(backend: Backend) {
         "{calls:?}"
     );
     assert_eq!(world.events("contact.snapshot").len(), 12);
+}
+
+/// The only call there is, with the attempts that it has by default.
+async fn an_outage_that_one_call_meets_eats_none_either(backend: Backend) {
+    let world = World::new(backend, SNAPSHOT).await;
+    let daemon = world.authorised().await;
+    world
+        .api
+        .ghl
+        .put_contact("c1", json!({"locationId": world.location}));
+    // The token is there before the outage.
+    world.contact(&daemon, "ContactUpdate", "c0").await;
+    world.settled(1).await;
+    world.api.ghl.clear_journal();
+    world
+        .api
+        .ghl
+        .fault(Fault::new(Deed::Status(503)).path("/contacts/"));
+    world.contact(&daemon, "ContactCreate", "c1").await;
+    eventually(
+        "it was made more often than it may fail",
+        WITHIN,
+        async || {
+            let journal = world.api.ghl.journal();
+            let of = journal.iter().filter(|entry| entry.path == "/contacts/c1");
+            (4 < of.count()).then_some(())
+        },
+    )
+    .await;
+    assert_eq!(world.follow_ups()[0]["state"], "pending");
+    world.api.ghl.clear_faults();
+    let calls = world.settled(2).await;
+    assert_eq!(calls[0]["state"], "done", "{calls:?}");
 }
 
 async fn every_answer_has_its_verdict(backend: Backend) {

@@ -1,6 +1,7 @@
 //! The company of a location: found where nobody said it, looked at by itself, and the end of all its locations.
 
 use hookwell::clock::{rfc3339, system};
+use hookwell::dev::ghl::{Deed, Fault};
 use hookwell::event::Micros;
 
 use super::*;
@@ -9,6 +10,7 @@ on_both! {
     a_location_whose_install_said_no_company_gets_its_token_and_ends_with_its_company
     where_the_app_is_installed_is_looked_at_by_itself
     a_call_with_the_companys_token_needs_no_company_in_the_event
+    a_call_with_the_companys_token_ends_with_its_location
 }
 
 const OF_COMPANY: &str = r#"
@@ -124,4 +126,48 @@ async fn a_call_with_the_companys_token_needs_no_company_in_the_event(backend: B
             &json!("the company of the event's location is not known")
         )
     );
+}
+
+/// Such a call is the company's, and the location is gone all the same.
+async fn a_call_with_the_companys_token_ends_with_its_location(backend: Backend) {
+    // More than are made before the last event is posted: the breaker holds it then.
+    let world = World::with(backend, OF_COMPANY, settings(), "attempts = 20\n").await;
+    let daemon = world.authorised().await;
+    let other = Settings::location(1);
+    for location in [&world.location, &other] {
+        world
+            .live(&daemon, "INSTALL", Some(location), &in_seconds(0))
+            .await;
+        world.token_is(location, "usable").await;
+    }
+    world
+        .api
+        .ghl
+        .fault(Fault::new(Deed::Status(503)).path("/locations/"));
+    for location in [&world.location, &other] {
+        let body = json!({"type": "ContactCreate", "appId": APP_ID, "locationId": location, "id": "c1",
+            "webhookId": uuid::Uuid::new_v4().to_string()});
+        world.send(&daemon, &body).await;
+    }
+    world
+        .live(&daemon, "UNINSTALL", Some(&world.location), &in_seconds(1))
+        .await;
+    let calls = || world.lines(&["follow-ups", "list", "--rule", "location"]);
+    let state = |location: &str| {
+        let all = calls();
+        let mut of = all.iter().filter(|call| {
+            let shown = &world.lines(&["events", "show", &call["position"].to_string()])[0];
+            shown["location_id"] == location
+        });
+        of.next().map(|call| call["state"].clone())
+    };
+    eventually("it is cancelled", WITHIN, async || {
+        (state(&world.location) == Some(json!("cancelled"))).then_some(())
+    })
+    .await;
+    world.api.ghl.clear_faults();
+    eventually("the other one is made", WITHIN, async || {
+        (state(&other) == Some(json!("done"))).then_some(())
+    })
+    .await;
 }

@@ -159,9 +159,14 @@ pub async fn a_location_whose_company_is_said_later_ends_with_it(f: &Fixture) {
         assert_eq!(found.company_id.as_deref(), Some("c1"), "{tenant}");
         assert_eq!((found.generation, found.changed_at), (1, Micros(20)));
     }
-    live(f, vec![life("UNINSTALL", None, Some("c1"), 30)]).await;
+    // This one's says none.
+    put(f, "by-install", &token("1", None)).await;
+    let later = now().0 + 1_000_000;
+    live(f, vec![life("UNINSTALL", None, Some("c1"), later)]).await;
     for tenant in ["by-update", "by-token", "by-install"] {
         assert!(!get(f, tenant).await.installed, "{tenant}");
+        let left = f.store.token("app", tenant).await.unwrap();
+        assert!(left.is_none(), "{tenant}");
     }
 }
 

@@ -294,8 +294,14 @@ pub async fn tokens_are_found_by_the_key_that_sealed_them(f: &Fixture) {
         };
         put(f, tenant, &sealed).await;
     }
-    assert!(f.store.tokens_to_reseal("k1", 9).await.unwrap().is_empty());
-    let found = f.store.tokens_to_reseal("k2", 9).await.unwrap();
+    assert!(
+        f.store
+            .tokens_to_reseal("k1", ("", ""), 9)
+            .await
+            .unwrap()
+            .is_empty()
+    );
+    let found = f.store.tokens_to_reseal("k2", ("", ""), 9).await.unwrap();
     assert_eq!(found.len(), 2);
     let (app_id, tenant, mut sealed) = found.into_iter().next().unwrap();
     sealed.access = new.seal(&place("access", "a"), "a", [2; 12]).unwrap();
@@ -306,7 +312,11 @@ pub async fn tokens_are_found_by_the_key_that_sealed_them(f: &Fixture) {
             .unwrap()
     );
     assert_eq!(
-        f.store.tokens_to_reseal("k2", 9).await.unwrap().len(),
+        f.store
+            .tokens_to_reseal("k2", ("", ""), 9)
+            .await
+            .unwrap()
+            .len(),
         2,
         "its refresh token too"
     );
@@ -317,7 +327,14 @@ pub async fn tokens_are_found_by_the_key_that_sealed_them(f: &Fixture) {
             .await
             .unwrap()
     );
-    assert_eq!(f.store.tokens_to_reseal("k2", 9).await.unwrap().len(), 1);
+    assert_eq!(
+        f.store
+            .tokens_to_reseal("k2", ("", ""), 9)
+            .await
+            .unwrap()
+            .len(),
+        1
+    );
     sealed.version += 1;
     assert!(
         !f.store

@@ -15,7 +15,11 @@ for (const part of document.querySelectorAll("[data-refresh]")) {
       const page = new DOMParser().parseFromString(await answer.text(), "text/html");
       const fresh = page.getElementById(part.id);
       if (fresh) { here.replaceChildren(...fresh.childNodes); document.title = page.title; }
-      if (fresh && !fresh.dataset.refresh) clearInterval(timer);
+      if (fresh && !fresh.dataset.refresh) {
+        clearInterval(timer);
+        // What was said of the deed was true when it was asked for.
+        document.querySelector("p.said")?.remove();
+      }
     } catch { /* The daemon restarts: the next try will tell. */ }
   }, Number(part.dataset.refresh));
 }
@@ -38,8 +42,12 @@ if (live) {
       // The server escapes what is in it; this is a fragment of its own page.
       body.innerHTML = await answer.text();
       const fresh = [...body.rows];
+      const skipped = body.querySelector("tr.skipped");
+      if (skipped) {
+        skipped.querySelector("a").href = `${live.dataset.tail.replace("/rows?", "?")}&before=${skipped.dataset.before}`;
+      }
       if (fresh.length) {
-        newest = Number(fresh[0].dataset.position);
+        newest = Number(fresh[0].dataset.position ?? newest);
         rows.prepend(...fresh);
         while (rows.rows.length > MOST) rows.deleteRow(-1);
       }
