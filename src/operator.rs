@@ -231,8 +231,13 @@ impl Operator {
         Ok(count)
     }
 
-    /// Counts what a replay would take, in at most so many looks at a part of the log.
-    pub async fn count_replay(&self, filter: &EventRange, looks: usize) -> Result<Matched, Error> {
+    /// Counts what a replay would take, in at most so many looks at a part of the log. `seen` is told up to where.
+    pub async fn count_replay(
+        &self,
+        filter: &EventRange,
+        looks: usize,
+        mut seen: impl FnMut(Position),
+    ) -> Result<Matched, Error> {
         let (mut matched, mut rest) = (Matched::default(), filter.clone());
         for _ in 0..looks {
             let count = self.store.count_replay(&rest).await?;
@@ -242,8 +247,12 @@ impl Operator {
             matched.next = count.next;
             match count.next {
                 Some(next) => rest.after = next,
-                None => break,
+                None => {
+                    seen(filter.upto);
+                    break;
+                }
             }
+            seen(rest.after);
         }
         Ok(matched)
     }

@@ -4,7 +4,7 @@ use lapin::options::{
     BasicPublishOptions, ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions,
 };
 use lapin::types::{AMQPValue, FieldTable};
-use lapin::{BasicProperties, Channel, Connection, ExchangeKind};
+use lapin::{BasicProperties, Channel, Connection, ErrorKind, ExchangeKind};
 
 use tokio::time::sleep;
 
@@ -215,18 +215,27 @@ async fn blocked(connection: &Connection) {
 /// Whether the user may publish to the exchange. RabbitMQ looks at the permission when it takes a message, and in a
 /// transaction that is rolled back nobody ever gets it.
 async fn may_publish(connection: &Connection, name: &str) -> Result<(), Error> {
-    let channel = connection.create_channel().await.map_err(Error::lost)?;
-    let tried = async {
-        channel.tx_select().await?;
-        let (options, properties) = (BasicPublishOptions::default(), BasicProperties::default());
-        channel
-            .basic_publish(name.into(), "doctor".into(), options, &[], properties)
-            .await?;
-        channel.tx_rollback().await
-    };
-    tried
-        .await
-        .map_err(|error| Error::about(error, format!("publishing to exchange {name}"), &PUBLISH))?;
+    const TRIES: usize = 10;
+    let mut tried = publish_nothing(connection, name).await;
+    for _ in 1..TRIES {
+        // The channel was closed between publishing and asking for an answer: why, nobody is told then.
+        let Err(error) = &tried else { break };
+        if !matches!(error.kind(), ErrorKind::InvalidChannelState(..)) {
+            break;
+        }
+        tried = publish_nothing(connection, name).await;
+    }
+    tried.map_err(|error| Error::about(error, format!("publishing to exchange {name}"), &PUBLISH))
+}
+
+async fn publish_nothing(connection: &Connection, name: &str) -> Result<(), lapin::Error> {
+    let channel = connection.create_channel().await?;
+    channel.tx_select().await?;
+    let (options, properties) = (BasicPublishOptions::default(), BasicProperties::default());
+    channel
+        .basic_publish(name.into(), "doctor".into(), options, &[], properties)
+        .await?;
+    channel.tx_rollback().await?;
     let _ = channel.close(200, "done".into()).await;
     Ok(())
 }

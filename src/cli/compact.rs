@@ -4,7 +4,7 @@ use std::io::Write;
 
 use serde_json::json;
 
-use super::{ConfigArgs, Failure, Outcome};
+use super::{ConfigArgs, Failure, Outcome, progress};
 use crate::app;
 use crate::operator::action;
 use crate::store::Error;
@@ -41,7 +41,9 @@ pub(super) async fn run(args: Args) -> Outcome {
         }
         opened => opened?,
     };
+    let spinner = progress::spinner("rewriting the file");
     let sizes = store.compact().await?;
+    spinner.finish_and_clear();
     let subject = format!("{} to {} bytes", sizes.before, sizes.after);
     let operator = super::operator(store);
     operator.note(action::COMPACT, &subject, 1).await;

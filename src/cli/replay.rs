@@ -168,7 +168,16 @@ async fn ask(ask: Ask) -> Outcome {
         None => range(store.as_ref(), &ask).await?,
     };
     let operator = super::operator(Arc::clone(&store));
-    let matched = operator.count_replay(&filter, usize::MAX).await?;
+    let (from, places) = (filter.after.0, filter.upto.0 - filter.after.0);
+    let bar = match ask.json {
+        true => ProgressBar::hidden(),
+        false => progress::bar(u64::try_from(places).unwrap_or(0)),
+    };
+    let counted = operator.count_replay(&filter, usize::MAX, |at| {
+        bar.set_position(u64::try_from(at.0 - from).unwrap_or(0));
+    });
+    let matched = counted.await?;
+    bar.finish_and_clear();
     let events = matched.events();
     if ask.dry_run {
         return Ok(tell_counts(&matched, ask.json)?);

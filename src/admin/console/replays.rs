@@ -79,7 +79,7 @@ async fn matched(visit: &Visit, which: Which) -> Result<(EventRange, i64), Troub
             }
             filter.upto = filter.upto.min(store.replayable_upto().await?);
             let filter = filter.received(store.as_ref(), since, until).await?;
-            let matched = operator.count_replay(&filter, LOOKS).await?;
+            let matched = operator.count_replay(&filter, LOOKS, |_| ()).await?;
             Ok((filter, matched))
         })
         .await?;

@@ -9,6 +9,7 @@ use sqlx::{Connection, PgConnection};
 use super::{code, stderr, stdout};
 use crate::harness::daemon::{ALL, run_on_a_terminal};
 use crate::harness::ghl::APP_ID;
+use crate::harness::store::execute_on;
 use crate::harness::{
     Backend, Daemon, DaemonConfig, Ghl, Sink, done, eventually, fresh_vhost, run_cli, store,
     store_url,
@@ -342,6 +343,13 @@ async fn a_bar_is_shown_on_a_terminal_and_nowhere_else() {
     }
     let shown = run_on_a_terminal(&["events", "export"], &config);
     assert!(shown.contains("/20 "), "{shown:?}");
+    drop(daemon);
+    let relayed = "update cursors set position = 20, published = 20 where reader = 'relay'";
+    execute_on(&store, relayed).await;
+    let shown = run_on_a_terminal(&["replay", "--since", "1h", "--dry-run"], &config);
+    assert!(shown.contains("/20 "), "{shown:?}");
+    let shown = run_on_a_terminal(&["compact"], &config);
+    assert!(shown.contains("rewriting the file, "), "{shown:?}");
     let output = run_cli(&["events", "export"], &config);
     assert_eq!(
         (stdout(&output).lines().count(), stderr(&output)),
