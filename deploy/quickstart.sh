@@ -300,8 +300,8 @@ if [[ -e $work/rabbitmq/env ]]; then
   $work/rabbitmq/rabbitmqctl start_app
   $h status --config $config
 
-  # an event that nothing takes, not even the queue for what no binding takes: it is tried five times and parked, within
-  # ten seconds, or half a minute where nothing was published for a while
+  # an event that nothing takes, not even the queue for what no binding takes: it is tried five times and
+  # parked, within ten seconds
   $work/rabbitmq/rabbitmqctl delete_queue hookwell.unrouted
   $h send InvoicePaid --config $config --key $key
   until $h dead-letters list --config $config | grep unroutable; do sleep 1; done

@@ -5,7 +5,6 @@ use lapin::options::{
 };
 use lapin::types::{AMQPValue, FieldTable};
 use lapin::{BasicProperties, Channel, Connection, ErrorKind, ExchangeKind};
-
 use tokio::time::sleep;
 
 use super::error::Advice;

@@ -4,7 +4,7 @@ use std::io::Write;
 
 use serde_json::json;
 
-use super::{ConfigArgs, Outcome};
+use super::{ConfigArgs, Outcome, table};
 use crate::broker::TopologyMode;
 use crate::config::{Calls, Config, OauthApp};
 
@@ -65,7 +65,7 @@ pub(super) fn run(args: &Args) -> Outcome {
             "brokers": addresses, "exchange": broker.topology.exchange, "queues": queues, "apps": apps,
             "calls": calls, "console": people(&config), "warnings": config.warnings,
         });
-        writeln!(out, "{summary}")?;
+        writeln!(out, "{}", table::line(&summary))?;
         return Ok(());
     }
     writeln!(out, "The configuration is good.")?;

@@ -4,7 +4,7 @@ use std::io::Write;
 
 use serde_json::json;
 
-use super::{ConfigArgs, Failure, Outcome, progress};
+use super::{ConfigArgs, Failure, Outcome, progress, table};
 use crate::app;
 use crate::operator::action;
 use crate::store::Error;
@@ -51,7 +51,7 @@ pub(super) async fn run(args: Args) -> Outcome {
     let mut out = std::io::stdout().lock();
     if args.json {
         let done = json!({"bytes_before": sizes.before, "bytes_after": sizes.after});
-        return Ok(writeln!(out, "{done}")?);
+        return Ok(writeln!(out, "{}", table::line(&done))?);
     }
     let mib = |bytes: u64| bytes as f64 / f64::from(1024 * 1024);
     writeln!(

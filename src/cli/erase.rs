@@ -8,7 +8,7 @@ use serde_json::json;
 use tokio::time::{Instant, sleep};
 
 use super::consent::consent;
-use super::progress::{self, ProgressBar};
+use super::progress;
 use super::{ConfigArgs, Failure, Outcome, table};
 use crate::app;
 use crate::event::Position;
@@ -68,9 +68,9 @@ pub(super) async fn run(args: Args) -> Outcome {
     let store = app::open_store_beside(&config.store).await?;
     let operator = super::operator(Arc::clone(&store));
     let end = store.ledger().await?.head;
-    let bar = bar(end, args.json);
+    let bar = progress::bar(end.0, args.json);
     let (found, beside) = operator
-        .find_subject(&subject, |at| move_to(&bar, at))
+        .find_subject(&subject, |at| progress::move_to(&bar, at.0))
         .await?;
     bar.finish_and_clear();
     tell(&subject, &found, &beside, args.dry_run, args.json)?;
@@ -84,25 +84,14 @@ pub(super) async fn run(args: Args) -> Outcome {
         &format!("Remove all of that for ever, {events} events of it from the log?"),
     )?;
     wait_until_passed(store.as_ref(), end, args.json).await?;
-    let bar = self::bar(end, args.json);
+    let bar = progress::bar(end.0, args.json);
     let found = u64::try_from(found.events + rest).unwrap_or(0);
-    let erasing = operator.erase(&subject, found, |at| move_to(&bar, at));
+    let erasing = operator.erase(&subject, found, |at| progress::move_to(&bar, at.0));
     let (erased, beside) = erasing.await?;
     bar.finish_and_clear();
     // On SQLite the write-ahead log has what is gone until it is moved into the file and cut.
     store.close().await;
     conclude(&subject, &erased, &beside, args.json)
-}
-
-fn bar(end: Position, as_json: bool) -> ProgressBar {
-    match as_json {
-        true => ProgressBar::hidden(),
-        false => progress::bar(u64::try_from(end.0).unwrap_or(0)),
-    }
-}
-
-fn move_to(bar: &ProgressBar, at: Position) {
-    bar.set_position(u64::try_from(at.0).unwrap_or(0));
 }
 
 /// What is there.
@@ -121,7 +110,7 @@ fn tell(
                 "quarantined": beside.quarantined, "calls": beside.calls, "installations": beside.installations,
                 "installed": beside.installed,
             });
-            writeln!(out, "{counted}")?;
+            writeln!(out, "{}", table::line(&counted))?;
         }
         return Ok(());
     }

@@ -6,7 +6,7 @@ use base64::prelude::{BASE64_STANDARD, Engine};
 use clap::Subcommand;
 use serde_json::{Value, json};
 
-use super::progress::{self, ProgressBar};
+use super::progress;
 use super::when::between;
 use super::{ConfigArgs, Failure, Outcome, table};
 use crate::app;
@@ -230,10 +230,10 @@ fn row(event: &Listed) -> Vec<Value> {
 async fn export(store: &dyn Store, mut range: EventRange) -> Outcome {
     const AT_ONCE: (i64, i64) = (500, 8 << 20);
     let mut out = std::io::BufWriter::new(std::io::stdout().lock());
-    let bar = match std::io::stdout().is_terminal() {
-        true => ProgressBar::hidden(),
-        false => progress::bar(u64::try_from(range.upto.0 - range.after.0).unwrap_or(0)),
-    };
+    let bar = progress::bar(
+        range.upto.0 - range.after.0,
+        std::io::stdout().is_terminal(),
+    );
     while range.after < range.upto {
         let (events, upto) = store.read_range(&range, AT_ONCE.0, AT_ONCE.1).await?;
         for recorded in &events {

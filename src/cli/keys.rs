@@ -95,9 +95,8 @@ async fn rotate(file: &Path, config: &ConfigArgs, keep: bool, drop: bool) -> Out
         .note(action::ROTATE_KEYS, &format!("key {newest}"), sealed)
         .await;
     if !done.unopened.is_empty() {
-        let named: Vec<_> = done.unopened.iter().take(10).collect();
+        let named = done.unopened.iter().take(10);
         let named: Vec<_> = named
-            .iter()
             .map(|(app, tenant)| format!("{tenant} of app {app}"))
             .collect();
         return Err(Failure::saying(

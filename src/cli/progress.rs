@@ -11,12 +11,22 @@ const TEMPLATE: &str = "{prefix}{bar:40} {pos}/{len}  {per_sec}  {eta} left  {ms
 
 const TICK: Duration = Duration::from_millis(100);
 
-/// A bar up to `count`, with a speed and the time that is left; hidden where nobody looks.
-pub(super) fn bar(count: u64) -> ProgressBar {
-    match std::io::stderr().is_terminal() {
-        true => styled(ProgressBar::new(count)),
+/// A bar up to `count` (places of the log may be given as they are), with a speed and the time that is left; hidden where
+/// nobody looks, and where `quiet`.
+pub(super) fn bar(count: impl TryInto<u64>, quiet: bool) -> ProgressBar {
+    match !quiet && std::io::stderr().is_terminal() {
+        true => styled(ProgressBar::new(number(count))),
         false => ProgressBar::hidden(),
     }
+}
+
+/// Moves a bar there.
+pub(super) fn move_to(bar: &ProgressBar, at: impl TryInto<u64>) {
+    bar.set_position(number(at));
+}
+
+fn number(count: impl TryInto<u64>) -> u64 {
+    count.try_into().unwrap_or(0)
 }
 
 /// Says what goes on and for how long already, where nobody knows how much is left; hidden where nobody looks.
@@ -25,9 +35,13 @@ pub(super) fn spinner(what: &'static str) -> ProgressBar {
         return ProgressBar::hidden();
     }
     let style = ProgressStyle::with_template("{spinner} {msg}, {elapsed}");
-    let spinner = ProgressBar::new_spinner().with_message(what);
+    let style = style.unwrap_or_else(|_| ProgressStyle::default_spinner());
+    let spinner = ProgressBar::new_spinner()
+        .with_style(style)
+        .with_message(what);
+    spinner.tick();
     spinner.enable_steady_tick(TICK);
-    spinner.with_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()))
+    spinner
 }
 
 /// Several bars, one under the other.

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
 use super::consent::consent;
-use super::progress::{self, ProgressBar};
+use super::progress;
 use super::when::between;
 use super::{ConfigArgs, Failure, Outcome, events, table};
 use crate::app;
@@ -168,13 +168,10 @@ async fn ask(ask: Ask) -> Outcome {
         None => range(store.as_ref(), &ask).await?,
     };
     let operator = super::operator(Arc::clone(&store));
-    let (from, places) = (filter.after.0, filter.upto.0 - filter.after.0);
-    let bar = match ask.json {
-        true => ProgressBar::hidden(),
-        false => progress::bar(u64::try_from(places).unwrap_or(0)),
-    };
+    let from = filter.after.0;
+    let bar = progress::bar(filter.upto.0 - from, ask.json);
     let counted = operator.count_replay(&filter, usize::MAX, |at| {
-        bar.set_position(u64::try_from(at.0 - from).unwrap_or(0));
+        progress::move_to(&bar, at.0 - from);
     });
     let matched = counted.await?;
     bar.finish_and_clear();
@@ -207,7 +204,11 @@ async fn ask(ask: Ask) -> Outcome {
     if ask.no_wait {
         let mut out = std::io::stdout();
         if ask.json {
-            writeln!(out, "{}", json!({"id": id, "matched": events}))?;
+            writeln!(
+                out,
+                "{}",
+                table::line(&json!({"id": id, "matched": events}))
+            )?;
         } else {
             let hint = format!("`hookwell replay show {id}` shows how far it is");
             writeln!(out, "replay {id} is asked for; {hint}")?;
@@ -272,20 +273,17 @@ fn tell_counts(matched: &Matched, as_json: bool) -> std::io::Result<()> {
     let mut out = std::io::stdout().lock();
     if as_json {
         let counted = json!({"matched": matched.events(), "types": matched.types});
-        return writeln!(out, "{counted}");
+        return writeln!(out, "{}", table::line(&counted));
     }
     for (event_type, events) in &matched.types {
-        writeln!(out, "{events:>10}  {event_type}")?;
+        writeln!(out, "{events:>10}  {}", table::printable(event_type))?;
     }
     writeln!(out, "{:>10}  in all", matched.events())
 }
 
 /// Shows how far the relay is until the replay is over.
 async fn follow(store: &dyn Store, id: i64, as_json: bool) -> Outcome {
-    let bar = match as_json {
-        true => ProgressBar::hidden(),
-        false => progress::bar(0),
-    };
+    let bar = progress::bar(0_u64, as_json);
     let (mut moved_at, mut last, mut told) = (Instant::now(), None, false);
     let replay = loop {
         let replay = one(store, id).await?;

@@ -5,7 +5,7 @@ use std::io::Write;
 use serde_json::json;
 
 use super::consent::consent;
-use super::{ConfigArgs, Failure, Outcome};
+use super::{ConfigArgs, Failure, Outcome, table};
 use crate::app;
 use crate::clock::{self, rfc3339};
 use crate::event::Position;
@@ -90,7 +90,7 @@ pub(super) async fn run(args: Args) -> Outcome {
     let mut out = std::io::stdout().lock();
     if args.json {
         let done = json!({"from": from.0, "head": head.0, "lacks_since": since});
-        return Ok(writeln!(out, "{done}")?);
+        return Ok(writeln!(out, "{}", table::line(&done))?);
     }
     writeln!(out, "The next event is at {}.", head.0 + 1)?;
     if let Some(since) = since {

@@ -124,7 +124,7 @@ pub(super) async fn run(args: Args) -> Outcome {
     let key = read_key(args.key.as_ref())?;
     let client = super::ask::client(Duration::from_secs(30))?;
 
-    let bar = progress::bar(args.count);
+    let bar = progress::bar(args.count, false);
     let mut pace = args.rate.map(|rate| {
         let mut pace = interval(Duration::from_secs(1) / rate);
         pace.set_missed_tick_behavior(MissedTickBehavior::Burst);

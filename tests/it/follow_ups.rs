@@ -35,6 +35,9 @@ const CALLBACK: &str = "/oauth/callback";
 /// The one that apps are set up with; a browser of these tests goes to the daemon's port instead.
 const REDIRECT: &str = "http://hooks.example.com/oauth/callback";
 
+/// A moment as GHL writes it, before everything that a test does.
+const OLD: &str = "2026-08-17T09:06:59.366Z";
+
 /// A rule that fetches the whole contact and says so when it is gone.
 const SNAPSHOT: &str = r#"
 [[follow_ups]]
@@ -123,6 +126,13 @@ impl World {
         let page = Browser::new().install(&daemon, "").await;
         assert_eq!(page.status, 200, "{page:?}");
         daemon
+    }
+
+    /// The app is installed at the usual location, and has a token for it.
+    async fn install(&self, daemon: &Daemon) {
+        self.live(daemon, "INSTALL", Some(&self.location), OLD)
+            .await;
+        self.token_is(&self.location, "usable").await;
     }
 
     /// Posts an event of an app's life.

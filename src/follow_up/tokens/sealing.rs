@@ -105,7 +105,7 @@ pub(super) async fn after_commit(
     used: &Keyring,
     app_id: &str,
     tenant: &str,
-) -> Result<(), NoToken> {
+) -> Result<(), store::Error> {
     let ring = tokens.keys.newest();
     if ring.current() == used.current() {
         return Ok(());
@@ -113,7 +113,14 @@ pub(super) async fn after_commit(
     let Some(token) = tokens.store.token(app_id, tenant).await? else {
         return Ok(());
     };
-    let token = anew(token, &[&ring, used], &tokens.chance, app_id, tenant)?;
+    let token = match anew(token, &[&ring, used], &tokens.chance, app_id, tenant) {
+        Ok(token) => token,
+        Err(error) => {
+            // The pair before it, say, was of no use already; no second try opens it.
+            tracing::error!(%error, %tenant, "a token is not sealed with the newest key: a part of it does not open");
+            return Ok(());
+        }
+    };
     // Whoever has changed it since has looked for keys after that.
     tokens.store.reseal_token(app_id, tenant, &token).await?;
     Ok(())
@@ -159,10 +166,10 @@ impl Tokens {
             ..self.sealed(&used, app_id, tenant, token)?
         };
         let now = (self.clock)();
-        match self.store.put_token(app_id, tenant, &sealed, now).await? {
-            true => self.look_for_keys(&used, app_id, tenant).await,
-            false => return Err(NoToken::Uninstalled),
+        if !self.store.put_token(app_id, tenant, &sealed, now).await? {
+            return Err(NoToken::Uninstalled);
         }
+        self.look_for_keys(&used, app_id, tenant).await;
         Ok(())
     }
 

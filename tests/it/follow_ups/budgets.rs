@@ -31,15 +31,7 @@ async fn a_tenants_calls_stay_within_its_budget_and_use_it(backend: Backend) {
     let (settings, lines) = limited(1);
     let world = World::with(backend, SNAPSHOT, settings, lines).await;
     let daemon = world.authorised().await;
-    world
-        .live(
-            &daemon,
-            "INSTALL",
-            Some(&world.location),
-            "2026-08-17T09:06:59.366Z",
-        )
-        .await;
-    world.token_is(&world.location, "usable").await;
+    world.install(&daemon).await;
     world.api.ghl.clear_journal();
     for n in 0..CALLS {
         of_tenant(&world, &daemon, &world.location, &format!("c{n}")).await;
@@ -81,12 +73,7 @@ async fn one_hot_tenant_does_not_starve_the_quiet_ones(backend: Backend) {
     let daemon = world.authorised().await;
     for n in 0..12 {
         world
-            .live(
-                &daemon,
-                "INSTALL",
-                Some(&Settings::location(n)),
-                "2026-08-17T09:06:59.366Z",
-            )
+            .live(&daemon, "INSTALL", Some(&Settings::location(n)), OLD)
             .await;
     }
     world.settled(12).await;
@@ -137,12 +124,7 @@ async fn mints_of_all_daemons_stay_within_their_companys_budget(backend: Backend
     }
     for n in 0..LOCATIONS {
         world
-            .live(
-                &daemon,
-                "INSTALL",
-                Some(&Settings::location(n)),
-                "2026-08-17T09:06:59.366Z",
-            )
+            .live(&daemon, "INSTALL", Some(&Settings::location(n)), OLD)
             .await;
     }
     let calls = world.settled(LOCATIONS).await;
@@ -177,15 +159,7 @@ async fn the_console_shows_tokens_and_the_calls_of_today(backend: Backend) {
         .clone()
         .set("admin", &format!("token_file = {file:?}"));
     let daemon = world.authorised().await;
-    world
-        .live(
-            &daemon,
-            "INSTALL",
-            Some(&world.location),
-            "2026-08-17T09:06:59.366Z",
-        )
-        .await;
-    world.token_is(&world.location, "usable").await;
+    world.install(&daemon).await;
     for n in 0..3 {
         of_tenant(&world, &daemon, &world.location, &format!("c{n}")).await;
     }

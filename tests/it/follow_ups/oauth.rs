@@ -43,12 +43,7 @@ async fn an_install_may_come_before_during_and_after_the_callback(backend: Backe
     let daemon = world.start().await;
     let location = |n| Settings::location(n);
     world
-        .live(
-            &daemon,
-            "INSTALL",
-            Some(&location(1)),
-            "2026-08-17T09:06:59.366Z",
-        )
+        .live(&daemon, "INSTALL", Some(&location(1)), OLD)
         .await;
     eventually("the call waits for a token", WITHIN, async || {
         let calls = world.follow_ups();
@@ -93,17 +88,10 @@ async fn a_burst_of_installs_ends_with_a_token_for_each(backend: Backend) {
     };
     let world = World::with(backend, "", settings, "").await;
     let daemon = world.authorised().await;
-    world
-        .live(&daemon, "INSTALL", None, "2026-08-17T09:06:59.366Z")
-        .await;
+    world.live(&daemon, "INSTALL", None, OLD).await;
     for n in 0..LOCATIONS {
         world
-            .live(
-                &daemon,
-                "INSTALL",
-                Some(&Settings::location(n)),
-                "2026-08-17T09:06:59.366Z",
-            )
+            .live(&daemon, "INSTALL", Some(&Settings::location(n)), OLD)
             .await;
     }
     let calls = world.settled(LOCATIONS + 1).await;
@@ -247,15 +235,7 @@ async fn a_flood_of_authorisations_is_told_to_come_again(backend: Backend) {
 async fn an_uninstall_erases_tokens_and_a_reinstall_begins_anew(backend: Backend) {
     let world = World::new(backend, SNAPSHOT).await;
     let daemon = world.authorised().await;
-    world
-        .live(
-            &daemon,
-            "INSTALL",
-            Some(&world.location),
-            "2026-08-17T09:06:59.366Z",
-        )
-        .await;
-    world.token_is(&world.location, "usable").await;
+    world.install(&daemon).await;
     // Calls that wait are not made for a tenant that has gone.
     world.api.ghl.fault(
         hookwell::dev::ghl::Fault::new(hookwell::dev::ghl::Deed::Status(503)).path("/contacts/"),

@@ -19,7 +19,6 @@ on_both! {
     a_rule_reads_a_list_page_by_page
 }
 
-const OLD: &str = "2026-08-17T09:06:59.366Z";
 const MINUTE: i64 = 60 * 1_000_000;
 const FAST: &str =
     "gap_after = \"1m\"\nsettle = \"0s\"\npages_per_second = 50\nconfirm_after = \"0s\"";
@@ -37,10 +36,7 @@ async fn world(backend: Backend, repair: &str, rules: &str) -> World {
 /// A daemon, and the app installed at the usual location.
 async fn installed(world: &World) -> Daemon {
     let daemon = world.authorised().await;
-    world
-        .live(&daemon, "INSTALL", Some(&world.location), OLD)
-        .await;
-    world.token_is(&world.location, "usable").await;
+    world.install(&daemon).await;
     daemon
 }
 
@@ -58,6 +54,14 @@ fn contact(world: &World, id: &str, minutes_ago: i64) {
 fn opportunity(world: &World, id: &str, minutes_ago: i64) {
     let fields = json!({"locationId": world.location, "updatedAt": ago(minutes_ago)});
     world.api.ghl.put_opportunity(id, fields);
+}
+
+/// Asks for the contacts that changed since then.
+fn contacts_since<'a>(world: &'a World, since: &'a str) -> [&'a str; 7] {
+    let tenant = world.location.as_str();
+    [
+        "backfill", "--tenant", tenant, "--since", since, "--types", "contacts",
+    ]
 }
 
 /// The records of events of a type, in order.
@@ -153,15 +157,7 @@ async fn what_changed_while_nothing_could_be_taken_is_read_once(backend: Backend
             .then_some(())
     })
     .await;
-    let range = [
-        "backfill",
-        "--tenant",
-        &world.location,
-        "--since",
-        "4h",
-        "--types",
-        "contacts",
-    ];
+    let range = contacts_since(&world, "4h");
     let read = world.lines(&range);
     assert_eq!(
         (&read[0]["found"], &read[0]["lacking"]),
@@ -189,15 +185,7 @@ async fn a_range_is_read_page_by_page_and_goes_on_after_a_crash(backend: Backend
         contact(&world, &format!("c{n:03}"), 10);
     }
     contact(&world, "too-old", 3 * 24 * 60);
-    let range = [
-        "backfill",
-        "--tenant",
-        &world.location,
-        "--since",
-        "1day",
-        "--types",
-        "contacts",
-    ];
+    let range = contacts_since(&world, "1day");
     let counted = world.lines(&[&range[..], &["--dry-run"]].concat());
     assert_eq!(counted.len(), 1);
     assert_eq!(
@@ -251,17 +239,9 @@ async fn a_range_that_cannot_be_read_is_parked_and_goes_on_where_it_stood(backen
     for n in 0..150 {
         contact(&world, &format!("c{n:03}"), 10);
     }
-    let range = [
-        "backfill",
-        "--tenant",
-        &world.location,
-        "--since",
-        "1h",
-        "--types",
-        "contacts",
-        "--no-wait",
-    ];
-    assert!(run_cli(&range, &world.config).status.success());
+    let range = contacts_since(&world, "1h");
+    let unwaited = [&range[..], &["--no-wait"]].concat();
+    assert!(run_cli(&unwaited, &world.config).status.success());
     eventually("a page was read", WITHIN, async || {
         (100 <= records(&world, "contact.snapshot").len()).then_some(())
     })
@@ -275,7 +255,7 @@ async fn a_range_that_cannot_be_read_is_parked_and_goes_on_where_it_stood(backen
         (calls[0]["state"] == "dead" && calls[0]["reason"] == "invalid").then_some(())
     })
     .await;
-    let output = run_cli(&range[..range.len() - 1], &world.config);
+    let output = run_cli(&range, &world.config);
     assert_eq!(output.status.code(), Some(1));
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(said.contains("contacts is dead (invalid)"), "{said}");
@@ -449,17 +429,9 @@ async fn a_read_goes_on_though_its_token_ends_twice(backend: Backend) {
     for n in 0..350 {
         contact(&world, &format!("c{n:03}"), 10);
     }
-    let range = [
-        "backfill",
-        "--tenant",
-        &world.location,
-        "--since",
-        "1h",
-        "--types",
-        "contacts",
-        "--no-wait",
-    ];
-    assert!(run_cli(&range, &world.config).status.success());
+    let range = contacts_since(&world, "1h");
+    let unwaited = [&range[..], &["--no-wait"]].concat();
+    assert!(run_cli(&unwaited, &world.config).status.success());
     for read in [100, 200] {
         eventually(&format!("{read} were read"), WITHIN, async || {
             (read <= records(&world, "contact.snapshot").len()).then_some(())

@@ -7,8 +7,6 @@ on_both! {
 }
 
 const SHIPPED: &str = include_str!("../../../config/follow_ups.toml");
-const TRIGGERS: (&str, &str) = ("/triggers/ghl", "canary-trigger-secret");
-const OLD: &str = "2026-08-17T09:06:59.366Z";
 
 /// The rules, without the app that they are shown with. Only two seconds of waiting for more are cut short.
 fn rules() -> String {
@@ -26,14 +24,11 @@ fn names() -> Vec<String> {
 
 async fn every_rule_that_ships_does_what_it_says(backend: Backend) {
     let mut world = World::new(backend, &rules()).await;
-    let (path, secret) = TRIGGERS;
-    let lines = format!("\ntriggers_path = {path:?}\ntriggers_secret = {secret:?}");
-    world.config.of_app.push_str(&lines);
+    triggers::listen(&mut world);
     let ghl = Arc::clone(&world.api.ghl);
     let location = world.location.clone();
     let daemon = world.authorised().await;
-    world.live(&daemon, "INSTALL", Some(&location), OLD).await;
-    world.token_is(&location, "usable").await;
+    world.install(&daemon).await;
 
     let of = |extra: Value| {
         let mut body = json!({"appId": APP_ID, "locationId": location, "companyId": world.company.id(),
@@ -56,15 +51,7 @@ async fn every_rule_that_ships_does_what_it_says(backend: Backend) {
     ghl.put_opportunity("o4", json!({"locationId": location}));
     ghl.delete_contact("c2");
     ghl.delete_opportunity("o2");
-    let subscription = json!({
-        "triggerData": {"id": "s1", "key": "deal_won", "eventType": "CREATED", "filters": [],
-            "targetUrl": format!("{}/workflows-marketplace/triggers/execute/app/s1", world.api.url)},
-        "meta": {"key": "deal_won", "version": "1.0"},
-        "extras": {"locationId": location, "workflowId": "w1", "companyId": world.company.id()},
-    });
-    let url = format!("http://{}{path}", daemon.address());
-    let kept = harness_post(&url, secret, &subscription).await;
-    assert_eq!(kept, 200);
+    triggers::subscribe(&world, &daemon, "CREATED", "s1", "deal_won").await;
 
     for body in [
         of(json!({"type": "ContactCreate", "id": "c1", "source": "form"})),
@@ -172,12 +159,4 @@ async fn every_rule_that_ships_does_what_it_says(backend: Backend) {
         "the event as it came"
     );
     drop(daemon);
-}
-
-async fn harness_post(url: &str, secret: &str, body: &Value) -> u16 {
-    let headers = [("x-hookwell-secret", secret)];
-    let body = body.to_string();
-    crate::harness::ghl::post_raw(url, &headers, body.as_bytes())
-        .await
-        .status
 }

@@ -10,7 +10,7 @@ use hookwell::key_file::KeyFile;
 
 use sqlx::Connection as _;
 
-use crate::harness::daemon::cli;
+use crate::harness::daemon::{cli, run_plain};
 use crate::harness::store::execute_on;
 
 use super::*;
@@ -507,12 +507,12 @@ async fn keys_are_rotated_around_a_token_that_does_not_open(backend: Backend) {
     assert_eq!(calls[0]["state"], "done", "the location's opens: {calls:?}");
 }
 
-/// Keys are dropped while the commit of a token that is sealed already hangs: no command can see it then.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_token_whose_commit_hangs_while_keys_are_dropped_is_sealed_anew() {
-    let world = World::new(Backend::Postgres, "").await;
-    let daemon = world.start().await;
-    let file = world.config.dir().join("token-keys");
+/// The agency authorises the app, on Postgres, and the commit of its token hangs until `meanwhile` is done; how the page ends.
+async fn with_a_commit_that_hangs(
+    world: &World,
+    daemon: &Daemon,
+    meanwhile: impl AsyncFnOnce(),
+) -> u16 {
     let mut store = sqlx::PgConnection::connect(world.store.url())
         .await
         .unwrap();
@@ -520,38 +520,68 @@ async fn a_token_whose_commit_hangs_while_keys_are_dropped_is_sealed_anew() {
     run("begin").await;
     run("lock table tokens in share mode").await;
     let mut browser = Browser::new();
-    let callback = browser.until_callback(&daemon, "").await;
+    let callback = browser.until_callback(daemon, "").await;
     let page = tokio::spawn(async move { browser.get(&callback).await });
     eventually("the commit hangs", WITHIN, async || {
         let waits = "select 1 from pg_locks where not granted and relation = 'tokens'::regclass";
         (run(waits).await.len() == 1).then_some(())
     })
     .await;
-    let name = file.to_str().unwrap();
-    let rotate = ["keys", "rotate", "--file", name, "--drop"];
-    let output = cli(&rotate, &world.config).await;
-    let said = String::from_utf8_lossy(&output.stdout).into_owned();
-    assert!(
-        output.status.success() && said.contains("0 tokens are sealed"),
-        "{said}"
-    );
+    meanwhile().await;
     run("rollback").await;
-    assert_eq!(page.await.unwrap().status, 200);
+    let page = tokio::time::timeout(WITHIN, page).await;
+    page.expect("the page comes").unwrap().status
+}
+
+/// Keys are dropped while the commit of a token that is sealed already hangs: no command can see it then.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_whose_commit_hangs_while_keys_are_dropped_is_sealed_anew() {
+    let world = World::new(Backend::Postgres, "").await;
+    let daemon = world.start().await;
+    let file = world.config.dir().join("token-keys");
+    let status = with_a_commit_that_hangs(&world, &daemon, async || {
+        let name = file.to_str().unwrap();
+        let rotate = ["keys", "rotate", "--file", name, "--drop"];
+        let output = cli(&rotate, &world.config).await;
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(
+            output.status.success() && said.contains("0 tokens are sealed"),
+            "{said}"
+        );
+    })
+    .await;
+    assert_eq!(status, 200);
     drop(daemon);
     // With the one key that is left.
     assert_eq!(std::fs::read_to_string(&file).unwrap().lines().count(), 1);
     let daemon = world.start().await;
     world.contact(&daemon, "ContactCreate", "c1").await;
-    world
-        .live(
-            &daemon,
-            "INSTALL",
-            Some(&world.location),
-            "2026-08-17T09:06:59.366Z",
-        )
-        .await;
-    world.token_is(&world.location, "usable").await;
+    world.install(&daemon).await;
     assert_eq!(doctor(&world.config, &[]).level("token keys"), "good");
+}
+
+/// What the token before it was is of no use to anybody, and nobody waits for that.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_is_kept_though_the_one_before_does_not_open_with_the_newest_key() {
+    let world = World::new(Backend::Postgres, "").await;
+    let daemon = world.authorised().await;
+    let cut = "update tokens set refresh_token = substr(refresh_token, 1, 20)";
+    execute_on(&world.store, cut).await;
+    let file = world.config.dir().join("token-keys");
+    let status = with_a_commit_that_hangs(&world, &daemon, async || {
+        // Only the file: what is stored is not looked at.
+        let rotate = ["keys", "rotate", "--file", file.to_str().unwrap()];
+        let output = run_plain(&rotate, &world.config);
+        assert!(output.status.success());
+    })
+    .await;
+    assert_eq!(status, 200);
+    eventually("the log says so", WITHIN, async || {
+        let log = daemon.log();
+        log.contains("a part of it does not open").then_some(())
+    })
+    .await;
+    world.install(&daemon).await;
 }
 
 fn arrivals(world: &World, path: &str) -> Vec<i64> {
@@ -611,12 +641,7 @@ async fn a_token_endpoint_that_is_down_is_an_outage(backend: Backend) {
     let open = async || daemon.metric("hookwell_api_breaker_open").await;
     for n in 0..LOCATIONS {
         world
-            .live(
-                &daemon,
-                "INSTALL",
-                Some(&Settings::location(n)),
-                "2026-08-17T09:06:59.366Z",
-            )
+            .live(&daemon, "INSTALL", Some(&Settings::location(n)), OLD)
             .await;
     }
     eventually("the breaker is open", WITHIN, async || {

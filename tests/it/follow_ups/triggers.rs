@@ -33,9 +33,14 @@ body = { deal = "{entity_id}", workflow = "{subscription.workflow_id}", least = 
 
 async fn world(backend: Backend) -> World {
     let mut world = World::new(backend, RULES).await;
+    listen(&mut world);
+    world
+}
+
+/// Messages about triggers are taken at [`PATH`] from whoever knows [`KNOWN`].
+pub(super) fn listen(world: &mut World) {
     let lines = format!("\ntriggers_path = {PATH:?}\ntriggers_secret = {KNOWN:?}");
     world.config.of_app.push_str(&lines);
-    world
 }
 
 /// What GHL posts for a workflow.
@@ -64,7 +69,7 @@ async fn post(daemon: &Daemon, secret: Option<&str>, body: &Value) -> (u16, Valu
     (status, serde_json::from_str(&text).unwrap_or(Value::Null))
 }
 
-async fn subscribe(world: &World, daemon: &Daemon, what: &str, id: &str, trigger: &str) {
+pub(super) async fn subscribe(world: &World, daemon: &Daemon, what: &str, id: &str, trigger: &str) {
     let answer = post(daemon, Some(KNOWN), &said(world, what, id, trigger)).await;
     assert_eq!(answer.0, 200, "{answer:?}");
 }

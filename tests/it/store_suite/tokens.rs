@@ -2,7 +2,7 @@
 
 use hookwell::budget::{Limits, Told};
 use hookwell::seal::{KEY_BYTES, Keyring, Place};
-use hookwell::store::{Begun, NewToken, RefreshEnd, Room};
+use hookwell::store::{Begun, NewToken, RefreshEnd, Room, SealedToken};
 
 use super::installations::{LEASE, life, live, now, put, token, version};
 use super::*;
@@ -294,54 +294,28 @@ pub async fn tokens_are_found_by_the_key_that_sealed_them(f: &Fixture) {
         };
         put(f, tenant, &sealed).await;
     }
-    assert!(
-        f.store
-            .tokens_to_reseal("k1", ("", ""), 9)
-            .await
-            .unwrap()
-            .is_empty()
-    );
-    let found = f.store.tokens_to_reseal("k2", ("", ""), 9).await.unwrap();
+    let left = async |key: &str, after: &str| {
+        let found = f.store.tokens_to_reseal(key, ("app", after), 9).await;
+        found.unwrap()
+    };
+    let reseal = async |tenant: &str, sealed: &SealedToken| {
+        let done = f.store.reseal_token("app", tenant, sealed).await;
+        done.unwrap()
+    };
+    assert!(left("k1", "").await.is_empty());
+    let found = left("k2", "").await;
     assert_eq!(found.len(), 2);
+    assert_eq!(left("k2", "a").await[0].1, "b", "one after the other");
     let (app_id, tenant, mut sealed) = found.into_iter().next().unwrap();
+    assert_eq!((app_id.as_str(), tenant.as_str()), ("app", "a"));
     sealed.access = new.seal(&place("access", "a"), "a", [2; 12]).unwrap();
-    assert!(
-        f.store
-            .reseal_token(&app_id, &tenant, &sealed)
-            .await
-            .unwrap()
-    );
-    assert_eq!(
-        f.store
-            .tokens_to_reseal("k2", ("", ""), 9)
-            .await
-            .unwrap()
-            .len(),
-        2,
-        "its refresh token too"
-    );
+    assert!(reseal(&tenant, &sealed).await);
+    assert_eq!(left("k2", "").await.len(), 2, "its refresh token too");
     sealed.refresh = Some(new.seal(&place("refresh", "a"), "a", [3; 12]).unwrap());
-    assert!(
-        f.store
-            .reseal_token(&app_id, &tenant, &sealed)
-            .await
-            .unwrap()
-    );
-    assert_eq!(
-        f.store
-            .tokens_to_reseal("k2", ("", ""), 9)
-            .await
-            .unwrap()
-            .len(),
-        1
-    );
+    assert!(reseal(&tenant, &sealed).await);
+    assert_eq!(left("k2", "").await.len(), 1);
     sealed.version += 1;
-    assert!(
-        !f.store
-            .reseal_token(&app_id, &tenant, &sealed)
-            .await
-            .unwrap()
-    );
+    assert!(!reseal(&tenant, &sealed).await);
 }
 
 pub async fn a_call_beside_the_claims_takes_room_in_the_budget(f: &Fixture) {
