@@ -192,15 +192,40 @@ cpu_table() {
   done
 }
 
-# Where the daemon's CPU time went, and the symbols that took most of it.
-profile_tables() {
-  local perf run cpu
+# Where the servers' CPU time went, and the symbols that took most of it: into results/RUN.components.
+components() {
+  local perf run
   for perf in "$work"/results/*.perf; do
     [[ -e $perf ]] || return 0
-    run=$(basename "$perf" .perf) cpu=$(value "$(basename "$perf" .perf)" cpu_hookwell 0)
-    printf '\nThe daemon in the run %s: %s µs an event\n' "$run" "$cpu"
-    perf script -i "$perf" -F comm,ip,sym,dso 2>/dev/null | awk -v cpu="$cpu" -f benches/pipeline/components.awk
+    run=${perf%.perf}
+    perf script -i "$perf" -F comm,ip,sym,dso 2>/dev/null \
+      | awk -v cpu="$(value "${run##*/}" cpu_hookwell 0)" -f benches/pipeline/components.awk >"$run.components"
   done
+}
+profile_symbols() {
+  local out
+  for out in "$work"/results/*.components; do
+    [[ -e $out ]] || return 0
+    printf '\nWhat took most in the run %s, µs an event\n' "$(basename "$out" .profile.components)"
+    sed '1,/^$/d' "$out"
+  done
+}
+# One column for each run.
+profile_table() {
+  local columns=("$work"/results/*.components)
+  [[ -e ${columns[0]} ]] || return 0
+  awk '
+    FNR == 1 { run = FILENAME; sub(/.*\//, "", run); sub(/\.profile\.components$/, "", run); runs[++n] = run; over = 0 }
+    /^$/ { over = 1 }
+    over { next }
+    { part = substr($0, 1, 24); sub(/ +$/, "", part); if (n == 1) parts[++m] = part; took[part, run] = $(NF - 2); sum[run] += $(NF - 2) }
+    END {
+      printf "\n%-24s", "CPU time, µs an event"; for (i = 1; i <= n; i++) printf " %16s", runs[i]; print ""
+      printf "%-24s", "all of the server"; for (i = 1; i <= n; i++) printf " %16.1f", sum[runs[i]]; print ""
+      for (j = 1; j <= m; j++) {
+        printf "%-24s", parts[j]; for (i = 1; i <= n; i++) printf " %16.2f", took[parts[j], runs[i]]; print ""
+      }
+    }' "${columns[@]}"
 }
 
 conditions() {
@@ -236,7 +261,9 @@ report() {
   printf '\n'
   awk -F '\t' '{ printf "%-58s %10s  %-14s %s\n", $1, $2, $3, $4 }' "$work/table"
   cpu_table
-  profile_tables
+  components
+  profile_table
+  profile_symbols
   if ((missed > 0)); then
     printf '\n%s of the bars missed\n' "$missed"
   else
@@ -255,7 +282,7 @@ append_results() {
     fi
     printf '\n```text'
     cpu_table
-    profile_tables
+    profile_table
     printf '```\n'
   } >>"$results_file"
   note "Added to $results_file"

@@ -56,12 +56,13 @@ status_mib() { awk -v key="$1:" '$1 == key { printf "%.1f", $2 / 1024 }' "/proc/
 reckon() { awk "BEGIN { printf \"$1\", $2 }"; }
 
 baselines=0
+# verify_only [RUN]: without one it counts as a yardstick.
 verify_only() {
-  baselines=$((baselines + 1))
-  note "Verify only, run $baselines"
+  [[ -n ${1-} ]] || baselines=$((baselines + 1))
+  note "Verify only, run ${1:-$baselines}"
   configure sqlite://unused.db "$amqp/%2f"
   start_server "$load" verify-only --config "$work/hookwell.toml"
-  post_all "verify$baselines" --seconds "$seconds" --warm-up 1 --connections "$connections" \
+  post_all "${1:-verify$baselines}" --seconds "$seconds" --warm-up 1 --connections "$connections" \
     --bodies "$BODIES_PER_SECOND" --again
   stop_server
 }
@@ -257,6 +258,7 @@ memory() {
 # Runs of its own: sampling costs a little.
 profile() {
   profiling=1
+  has verify.profile || verify_only verify.profile
   accept "$1" "$1.accept.profile"
   way "$1" "$1.way.profile"
   note "$1: draining $waiting waiting events"
