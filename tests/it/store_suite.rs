@@ -1040,6 +1040,7 @@ use follow_ups::{
     a_call_behind_one_that_is_cancelled_is_made_at_once,
     a_call_behind_one_that_is_erased_is_made_at_once,
     a_call_is_claimed_by_one_and_ended_under_its_claim,
+    a_call_with_the_companys_token_is_not_made_again_for_a_location_that_went,
     a_call_without_its_event_is_parked_and_holds_up_nobody,
     a_claim_whose_time_is_over_is_somebody_elses, a_claim_without_a_call_costs_no_budget,
     a_companys_token_wakes_the_calls_of_its_locations,
@@ -1136,6 +1137,7 @@ store_suite! {
     what_is_cancelled_by_hand_is_not_made_and_what_is_under_way_is
     a_call_behind_one_that_is_cancelled_is_made_at_once
     a_call_behind_one_that_is_erased_is_made_at_once
+    a_call_with_the_companys_token_is_not_made_again_for_a_location_that_went
     calls_of_one_record_run_one_after_the_other
     events_of_one_record_within_a_window_are_one_call
     a_parked_call_waits_for_a_person_and_keeps_its_event

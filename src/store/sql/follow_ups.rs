@@ -359,6 +359,9 @@ macro_rules! follow_up_statements {
             .execute(&mut *conn)
             .await?;
             let held = done.rows_affected() == 1;
+            if held && !is_end {
+                cancel_gone(conn, one.id, now).await?;
+            }
             if held && one.is_remembered() {
                 note_attempt(conn, one, now).await?;
             }

@@ -146,8 +146,8 @@ macro_rules! planning_statements {
             Ok(tenants.bind(app_id).bind(tenant).fetch_all(conn).await?)
         }
 
-        /// Calls of tenants that are gone are not made. One that is being made comes to its end: what would follow
-        /// finds no token. Whoever was installed again since is not gone.
+        /// Calls of tenants that are gone are not made. One that is being made comes to its end; where it would be made
+        /// again it finds no token, or is [`cancel_gone`]'s. Whoever was installed again since is not gone.
         async fn cancel_calls(
             conn: &mut $connection,
             position: Position,
@@ -178,6 +178,23 @@ macro_rules! planning_statements {
             .bind(app_id)
             .bind(tenant)
             .bind(position.0)
+            .bind(now.0)
+            .execute(conn)
+            .await?;
+            Ok(())
+        }
+
+        /// A call for a location with its company's token that was being made when the location went: the token is still
+        /// good, so it would be made again.
+        async fn cancel_gone(conn: &mut $connection, id: i64, now: Micros) -> Result<(), Error> {
+            sqlx::query(
+                "update follow_ups set state = 'cancelled', reason = 'uninstalled', ended_at = $2 \
+                 where id = $1 and rule not like 'hookwell.%' \
+                 and exists (select 1 from events e join installations i on i.app_id = e.app_id and i.tenant = e.location_id \
+                             where e.position = follow_ups.position and i.company_id = follow_ups.tenant \
+                             and i.state = 'uninstalled' and i.account = 'location')",
+            )
+            .bind(id)
             .bind(now.0)
             .execute(conn)
             .await?;

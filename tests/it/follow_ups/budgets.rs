@@ -1,5 +1,7 @@
 //! The rate limits: never a call too many, and all that is allowed.
 
+use hookwell::dev::ghl::{Deed, Fault};
+
 use super::*;
 
 on_both! {
@@ -77,6 +79,9 @@ async fn one_hot_tenant_does_not_starve_the_quiet_ones(backend: Backend) {
             .await;
     }
     world.settled(12).await;
+    // The first ones take all places until the last one is posted.
+    let slow = Fault::new(Deed::Delay(3_000)).path("/contacts/hot");
+    world.api.ghl.fault(slow.times(4));
     for n in 0..40 {
         of_tenant(&world, &daemon, &Settings::location(0), &format!("hot{n}")).await;
     }

@@ -689,6 +689,44 @@ pub async fn an_uninstall_leaves_a_call_that_is_being_made_to_its_end(f: &Fixtur
     assert_eq!(states(f).await, expected);
 }
 
+pub async fn a_call_with_the_companys_token_is_not_made_again_for_a_location_that_went(
+    f: &Fixture,
+) {
+    f.fill(3).await;
+    let live = |position, kind, at| Plan {
+        upto: Position(position),
+        lifecycles: vec![(
+            Position(position),
+            "app".to_owned(),
+            lifecycle(kind, Some("location"), Some("c1"), at),
+        )],
+        calls: Vec::new(),
+    };
+    let again = || Next::Again {
+        after: Duration::ZERO,
+        attempt: 1,
+        progress: String::new(),
+    };
+    planner(f)
+        .await
+        .settle(&live(1, "INSTALL", 10), now())
+        .await
+        .unwrap();
+    plan(f, vec![call(2, "c1", "x")]).await;
+    let claims = claim(f, 1).await;
+    assert!(end(f, &claims.calls[0], again()).await);
+    assert_eq!(states(f).await, [(2, "pending".to_owned())]);
+    let claims = claim(f, 1).await;
+    planner(f)
+        .await
+        .settle(&live(3, "UNINSTALL", 20), now())
+        .await
+        .unwrap();
+    assert_eq!(states(f).await, [(2, "pending".to_owned())]);
+    assert!(end(f, &claims.calls[0], again()).await);
+    assert_eq!(states(f).await, [(2, "cancelled".to_owned())]);
+}
+
 pub async fn a_companys_token_wakes_the_calls_of_its_locations(f: &Fixture) {
     f.fill(3).await;
     let lives = vec![(
