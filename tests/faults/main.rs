@@ -192,17 +192,20 @@ async fn main() -> ExitCode {
 
 fn list() -> Result<bool, String> {
     println!(
-        "{:<13} {:<16} {:<5} {:<62} needs",
+        "{:<20} {:<16} {:<16} {:<68} needs",
         "row", "stores", "first", "what breaks"
     );
     for row in rows::ROWS {
-        let stores: Vec<_> = row.stores.iter().map(|store| store.to_string()).collect();
+        let names = |stores: &[Backend]| {
+            let names: Vec<_> = stores.iter().map(ToString::to_string).collect();
+            names.join(" ")
+        };
         let needs: Vec<_> = row.needs.iter().map(ToString::to_string).collect();
-        let first = if row.first { "yes" } else { "" };
         println!(
-            "{:<13} {:<16} {first:<5} {:<62} {}",
+            "{:<20} {:<16} {:<16} {:<68} {}",
             row.id,
-            stores.join(" "),
+            names(row.stores),
+            names(row.first),
             row.title,
             needs.join(", ")
         );
@@ -227,9 +230,7 @@ async fn run(arguments: RunArguments) -> Result<bool, String> {
     let only = |store: &Backend| arguments.store.is_none_or(|wanted| wanted.is(*store));
     let keep = arguments.keep || std::env::var_os("HOOKWELL_TEST_KEEP").is_some();
     let (mut kept, mut was_interrupted) = (keep, false);
-    let rows = rows
-        .iter()
-        .flat_map(|row| row.stores.iter().copied().map(move |store| (*row, store)));
+    let rows = rows.into_iter().filter(|(_, store)| only(store));
     let carry = async |(row, store)| {
         let needs = match defect {
             Some(_) => mutants::needs(row),
@@ -246,9 +247,9 @@ async fn run(arguments: RunArguments) -> Result<bool, String> {
         };
         (row, store, began.elapsed(), result)
     };
-    let mut results = futures_util::stream::iter(rows.filter(|(_, store)| only(store)))
+    let mut results = futures_util::stream::iter(rows)
         .map(carry)
-        .buffered(arguments.jobs.max(1));
+        .buffer_unordered(arguments.jobs.max(1));
     loop {
         let next = tokio::select! {
             next = results.next() => next,

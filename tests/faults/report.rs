@@ -7,7 +7,7 @@ use crate::abilities::{Abilities, said};
 use crate::checker::Counts;
 use crate::harness::Backend;
 use crate::lab::Outcome;
-use crate::rows::Row;
+use crate::rows::{ROWS, Row};
 
 /// What came of a row on a store.
 pub enum Result {
@@ -125,7 +125,11 @@ impl Report {
             "| Row | What breaks | Store | Verdict | Answered 200 | Rows | Arrived | Lost | Copies (allowed) | Out of order | Seconds |\n\
              |---|---|---|---|--:|--:|--:|--:|--:|--:|--:|\n",
         );
-        for line in &self.lines {
+        // Of several that ran at once the fastest was there first.
+        let place = |line: &&Line| ROWS.iter().position(|row| row.id == line.row);
+        let mut lines: Vec<_> = self.lines.iter().collect();
+        lines.sort_by_key(|line| (place(line), line.store == Backend::Postgres));
+        for line in lines {
             let Line {
                 row,
                 title,

@@ -40,6 +40,10 @@ pub async fn refreshed_once(lab: Lab) -> Outcome {
             (!run.api().is_faulty().await).then_some(())
         })
         .await;
+        // The refresh takes its time, so every call comes to want it.
+        let mut slowly = of_tokens(json!({"delay": 500}), 1);
+        slowly["tenant"] = json!(OWN);
+        run.api().fault(slowly).await;
         run.api().expire(Some(OWN)).await;
         run.load().set_rate(60.0);
         run.calls_of_end(OWN, AT_ONCE * daemons * round).await;
