@@ -1,6 +1,6 @@
 //! Serving HTTP/1.1 with deadlines and bounds, for the public and the admin listener.
 //!
-//! `axum::serve` (0.8) has no read timeouts, so the connections are driven with hyper-util's builder: a
+//! `axum::serve` (0.8) has no read timeouts, so the connections are driven with hyper's builder: a
 //! deadline for the head (hyper counts it from the moment a connection is idle, so it is the idle
 //! deadline too), one for the age of a connection, a cap on their number, and limits on the head's
 //! size and number of headers. What is in a request is [`webhook`]'s business.
@@ -12,9 +12,9 @@ use std::time::Duration;
 use axum::Router;
 use axum::extract::Request;
 use hyper::body::Incoming;
+use hyper::server::conn::http1::Builder;
 use hyper::service::{Service, service_fn};
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::server::conn::auto::Builder;
+use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -137,9 +137,8 @@ impl Connection {
     async fn run(self, stream: TcpStream, shutdown: CancellationToken) {
         // Answers are small and final: waiting to fill a packet would only add latency.
         let _ = stream.set_nodelay(true);
-        let mut builder = Builder::new(TokioExecutor::new()).http1_only();
+        let mut builder = Builder::new();
         builder
-            .http1()
             .timer(TokioTimer::new())
             .header_read_timeout(self.limits.header_timeout)
             .max_buf_size(HEAD_BYTES)

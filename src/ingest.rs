@@ -60,8 +60,12 @@ pub struct Webhook<'a> {
 pub struct Judged {
     /// Ready to be appended.
     pub event: Event,
-    /// What the reader found.
-    pub identity: Identity,
+    /// Why nothing could be read of its body, if so.
+    pub unreadable: Option<Unreadable>,
+    /// Whether its key is the body's hash because there is no usable `webhookId`.
+    pub key_is_fallback: bool,
+    /// Whether GHL left data out (`payloadTooLarge`).
+    pub too_large: bool,
 }
 
 /// Why a request was not accepted.
@@ -125,23 +129,31 @@ pub fn judge(
         .verify(webhook.body, &webhook.signatures)
         .map_err(Refusal::Signature)?;
     let body_hash = BodyHash::of(webhook.body);
-    let identity = identify(webhook.body, &body_hash, webhook.event_name);
-    let app_id = match &identity.app_id {
-        Some(named) if apps.iter().all(|app| app.id != *named) => return Err(Refusal::UnknownApp),
-        Some(named) => named.clone(),
-        None => webhook.app.id.clone(),
-    };
+    let Identity {
+        event_type,
+        key,
+        key_is_fallback,
+        app_id,
+        tenant,
+        entity_id,
+        too_large,
+        unreadable,
+    } = identify(webhook.body, &body_hash, webhook.event_name);
+    let app_id = app_id.unwrap_or_else(|| webhook.app.id.clone());
+    if apps.iter().all(|app| app.id != app_id) {
+        return Err(Refusal::UnknownApp);
+    }
     let signature = webhook
         .signatures
         .ghl
         .first()
         .or(webhook.signatures.legacy.first());
     let event = Event {
-        key: identity.key.clone(),
+        key,
         app_id,
-        event_type: identity.event_type.clone(),
-        tenant: identity.tenant.clone(),
-        entity_id: identity.entity_id.clone(),
+        event_type,
+        tenant,
+        entity_id,
         origin: Origin::Webhook,
         signature: signature
             .and_then(|value| std::str::from_utf8(value).ok())
@@ -150,7 +162,12 @@ pub fn judge(
         body_hash,
         body: webhook.body.clone(),
     };
-    Ok(Judged { event, identity })
+    Ok(Judged {
+        event,
+        unreadable,
+        key_is_fallback,
+        too_large,
+    })
 }
 
 /// What a span tells of an event that came.
@@ -239,20 +256,20 @@ impl Ingest {
         if !self.has_room() {
             return Err(Refusal::Overloaded);
         }
-        let Judged { event, identity } =
-            judge(&self.verifier, &self.apps, webhook, (self.clock)())?;
-        if let Some(reason) = identity.unreadable {
+        let judged = judge(&self.verifier, &self.apps, webhook, (self.clock)())?;
+        if let Some(reason) = judged.unreadable {
             self.metrics
                 .unreadable
                 .with_label_values(&[reason.as_str()])
                 .inc();
         }
-        if identity.key_is_fallback {
+        if judged.key_is_fallback {
             self.metrics.without_id.inc();
         }
-        if identity.too_large {
+        if judged.too_large {
             self.metrics.too_large.inc();
         }
+        let event = judged.event;
         let key = event.key.to_string();
         let arrival = Arrival::of(&event, self.spans.percent());
         #[cfg(feature = "failpoints")]

@@ -150,8 +150,9 @@ impl IntoResponse for Receipt {
             "accepted"
         };
         // A key is graphic ASCII; serde_json still has the last word on quoting it.
-        let body = serde_json::json!({"status": status, "event_key": self.event_key});
-        json(StatusCode::OK, body.to_string())
+        let key = serde_json::Value::String(self.event_key);
+        let body = format!(r#"{{"event_key":{key},"status":"{status}"}}"#);
+        json(StatusCode::OK, body)
     }
 }
 

@@ -15,7 +15,7 @@ use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use super::pace::{Limit, Pace};
-use crate::event::{Event, Position, Recorded};
+use crate::event::{Event, Recorded};
 use crate::failpoints;
 use crate::feed::Feed;
 use crate::metrics::Metrics;
@@ -261,82 +261,84 @@ impl Writer {
     }
 }
 
-/// Who waits for an event, with the memory of its body.
+/// Who waits for which event of a batch, with the memory of its body.
 type Waiter = (
+    usize,
     oneshot::Sender<Option<Appended>>,
     Option<OwnedSemaphorePermit>,
 );
 
-/// Distinct events with everybody who waits for each.
+/// Distinct events with everybody who waits for one of them.
 struct Batch {
     events: Vec<Event>,
-    waiting: Vec<Vec<Waiter>>,
+    waiting: Vec<Waiter>,
 }
 
 impl Batch {
     /// Takes what may go together from the front; leaves the rest in order.
     fn gather(queue: &mut VecDeque<Waiting>, most: usize) -> Self {
+        let places = Self::places(queue, most);
         let mut batch = Self {
-            events: Vec::new(),
-            waiting: Vec::new(),
+            events: Vec::with_capacity(most.min(queue.len())),
+            waiting: Vec::with_capacity(queue.len()),
         };
-        let mut places: HashMap<(String, String), usize> = HashMap::new();
         let mut rest = VecDeque::new();
-        for Waiting {
-            event,
-            reply,
-            _memory,
-        } in queue.drain(..)
-        {
-            let key = (event.app_id.clone(), event.key.to_string());
-            match places.get(&key) {
-                Some(&place) if batch.events[place].body_hash == event.body_hash => {
-                    batch.waiting[place].push((reply, _memory));
-                }
-                None if batch.events.len() < most => {
-                    places.insert(key, batch.events.len());
-                    batch.events.push(event);
-                    batch.waiting.push(vec![(reply, _memory)]);
-                }
-                _ => rest.push_back(Waiting {
-                    event,
-                    reply,
-                    _memory,
-                }),
+        for (waiting, place) in queue.drain(..).zip(places) {
+            let Some(place) = place else {
+                rest.push_back(waiting);
+                continue;
+            };
+            if place == batch.events.len() {
+                batch.events.push(waiting.event);
             }
+            batch.waiting.push((place, waiting.reply, waiting._memory));
         }
         *queue = rest;
         batch
     }
 
-    /// Answers everybody and returns what is new in the log.
-    fn answer(self, appended: Vec<Appended>) -> Vec<Recorded> {
-        let mut committed = Vec::with_capacity(self.events.len());
-        let answered = appended.into_iter().zip(self.events).zip(self.waiting);
-        for ((mut outcome, mut event), waiting) in answered {
-            let mut record = |position: &Position, event| {
-                let position = *position;
-                committed.push(Recorded { position, event });
-            };
-            match &outcome {
-                Appended::New(position) => record(position, event),
-                Appended::Altered(position, key) => {
-                    event.key = key.clone();
-                    record(position, event);
+    /// For each that waits the place of its event in the batch; none for what has to wait longer.
+    fn places(queue: &VecDeque<Waiting>, most: usize) -> Vec<Option<usize>> {
+        let mut known = HashMap::with_capacity(queue.len());
+        let mut places = Vec::with_capacity(queue.len());
+        for Waiting { event, .. } in queue {
+            let (key, count) = ((&*event.app_id, event.key.as_str()), known.len());
+            let place = match known.get(&key) {
+                Some((place, hash)) => (*hash == event.body_hash).then_some(*place),
+                None if count < most => {
+                    known.insert(key, (count, event.body_hash));
+                    Some(count)
                 }
-                Appended::Duplicate => (),
+                None => None,
+            };
+            places.push(place);
+        }
+        places
+    }
+
+    /// Answers everybody and returns what is new in the log.
+    fn answer(self, mut appended: Vec<Appended>) -> Vec<Recorded> {
+        let mut committed = Vec::with_capacity(self.events.len());
+        for (outcome, mut event) in appended.iter().zip(self.events) {
+            let Some(position) = outcome.position() else {
+                continue;
+            };
+            if let Appended::Altered(_, key) = outcome {
+                event.key = key.clone();
             }
-            for (reply, _memory) in waiting {
-                // Whoever has gone in the meantime is not missed: the event is durable.
-                let _ = reply.send(Some(outcome));
-                outcome = Appended::Duplicate;
-            }
+            committed.push(Recorded { position, event });
+        }
+        for (place, reply, _memory) in self.waiting {
+            // The first one brought it. Whoever has gone in the meantime is not missed: the event is durable.
+            let outcome = appended.get_mut(place);
+            let outcome = outcome.map(|first| std::mem::replace(first, Appended::Duplicate));
+            let _ = reply.send(outcome);
         }
         committed
     }
 
     fn fail(self) {
-        for (reply, _memory) in self.waiting.into_iter().flatten() {
+        for (_, reply, _memory) in self.waiting {
             let _ = reply.send(None);
         }
     }
