@@ -39,7 +39,7 @@ mod statements {
         call_list_statements, census_statements, erasure_statements, event_columns,
         follow_up_statements, gap_statements, held_statements, installation_statements,
         listing_statements, planning_statements, replay_statements, retention_statements,
-        shared_statements, subscription_statements,
+        shared_statements, subscription_statements, token_statements,
     };
     shared_statements!(sqlx::PgConnection, sqlx::postgres::PgRow);
     held_statements!(sqlx::Postgres, sqlx::PgConnection, sqlx::postgres::PgRow);
@@ -53,6 +53,7 @@ mod statements {
     planning_statements!(sqlx::Postgres, sqlx::PgConnection, sqlx::postgres::PgRow);
     replay_statements!(sqlx::Postgres, sqlx::PgConnection, sqlx::postgres::PgRow);
     installation_statements!(sqlx::PgConnection, sqlx::postgres::PgRow);
+    token_statements!(sqlx::PgConnection, sqlx::postgres::PgRow);
     subscription_statements!(sqlx::PgConnection, sqlx::postgres::PgRow);
     call_list_statements!(sqlx::Postgres, sqlx::PgConnection, sqlx::postgres::PgRow);
     census_statements!(

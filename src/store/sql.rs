@@ -16,6 +16,7 @@ mod planning;
 mod replays;
 mod retention;
 mod subscriptions;
+mod tokens;
 
 /// Columns of an event, in the order `recorded` reads them.
 macro_rules! event_columns {
@@ -377,5 +378,5 @@ pub(crate) use {
     event_columns, follow_ups::follow_up_statements, gaps::gap_statements, held::held_statements,
     installations::installation_statements, listing::listing_statements,
     planning::planning_statements, replays::replay_statements, retention::retention_statements,
-    shared_statements, subscriptions::subscription_statements,
+    shared_statements, subscriptions::subscription_statements, tokens::token_statements,
 };

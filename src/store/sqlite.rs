@@ -51,7 +51,7 @@ mod statements {
         call_list_statements, census_statements, erasure_statements, event_columns,
         follow_up_statements, gap_statements, held_statements, installation_statements,
         listing_statements, planning_statements, replay_statements, retention_statements,
-        shared_statements, subscription_statements,
+        shared_statements, subscription_statements, token_statements,
     };
     shared_statements!(sqlx::SqliteConnection, sqlx::sqlite::SqliteRow);
     held_statements!(
@@ -81,6 +81,7 @@ mod statements {
         sqlx::sqlite::SqliteRow
     );
     installation_statements!(sqlx::SqliteConnection, sqlx::sqlite::SqliteRow);
+    token_statements!(sqlx::SqliteConnection, sqlx::sqlite::SqliteRow);
     subscription_statements!(sqlx::SqliteConnection, sqlx::sqlite::SqliteRow);
     call_list_statements!(
         sqlx::Sqlite,

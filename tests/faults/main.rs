@@ -250,11 +250,13 @@ async fn run(arguments: RunArguments) -> Result<bool, String> {
     let mut results = futures_util::stream::iter(rows)
         .map(carry)
         .buffer_unordered(arguments.jobs.max(1));
+    // One for all of it: a signal that came together with a row's end would be lost with its future.
+    let mut interrupted = std::pin::pin!(interrupted());
     loop {
         let next = tokio::select! {
             next = results.next() => next,
             // Everything that was started ends with what is dropped here.
-            () = interrupted() => {
+            () = &mut interrupted => {
                 was_interrupted = true;
                 None
             }
