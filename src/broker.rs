@@ -89,6 +89,8 @@ pub struct Session {
     channels: Vec<Channel>,
     exchange: ShortString,
     confirm_deadline: Duration,
+    /// Until the first confirm.
+    first_deadline: Duration,
     address: String,
     rejected: OnceLock<Instant>,
     confirmed: AtomicBool,
@@ -132,6 +134,7 @@ impl Session {
             channels,
             exchange: settings.topology.exchange.as_str().into(),
             confirm_deadline: settings.confirm_deadline,
+            first_deadline: settings.confirm_deadline,
             address,
             rejected: OnceLock::new(),
             confirmed: AtomicBool::new(false),
@@ -145,6 +148,18 @@ impl Session {
     /// the same on a fresh one.
     pub fn rejected_since(&self) -> Option<Instant> {
         self.rejected.get().copied()
+    }
+
+    /// Lets the first positive confirm of this session take so long, if that is less than the confirm deadline.
+    pub fn expect_confirm_within(&mut self, deadline: Duration) {
+        self.first_deadline = deadline.min(self.confirm_deadline);
+    }
+
+    fn deadline(&self) -> Duration {
+        match self.has_confirmed() {
+            true => self.confirm_deadline,
+            false => self.first_deadline,
+        }
     }
 
     /// Whether a message of this session was answered with a positive confirm.
@@ -185,7 +200,7 @@ impl Session {
         let answers = AtomicUsize::new(0);
         let work = self.publish_and_collect(batch, &answers);
         tokio::pin!(work);
-        let mut deadline = Instant::now() + self.confirm_deadline;
+        let mut deadline = Instant::now() + self.deadline();
         let mut answered = 0;
         loop {
             tokio::select! {
@@ -196,9 +211,9 @@ impl Session {
                     let waits = self.is_blocked() && !failpoints::mutant("mutant.M11");
                     if waits || answered < answers {
                         answered = answers;
-                        deadline = now + self.confirm_deadline;
+                        deadline = now + self.deadline();
                     } else if deadline <= now {
-                        return Err(Error::Deadline(self.confirm_deadline));
+                        return Err(Error::Deadline(self.deadline()));
                     }
                 }
             }

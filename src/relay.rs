@@ -27,12 +27,14 @@ mod held;
 mod lanes;
 mod message;
 mod publish;
+mod recovery;
 mod replace;
 mod replay;
 mod retries;
 mod window;
 
 use courtesy::Courtesy;
+use recovery::Recovery;
 use replace::Successor;
 use replay::Replaying;
 use window::Window;
@@ -112,15 +114,14 @@ pub struct Relay {
 impl Relay {
     /// Relays until shutdown; waits for the confirms of what is in flight before it ends.
     pub async fn run(self, shutdown: CancellationToken) {
-        let (first, cap) = self.settings.retry_delays;
-        let mut delays = Delays::new(first, cap);
+        let mut recovery = Recovery::new(self.settings.retry_delays);
         while !shutdown.is_cancelled() {
-            let ended = self.session(&shutdown, &mut delays).await;
+            let ended = self.session(&shutdown, &mut recovery).await;
             self.metrics.broker_connected.set(0);
             self.metrics.broker_blocked.set(0);
             self.metrics.relay_active.set(0);
             self.feed.close();
-            let delay = delays.next_delay();
+            let delay = recovery.ended(&ended);
             match ended {
                 Ended::Shutdown => return,
                 Ended::Broker(error) => tracing::warn!(
@@ -140,16 +141,17 @@ impl Relay {
     }
 
     /// One session with the broker, until something breaks.
-    async fn session(&self, shutdown: &CancellationToken, delays: &mut Delays) -> Ended {
+    async fn session(&self, shutdown: &CancellationToken, recovery: &mut Recovery) -> Ended {
         // Opening is bounded by its own timeouts; nothing is in flight yet.
         let opened = tokio::select! {
             () = shutdown.cancelled() => return Ended::Shutdown,
             opened = self.open_session() => opened,
         };
-        let session = match opened {
+        let mut session = match opened {
             Ok(session) => session,
             Err(error) => return Ended::Broker(error),
         };
+        session.expect_confirm_within(recovery.patience());
         self.metrics.broker_connected.set(1);
         tracing::info!(broker = session.address(), "connected to RabbitMQ");
         let mut reader = match self.stand_by(shutdown, &session).await {
@@ -157,7 +159,9 @@ impl Relay {
             Err(ended) => return ended,
         };
         self.metrics.relay_active.set(1);
-        let ended = self.relay(reader.as_mut(), session, shutdown, delays).await;
+        let ended = self
+            .relay(reader.as_mut(), session, shutdown, recovery)
+            .await;
         match ended {
             Ok(()) => Ended::Shutdown,
             Err(ended) => ended,
@@ -194,14 +198,14 @@ impl Relay {
         reader: &mut dyn Reader,
         mut session: Session,
         shutdown: &CancellationToken,
-        delays: &mut Delays,
+        recovery: &mut Recovery,
     ) -> Result<(), Ended> {
         let mut cursor = reader.position().await?;
         tracing::info!(position = cursor.0, broker = session.address(), "relaying");
         let mut lanes = self.held_lanes().await?;
         let mut retries_at = Instant::now();
         let mut replaying = Replaying::new(self.settings.retry_delays);
-        // Between rounds of what RabbitMQ did not take; `delays` is between sessions.
+        // Between rounds of what RabbitMQ did not take.
         let (first, cap) = self.settings.retry_delays;
         let mut rounds = Delays::new(first, cap);
         let mut successor = Successor::default();
@@ -282,7 +286,7 @@ impl Relay {
             );
             failpoints::crash("relay.confirmed");
             if let Some(settled) = window.settle() {
-                delays.reset();
+                recovery.went_on();
                 self.settle(reader, &settled).await?;
                 cursor = settled.upto;
                 failpoints::crash("relay.settled");

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use crate::harness::daemon::ALL;
 use crate::harness::{
-    Accepted, Backend, Daemon, DaemonConfig, Load, Network, Operator, Proxy, Sink, eventually,
-    fresh_vhost, own_broker, own_postgres, store_url,
+    Accepted, Backend, Daemon, DaemonConfig, Load, Network, Operator, Proxy, Side, Sink,
+    eventually, fresh_vhost, own_broker, own_postgres, store_url,
 };
 
 const WITHIN: Duration = Duration::from_secs(60);
@@ -209,6 +209,28 @@ async fn a_line_on_which_a_window_takes_longer_than_the_deadline_makes_no_copies
     let sink = Sink::open(&broker.url, &[ALL]).await;
     judge(&daemon, &sink, &accepted, 0).await;
     assert_eq!(value(&daemon, CONNECTS).await, 1.0);
+}
+
+/// As in the midst of an election.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_connection_that_has_confirmed_nothing_yet_is_given_up_before_the_deadline() {
+    let broker = fresh_vhost().await;
+    let proxy = Proxy::in_front_of(shared_port(&broker.url)).await;
+    let store = store_url(Backend::Sqlite).await;
+    // Longer than the test waits for anything.
+    let config = DaemonConfig::new(store.url())
+        .broker(&proxy.url(&broker.url, shared_port(&broker.url)))
+        .set("broker", "confirm_deadline = \"5m\"\nheartbeat = \"60s\"");
+    let daemon = Daemon::start(&config).await;
+    becomes(&daemon, ACTIVE, 1.0).await;
+    proxy.network(Network::BlackholeFrom(Side::Server));
+    let load = Load::start(&daemon, TENANTS, PAUSE);
+    load.more(20, WITHIN).await;
+    let accepted = load.finish().await;
+    becomes(&daemon, "hookwell_broker_connected", 0.0).await;
+    proxy.network(Network::Passes);
+    let sink = Sink::open(&broker.url, &[ALL]).await;
+    judge(&daemon, &sink, &accepted, accepted.count()).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
