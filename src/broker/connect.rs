@@ -1,11 +1,16 @@
 //! Getting a connection: several addresses, TLS, a bound on every attempt.
 
 use std::fmt;
+use std::io;
+use std::net::Shutdown;
+use std::os::fd::AsFd;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use lapin::tcp::OwnedTLSConfig;
+use lapin::tcp::{AMQPUriTcpExt, TLSConfig};
 use lapin::uri::{AMQPScheme, AMQPUri};
-use lapin::{Connection, ConnectionProperties};
+use lapin::{AsyncTcpStream, Connection, ConnectionProperties};
+use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::{Cause, Error, Topology};
@@ -80,35 +85,76 @@ pub(super) async fn connect(settings: &Settings) -> Result<(Connection, String),
     let mut last = None;
     for credentials in &settings.addresses {
         let address = credentials.address();
-        let mut uri = credentials.uri.clone();
-        uri.query.heartbeat = Some(u16::try_from(settings.heartbeat.as_secs()).unwrap_or(u16::MAX));
-        let tls = OwnedTLSConfig {
-            identity: None,
-            cert_chain: settings.ca_pem.clone(),
-        };
-        let properties = ConnectionProperties::default().with_connection_name("hookwell".into());
-        let Ok(runtime) = lapin::runtime::default_runtime() else {
-            continue;
-        };
-        let attempt = Connection::connect_uri_with_config(uri, properties, tls, runtime);
-        match timeout(settings.connect_timeout, attempt).await {
+        let opened = open(credentials, settings);
+        let source = match timeout(settings.connect_timeout, opened).await {
             Ok(Ok(connection)) => return Ok((connection, address)),
-            Ok(Err(source)) => {
-                last = Some(Error::Connect {
-                    address,
-                    source: Some(Cause(source)),
-                })
-            }
+            Ok(Err(source)) => source,
             Err(_) => {
-                last = Some(Error::Connect {
-                    address,
-                    source: None,
-                })
+                let said = format!("no answer within {:?}", settings.connect_timeout);
+                io::Error::new(io::ErrorKind::TimedOut, said).into()
             }
-        }
+        };
+        last = Some(Error::Connect {
+            address,
+            source: Some(Cause(source)),
+        });
     }
     Err(last.unwrap_or_else(|| Error::Connect {
         address: "no address".to_owned(),
         source: None,
     }))
+}
+
+/// Cancel-safe: nothing of an attempt stays that nobody waits for.
+///
+/// lapin 4.12 leaves tasks behind where the socket cannot be had, and waits for the broker's first words on a thread of
+/// its own, without an end and whoever still wants the connection. So it gets a socket that stands.
+async fn open(credentials: &Credentials, settings: &Settings) -> lapin::Result<Connection> {
+    let mut uri = credentials.uri.clone();
+    uri.query.heartbeat = Some(u16::try_from(settings.heartbeat.as_secs()).unwrap_or(u16::MAX));
+    let tls = TLSConfig {
+        cert_chain: settings.ca_pem.as_deref(),
+        ..TLSConfig::default()
+    };
+    let runtime = lapin::runtime::default_runtime()?;
+    let stream = uri.connect_with_config_async(tls, &runtime).await?;
+    let socket = match &stream {
+        AsyncTcpStream::Plain(plain) => again(plain.get_ref())?,
+        AsyncTcpStream::Rustls(tls) => again(tls.get_ref().0.get_ref())?,
+        _ => return Err(io::Error::from(io::ErrorKind::Unsupported).into()),
+    };
+    let attempt = Attempt(Some(socket));
+    let properties = ConnectionProperties::default().with_connection_name("hookwell".into());
+    let stream = Mutex::new(Some(stream));
+    let once = async move |_, _| {
+        let stream = stream.lock().unwrap_or_else(PoisonError::into_inner).take();
+        stream.ok_or_else(|| io::Error::from(io::ErrorKind::NotConnected).into())
+    };
+    let connection = Connection::connector(uri, runtime, once, properties).await?;
+    attempt.succeeded();
+    Ok(connection)
+}
+
+/// The same socket once more.
+fn again(stream: &TcpStream) -> io::Result<std::net::TcpStream> {
+    Ok(stream.as_fd().try_clone_to_owned()?.into())
+}
+
+/// The socket of a connection that is being opened; dropped, it shuts that down.
+struct Attempt(Option<std::net::TcpStream>);
+
+impl Attempt {
+    /// The socket is the connection's alone from now on.
+    fn succeeded(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Attempt {
+    fn drop(&mut self) {
+        if let Some(socket) = &self.0 {
+            // It may be closed already.
+            let _ = socket.shutdown(Shutdown::Both);
+        }
+    }
 }

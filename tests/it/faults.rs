@@ -233,6 +233,52 @@ async fn a_connection_that_has_confirmed_nothing_yet_is_given_up_before_the_dead
     judge(&daemon, &sink, &accepted, accepted.count()).await;
 }
 
+/// For days: a host that refuses, a load balancer whose RabbitMQ is gone, and one of TLS.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn where_rabbitmq_cannot_be_reached_no_attempt_leaves_anything_behind() {
+    const ATTEMPTS: f64 = 8.0;
+    let mute = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = mute.local_addr().unwrap().port();
+    let taken = tokio::spawn(async move {
+        let mut taken = Vec::new();
+        loop {
+            taken.push(mute.accept().await.unwrap());
+        }
+    });
+    for (scheme, port, said) in [
+        ("amqp", 1, "Connection refused"),
+        ("amqp", port, "no answer within 300ms"),
+        ("amqps", port, "no answer within 300ms"),
+    ] {
+        let store = store_url(Backend::Sqlite).await;
+        let config = DaemonConfig::new(store.url())
+            .broker(&format!("{scheme}://guest:guest@127.0.0.1:{port}/%2f"))
+            .set(
+                "broker",
+                "connect_timeout = \"300ms\"\nretry_max = \"100ms\"",
+            );
+        let daemon = Daemon::start(&config).await;
+        let held = async |attempts: f64| {
+            let name = "hookwell_broker_connects_total{result=\"error\"}";
+            eventually("it tries and tries", WITHIN, async || {
+                (attempts <= value(&daemon, name).await).then_some(())
+            })
+            .await;
+            let tasks = value(&daemon, "hookwell_runtime_tasks").await;
+            tasks + value(&daemon, "process_threads").await
+        };
+        let before = held(ATTEMPTS).await;
+        let after = held(3.0 * ATTEMPTS).await;
+        assert!(
+            after < before + ATTEMPTS,
+            "{scheme}, {said}: {before} tasks and threads after {ATTEMPTS} attempts, {after} after {}",
+            3.0 * ATTEMPTS
+        );
+        assert!(daemon.log().contains(said), "{scheme}, {said}");
+    }
+    taken.abort();
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_exchange_that_is_deleted_under_load_is_made_again() {
     let broker = fresh_vhost().await;
