@@ -86,10 +86,10 @@ documentation() { RUSTDOCFLAGS='-D warnings' cargo doc --no-deps --locked; }
 shell_scripts() { shellcheck -x deploy/*.sh deploy/*/*.sh tests/*.sh tests/faults/*.sh tests/it/fixtures/*.sh benches/*.sh .ci/run; }
 
 # Everything runs even after a failure; what it prints is kept for the sums. Tests
-# wait for servers most of the time: there are two for each processor.
+# wait for servers most of the time: there are four for each processor.
 rust_tests() {
   mkdir -p "$work/t"
-  RUST_TEST_THREADS=$((2 * $(nproc))) TMPDIR="$work/t" cargo test --locked --no-fail-fast "$@" 2>&1 | tee "$work/cargo-test.log"
+  RUST_TEST_THREADS=$((4 * $(nproc))) TMPDIR="$work/t" cargo test --locked --no-fail-fast "$@" 2>&1 | tee "$work/cargo-test.log"
 }
 
 # Prints the URL of a new virtual host of the broker: what one check declares
@@ -168,7 +168,7 @@ else
   step 'cargo clippy' cargo clippy --all-targets --test faults --locked -- -D warnings
   step 'cargo doc' documentation
   step 'cargo test' rust_tests
-  step 'fault bench, first slice' bash tests/faults/run.sh first --jobs 2
+  step 'fault bench, first slice' bash tests/faults/run.sh first --jobs 3
   step 'three alerts, and a backup restored' alerts_and_restore
   step 'example consumers' consumers
   step 'quick start' quick_start

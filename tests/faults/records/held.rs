@@ -57,7 +57,7 @@ const SLACK: Resources = Resources {
 /// Tasks of a daemon at rest at most, without those of its clients: sixteen to twenty-four are always there, pools that were full
 /// keep one or two for each connection. What an event leaves behind would be thousands. How many there were under load, with
 /// clients that come and go, is no measure.
-const TASKS_AT_REST: u64 = 96;
+const TASKS_AT_REST: u64 = 64;
 
 impl Resources {
     /// What this holds in excess of a tenth more than `before`, in words; empty when it has come back.
