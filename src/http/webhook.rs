@@ -295,12 +295,18 @@ fn is_ambiguous(request: &Request) -> bool {
         || (hosts == 0 && request.version() == Version::HTTP_11)
 }
 
-/// Refuses an ambiguous head, and counts every answer.
+/// Refuses an ambiguous head, ends a connection on which it is not known what comes next, and counts every answer.
 async fn check_and_count(State(door): State<Arc<Door>>, request: Request, next: Next) -> Response {
-    let response = match is_ambiguous(&request) {
+    let asks_first = request.headers().contains_key(header::EXPECT);
+    let mut response = match is_ambiguous(&request) {
         true => door.answer(Err(Problem::BadRequest)),
         false => next.run(request).await,
     };
+    if asks_first && !response.status().is_success() {
+        // What comes behind a no could be the body all the same, or the next request.
+        let close = HeaderValue::from_static("close");
+        response.headers_mut().insert(header::CONNECTION, close);
+    }
     door.metrics
         .http_responses
         .with_label_values(&[response.status().as_str()])
