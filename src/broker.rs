@@ -80,6 +80,10 @@ pub struct Message {
     pub body: Bytes,
 }
 
+/// How long the first confirm of a session may take, if its confirm deadline is not shorter: an election of RabbitMQ's
+/// takes a second or two.
+pub const FIRST_CONFIRM: Duration = Duration::from_secs(5);
+
 /// How often whoever waits for an answer looks whether the broker has blocked the connection.
 const BLOCKED_CHECK: Duration = Duration::from_millis(200);
 
@@ -89,7 +93,7 @@ pub struct Session {
     channels: Vec<Channel>,
     exchange: ShortString,
     confirm_deadline: Duration,
-    /// Until the first confirm.
+    /// The same, until the first confirm.
     first_deadline: Duration,
     address: String,
     rejected: OnceLock<Instant>,
@@ -120,21 +124,17 @@ impl Session {
             }
             Ok(channels)
         };
-        let channels = match timeout(settings.connect_timeout, set_up).await {
-            Ok(channels) => channels?,
-            Err(_) => {
-                return Err(Error::Connect {
-                    address,
-                    source: None,
-                });
-            }
+        let within = settings.connect_timeout;
+        let Ok(channels) = timeout(within, set_up).await else {
+            return Err(Error::no_answer(address, within));
         };
+        let channels = channels?;
         Ok(Self {
             connection,
             channels,
             exchange: settings.topology.exchange.as_str().into(),
             confirm_deadline: settings.confirm_deadline,
-            first_deadline: settings.confirm_deadline,
+            first_deadline: FIRST_CONFIRM.min(settings.confirm_deadline),
             address,
             rejected: OnceLock::new(),
             confirmed: AtomicBool::new(false),

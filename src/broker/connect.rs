@@ -86,17 +86,14 @@ pub(super) async fn connect(settings: &Settings) -> Result<(Connection, String),
     for credentials in &settings.addresses {
         let address = credentials.address();
         let opened = open(credentials, settings);
-        let source = match timeout(settings.connect_timeout, opened).await {
+        let within = settings.connect_timeout;
+        last = Some(match timeout(within, opened).await {
             Ok(Ok(connection)) => return Ok((connection, address)),
-            Ok(Err(source)) => source,
-            Err(_) => {
-                let said = format!("no answer within {:?}", settings.connect_timeout);
-                io::Error::new(io::ErrorKind::TimedOut, said).into()
-            }
-        };
-        last = Some(Error::Connect {
-            address,
-            source: Some(Cause(source)),
+            Ok(Err(source)) => Error::Connect {
+                address,
+                source: Some(Cause(source)),
+            },
+            Err(_) => Error::no_answer(address, within),
         });
     }
     Err(last.unwrap_or_else(|| Error::Connect {

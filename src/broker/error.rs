@@ -1,6 +1,7 @@
 //! Why a session could not be had or did not do its work, each thing said once.
 
 use std::fmt;
+use std::io;
 use std::time::Duration;
 
 use lapin::protocol::{AMQPErrorKind, AMQPSoftError};
@@ -13,7 +14,7 @@ pub enum Error {
     Connect {
         /// Host and port; never the password.
         address: String,
-        /// What was said; `None` after a timeout.
+        /// What was said; `None` where there is no address.
         #[source]
         source: Option<Cause>,
     },
@@ -72,6 +73,16 @@ pub(super) struct Advice {
 impl Error {
     pub(super) fn lost(error: lapin::Error) -> Self {
         Self::Lost(Cause(error))
+    }
+
+    /// The time allowed is over, for a connection or for the declarations.
+    pub(super) fn no_answer(address: String, within: Duration) -> Self {
+        let said = format!("no answer within {within:?}");
+        let error = io::Error::new(io::ErrorKind::TimedOut, said);
+        Self::Connect {
+            address,
+            source: Some(Cause(error.into())),
+        }
     }
 
     /// Tells what is the matter with an object from everything else that ends a channel.

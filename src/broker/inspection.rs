@@ -26,11 +26,9 @@ impl Inspection {
     pub async fn make(settings: &Settings) -> Result<Self, Error> {
         let (connection, address) = connect::connect(settings).await?;
         let look = topology::differences(&connection, &settings.topology);
-        let Ok(faults) = timeout(settings.connect_timeout, look).await else {
-            return Err(Error::Connect {
-                address,
-                source: None,
-            });
+        let within = settings.connect_timeout;
+        let Ok(faults) = timeout(within, look).await else {
+            return Err(Error::no_answer(address, within));
         };
         let inspection = Self {
             address,

@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::sync::Arc;
 
-use prometheus::core::Collector;
+use prometheus::core::{Collector, MetricVec, MetricVecBuilder};
 use prometheus::{
     Gauge, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
     IntGaugeVec, Opts, Registry,
@@ -105,7 +105,6 @@ impl Builder {
         self.register(IntCounter::with_opts(opts(name, help)))
     }
 
-    /// `values` are shown as 0 from the start, so that a rate is never undefined.
     pub(super) fn counters<const N: usize>(
         &self,
         name: &str,
@@ -113,11 +112,10 @@ impl Builder {
         label: &str,
         values: [&str; N],
     ) -> IntCounterVec {
-        let family = self.register(IntCounterVec::new(opts(name, help), &[label]));
-        for value in values {
-            family.with_label_values(&[value]);
-        }
-        family
+        shown(
+            self.register(IntCounterVec::new(opts(name, help), &[label])),
+            values,
+        )
     }
 
     /// With two labels: each value of the first beside each of the second.
@@ -154,11 +152,10 @@ impl Builder {
         label: &str,
         values: [&str; N],
     ) -> IntGaugeVec {
-        let family = self.register(IntGaugeVec::new(opts(name, help), &[label]));
-        for value in values {
-            family.with_label_values(&[value]);
-        }
-        family
+        shown(
+            self.register(IntGaugeVec::new(opts(name, help), &[label])),
+            values,
+        )
     }
 
     /// A gauge that is not shown before it is set.
@@ -187,6 +184,17 @@ impl Builder {
             &[label],
         ))
     }
+}
+
+/// These values are shown as 0 from the start, so that a rate is never undefined.
+fn shown<T: MetricVecBuilder, const N: usize>(
+    family: MetricVec<T>,
+    values: [&str; N],
+) -> MetricVec<T> {
+    for value in values {
+        family.with_label_values(&[value]);
+    }
+    family
 }
 
 fn opts(name: &str, help: &str) -> Opts {

@@ -3,16 +3,13 @@
 //! A session that is opened while the nodes of RabbitMQ elect the leader of a queue may never get an answer to what it
 //! publishes then (seen with 3.10, three nodes, one cut off: no confirm in 15 s on the session that came to the next node
 //! half a second after the cut, and at once on the one after it). So a session that has confirmed nothing yet is given
-//! up sooner than one that has; with each such session in a row later, for a broker may just be slow.
+//! up sooner than one that has ([`FIRST_CONFIRM`]); with each such session in a row later, for a broker may just be slow.
 
 use std::time::Duration;
 
 use super::Ended;
-use crate::broker;
+use crate::broker::{self, FIRST_CONFIRM};
 use crate::retry::Delays;
-
-/// How long the first confirm of a session may take: the usual election takes a second or two.
-const FIRST_CONFIRM: Duration = Duration::from_secs(5);
 
 /// What the sessions before taught.
 pub(super) struct Recovery {
@@ -41,7 +38,10 @@ impl Recovery {
 
     /// How long to wait before the session after one that ended like this.
     pub(super) fn ended(&mut self, ended: &Ended) -> Duration {
-        if let Ended::Broker(broker::Error::Deadline(_)) = ended {
+        // Whoever was waited for longer had confirmed something.
+        if let Ended::Broker(broker::Error::Deadline(waited)) = ended
+            && *waited <= self.patience
+        {
             self.patience = self.patience.saturating_mul(2);
         }
         self.delays.next_delay()
@@ -65,5 +65,12 @@ mod tests {
         }
         recovery.went_on();
         assert_eq!(recovery.patience(), FIRST_CONFIRM);
+        let deadline = broker::Error::Deadline(FIRST_CONFIRM * 3);
+        recovery.ended(&Ended::Broker(deadline));
+        assert_eq!(
+            recovery.patience(),
+            FIRST_CONFIRM,
+            "of one that had confirmed"
+        );
     }
 }

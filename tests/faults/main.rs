@@ -291,10 +291,11 @@ async fn timed(
     let bench = Bench::new(arguments.seed, false)?;
     let (mut passed, mut kept) = (true, arguments.keep);
     let only = |store: &Backend| arguments.store.is_none_or(|wanted| wanted.is(*store));
+    let mut interrupted = std::pin::pin!(interrupted());
     for store in Backend::ALL.into_iter().filter(only) {
         let outcome = tokio::select! {
             outcome = run(&bench, store) => outcome,
-            () = interrupted() => return Err("interrupted".to_owned()),
+            () = &mut interrupted => return Err("interrupted".to_owned()),
         };
         println!("{}", outcome.line);
         passed &= outcome.passed;

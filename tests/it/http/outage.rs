@@ -209,7 +209,14 @@ async fn a_full_queue_to_the_writer_is_answered_429_at_once() {
         let mut client = Client::connect(address).await.unwrap();
         client.post(&ghl, &body).await.unwrap()
     };
-    for n in 0..8 {
+    waiting.spawn(post(0));
+    // Or several would be in its batch.
+    eventually("the writer waits with one", SOON, async || {
+        let begun = daemon.metric("hookwell_commit_batch_events_count").await;
+        (begun == Some(1.0)).then_some(())
+    })
+    .await;
+    for n in 1..8 {
         waiting.spawn(post(n));
     }
     let mut statuses = Vec::new();
