@@ -44,7 +44,7 @@ pub enum Error {
     /// No confirm within the deadline.
     #[error("RabbitMQ did not confirm within {0:?}")]
     Deadline(Duration),
-    /// The connection was found closed while nothing was being published.
+    /// The connection was found closed, and nothing that was being published has said why.
     #[error("RabbitMQ closed the connection")]
     Closed,
     /// A channel does not confirm: nothing it says can be trusted.

@@ -19,7 +19,9 @@ pub mod services;
 pub mod store;
 
 pub use api::{Api, HandClock};
-pub use broker::{Broker, Delivery, Sink, fresh_vhost, fresh_vhost_on, own_broker};
+pub use broker::{
+    Broker, Delivery, Sink, fresh_vhost, fresh_vhost_on, own_broker, quorum_queue_is_on_disk,
+};
 pub use daemon::{Daemon, DaemonConfig, run_cli};
 pub use doctor::doctor;
 pub use eventually::eventually;
