@@ -1,8 +1,8 @@
 //! Notices that webhooks fail or stop: counts answers against GHL's rule, tenants that fall silent, and tokens that
 //! want a person.
 //!
-//! GHL pauses a URL with more than 10,000 webhooks in three days of which under 90 % were answered 2xx (ghl guide,
-//! section on webhook retries); we count the same from our side, over all daemons.
+//! GHL pauses a URL with more than 10,000 webhooks in three days of which under 90 % were answered 2xx (GHL's webhook guide,
+//! on retries and health); we count the same from our side, over all daemons.
 //! Tenants are counted behind the log, by a cursor that every daemon may move: whoever is late writes nothing.
 
 use std::sync::Arc;

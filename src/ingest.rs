@@ -74,7 +74,7 @@ pub enum Refusal {
     /// Its signature is missing or wrong.
     Signature(Reject),
     /// It is signed, but for an app that is not configured. One key of GHL's signs for all apps, so a
-    /// signature proves the sender and not the addressee (ghl guide, section on webhook keys).
+    /// signature proves the sender and not the addressee (GHL's webhook guide, on its public keys).
     UnknownApp,
     /// More is waiting for the store than may wait.
     Overloaded,
@@ -111,7 +111,7 @@ impl Refusal {
 /// An event that is in the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Receipt {
-    /// The key it has there.
+    /// Its key. A repeat of altered bytes is there under the other event's.
     pub event_key: String,
     /// Whether it was there already.
     pub duplicate: bool,

@@ -29,7 +29,7 @@ enum Command {
   hookwell follow-ups list --config hookwell.toml --state dead
   hookwell follow-ups list --config hookwell.toml --rule contact-snapshot --json
 
-States: pending (to be made, or being made), done, dead (parked for a person, with the reason), cancelled (the app was uninstalled), merged (another call was made for several events of one record).")]
+States: pending (to be made, or being made), done, dead (parked for a person, with the reason), cancelled (by hand, or the app was uninstalled), merged (another call was made for several events of one record).")]
     List {
         #[command(flatten)]
         config: ConfigArgs,

@@ -17,7 +17,7 @@ pub(super) const ORIGIN: &str = "hookwell-origin";
 pub const HEADERS: [(&str, &str); 8] = [
     (
         "hookwell-position",
-        "place in the log; rises with time, without gaps but where a copy was restored",
+        "place in the log; rises with time, over all queues without gaps but those of dead letters, of what was discarded, and of a restored copy",
     ),
     (ORIGIN, "`webhook`, `follow_up`, `backfill` or `replay`"),
     ("ghl-app-id", "the app it was sent to"),

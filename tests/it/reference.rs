@@ -104,7 +104,7 @@ fn configuration(out: &mut String) {
 }
 
 fn messages(out: &mut String) {
-    out.push_str("\n## Messages\n\nHeaders, in the order in which they are set. The properties are in [CONSUMERS.md](CONSUMERS.md).\n\n| Header | What |\n|---|---|\n");
+    out.push_str("\n## Messages\n\nHeaders. The properties are in [CONSUMERS.md](CONSUMERS.md).\n\n| Header | What |\n|---|---|\n");
     for (name, what) in HEADERS.iter().chain(&CLOUD_EVENTS) {
         let _ = writeln!(out, "| `{name}` | {what} |");
     }
