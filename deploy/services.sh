@@ -12,7 +12,7 @@
 #   bash deploy/services.sh stop DIR       end it; the data stays
 #   bash deploy/services.sh remove DIR     end it at once and delete DIR
 #   bash deploy/services.sh install NAME...  rabbitmq postgres openssl pika cc
-#                                          xfs strace faketime iptables chromium pgbouncer
+#                                          xfs strace iptables chromium pgbouncer
 #
 # DIR/env then holds KEY=VALUE lines: KIND and
 #   rabbitmq: AMQP_URL AMQP_PORT DIST_PORT BEAM_PID EPMD_PID EPMD_PORT NODE RABBITMQCTL LOG
@@ -104,7 +104,7 @@ tool_is_there() {
     pika) python_with pika >/dev/null ;;
     cc) command -v cc >/dev/null && command -v pkg-config >/dev/null ;;
     xfs) has_command mkfs.xfs && has_command xfs_io ;;
-    strace | faketime | iptables | pgbouncer) has_command "$1" ;;
+    strace | iptables | pgbouncer) has_command "$1" ;;
     chromium) has_command chromium && has_command chromedriver ;;
     *) complain "unknown tool '$1'"; return 2 ;;
   esac
@@ -119,7 +119,7 @@ packages_of() {
     cc) echo build-essential pkg-config ;;
     xfs) echo xfsprogs ;;
     chromium) echo chromium chromium-driver ;;
-    strace | faketime | iptables | pgbouncer) echo "$1" ;;
+    strace | iptables | pgbouncer) echo "$1" ;;
   esac
 }
 

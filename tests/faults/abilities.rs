@@ -15,8 +15,6 @@ pub enum Ability {
     Strace,
     /// Packets dropped without a word.
     Iptables,
-    /// Clocks that are wrong.
-    Faketime,
     /// Limits of one process.
     Prlimit,
     /// A bound on a process's memory that the kernel keeps by killing it.
@@ -25,7 +23,7 @@ pub enum Ability {
     Failpoints,
 }
 
-use Ability::{Failpoints, Faketime, Iptables, MemoryLimit, PowerCut, Prlimit, Root, Strace};
+use Ability::{Failpoints, Iptables, MemoryLimit, PowerCut, Prlimit, Root, Strace};
 
 /// What makes, mounts and shuts down a file system.
 const DISK_TOOLS: [&str; 4] = ["mkfs.xfs", "xfs_io", "losetup", "mount"];
@@ -34,12 +32,11 @@ const DISK_TOOLS: [&str; 4] = ["mkfs.xfs", "xfs_io", "losetup", "mount"];
 pub const FAILPOINTS_BINARY: &str = "HOOKWELL_FAILPOINTS_BIN";
 
 impl Ability {
-    const ALL: [Self; 8] = [
+    const ALL: [Self; 7] = [
         Root,
         PowerCut,
         Strace,
         Iptables,
-        Faketime,
         Prlimit,
         MemoryLimit,
         Failpoints,
@@ -56,7 +53,6 @@ impl Ability {
             // It has to be allowed to trace, too.
             Strace => succeeds("strace", &["-qq", "-o", "/dev/null", "true"]),
             Iptables => succeeds("iptables", &["-n", "-L"]),
-            Faketime => succeeds("faketime", &["+1 day", "true"]),
             Prlimit => is_there("prlimit"),
             MemoryLimit => crate::lab::memory::MemoryLimit::probe(),
             Failpoints => {
@@ -75,7 +71,7 @@ impl Ability {
             }
             // It is there, and may not trace.
             Strace => !is_there("strace"),
-            Faketime | Prlimit | Failpoints => true,
+            Prlimit | Failpoints => true,
         }
     }
 }
@@ -87,7 +83,6 @@ impl fmt::Display for Ability {
             PowerCut => "an XFS loop mount",
             Strace => "strace",
             Iptables => "iptables",
-            Faketime => "faketime",
             Prlimit => "prlimit",
             MemoryLimit => "a memory cgroup",
             Failpoints => "a build with failpoints",

@@ -82,7 +82,6 @@ impl Row {
 const BOTH: &[Backend] = &Backend::ALL;
 const SQLITE: &[Backend] = &[Backend::Sqlite];
 const POSTGRES: &[Backend] = &[Backend::Postgres];
-const FAKETIME: &[Ability] = &[Ability::Faketime];
 const PRLIMIT: &[Ability] = &[Ability::Prlimit];
 const MEMORY: &[Ability] = &[Ability::MemoryLimit];
 const POWER: &[Ability] = &[Ability::Root, Ability::PowerCut];
@@ -129,8 +128,8 @@ pub const ROWS: &[Row] = &[
     row!("B-13", "both signature headers, one of them bad", BOTH, &[], first: &[], signature::two_headers),
     row!("B-14", "signing keys are rotated under load", BOTH, &[], first: &[], signature::rotated),
     row!("B-15", "bodies that only re-serialise to what was signed", BOTH, &[], first: &[], signature::re_serialised),
-    row!("B-16", "old genuine requests come again", BOTH, FAKETIME, first: &[], identity::replayed),
-    row!("B-17", "the daemon's clock jumps", BOTH, FAKETIME, first: &[], identity::clock_jumps),
+    row!("B-16", "old genuine requests come again", BOTH, &[], first: &[], identity::replayed),
+    row!("B-17", "the daemon's clock jumps", BOTH, &[], first: &[], identity::clock_jumps),
     row!("P-01", "kill -9 of a backend in the midst of a commit", POSTGRES, &[], first: &[], postgres::backend_killed),
     row!("P-02", "kill -9 of the postmaster under load", POSTGRES, &[], first: POSTGRES, postgres::killed),
     row!("P-03", "power cut of Postgres", POSTGRES, POWER, first: POSTGRES, postgres::power_cut),
@@ -170,6 +169,7 @@ pub const ROWS: &[Row] = &[
     row!("F-10", "a full queue that rejects", BOTH, &[], first: SQLITE, topology::full_queue),
     row!("F-10-drop", "arguments that let RabbitMQ drop messages", SQLITE, &[], first: &[], topology::dropping_queue),
     row!("F-16", "kill -9 of the node that leads the queue", BOTH, &[], first: &[], cluster::leader_killed),
+    row!("F-16-replicas", "kill -9 of that node and of the one of three daemons that reads", POSTGRES, &[], first: &[], cluster::leader_and_reader_killed),
     row!("F-16-partition", "the leader cut off from the other two nodes", BOTH, LOST, first: &[], cluster::leader_cut_off),
     row!("F-16-minority", "two of three nodes killed", BOTH, &[], first: &[], cluster::majority_killed),
     row!("F-18", "one tenant's events are nacked for ever", BOTH, &[], first: &[], poison::nacked),
@@ -196,7 +196,7 @@ pub const ROWS: &[Row] = &[
     row!("D-11", "a broken configuration at a start", BOTH, &[], first: &[], process::settings::broken),
     row!("D-12", "an upgrade and the way back, under load while events wait", BOTH, CRASH, first: &[], process::upgrade::there_and_back),
     row!("D-12-refused", "a way back that the next version does not allow", BOTH, CRASH, first: &[], process::upgrade::refused),
-    row!("D-14", "the wall clock jumps by an hour", BOTH, &[Ability::Faketime], first: &[], process::clock::jumped),
+    row!("D-14", "the wall clock jumps by an hour", BOTH, &[], first: &[], process::clock::jumped),
     row!("D-15", "kill -9, and again while it recovers", BOTH, &[], first: &[], process::killed_again),
     row!("O-01", "many calls are refused for their token at once", BOTH, &[], first: POSTGRES, follow_ups::tokens::refreshed_once),
     row!("O-02-planner.read", "abort at planner.read", BOTH, CRASH, first: &[], follow_ups::points::crashed),

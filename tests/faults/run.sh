@@ -23,7 +23,7 @@ esac
 
 install_missing cc rabbitmq postgres openssl pika
 # Rows that need one of these say so when it cannot be had.
-for tool in xfs strace faketime iptables; do
+for tool in xfs strace iptables; do
   install_missing "$tool" || true
 done
 

@@ -1,35 +1,39 @@
-//! A wall clock that jumps while a daemon runs: libfaketime reads the time's offset from a file whenever
-//! it is asked. Clocks that only measure are left alone.
+//! A wall clock that jumps while a daemon runs: its processes load `wall_clock.c` first, which reads how far it is off
+//! from a file. Timers go on by the monotonic clock, as they do where a clock is set.
 
 use std::path::{Path, PathBuf};
-
-use crate::harness::DaemonConfig;
-
-const LIBRARY: &str = "/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1";
+use std::process::Command;
 
 /// The clock of the daemons that are started with it.
 pub struct WallClock {
     file: PathBuf,
+    library: PathBuf,
 }
 
 impl WallClock {
-    /// One that is right, for the daemons of this configuration.
-    pub fn of(config: &mut DaemonConfig) -> Self {
-        let file = config.dir().join("faketime");
-        let clock = Self { file };
+    /// One that is right so far, in this folder.
+    pub fn new(folder: &Path) -> Self {
+        std::fs::create_dir_all(folder).unwrap();
+        let (source, library) = (folder.join("wall_clock.c"), folder.join("wall_clock.so"));
+        std::fs::write(&source, include_str!("wall_clock.c")).unwrap();
+        let compiled = Command::new("cc")
+            .args(["-shared", "-fPIC", "-O1", "-o"])
+            .args([&library, &source])
+            .output()
+            .unwrap();
+        assert!(compiled.status.success(), "{compiled:?}");
+        let clock = Self {
+            file: folder.join("wall_clock"),
+            library,
+        };
         clock.jump_to(0);
-        let text = clock.file.to_str().expect("a plain name");
-        for (name, value) in [
-            ("LD_PRELOAD", library().as_str()),
-            ("FAKETIME_TIMESTAMP_FILE", text),
-            ("FAKETIME_NO_CACHE", "1"),
-            ("FAKETIME_DONT_FAKE_MONOTONIC", "1"),
-            ("DONT_FAKE_MONOTONIC", "1"),
-        ] {
-            let variable = (name.to_owned(), value.to_owned());
-            config.variables.push(variable);
-        }
         clock
+    }
+
+    /// The variables of a daemon that lives by it.
+    pub fn variables(&self) -> [(String, String); 2] {
+        [("LD_PRELOAD", &self.library), ("WALL_CLOCK", &self.file)]
+            .map(|(name, path)| (name.to_owned(), path.display().to_string()))
     }
 
     /// From now on it is wrong by so many seconds.
@@ -38,13 +42,4 @@ impl WallClock {
         std::fs::write(&fresh, format!("{seconds:+}")).unwrap();
         std::fs::rename(&fresh, &self.file).unwrap();
     }
-}
-
-/// Where Debian puts it on this kind of machine.
-fn library() -> String {
-    if Path::new(LIBRARY).exists() {
-        return LIBRARY.to_owned();
-    }
-    let kind = std::env::consts::ARCH;
-    format!("/usr/lib/{kind}-linux-gnu/faketime/libfaketimeMT.so.1")
 }

@@ -104,6 +104,39 @@ pub async fn leader_killed(lab: Lab) -> Outcome {
     run.judge().await
 }
 
+/// F-16 with three daemons on one Postgres: the node that leads the queue and the daemon that reads the log are
+/// killed at once. Another daemon reads, and publishes through another node.
+pub async fn leader_and_reader_killed(lab: Lab) -> Outcome {
+    let mut run = set_up(&lab).start().await;
+    run.arrived(400).await;
+    for cycle in 0..lab.times(2, 10) {
+        run.start_replicas().await;
+        run.more(100).await;
+        let daemon = Daemon::in_turn(cycle);
+        run.fault(
+            FaultKind::Broker,
+            "kill -9 of the leader and of the reader",
+            async |run| {
+                let leader = daemon.and_leader(run).await;
+                let before = run.holders().await;
+                run.lead_past_the_first();
+                let since = Instant::now();
+                run.broker().node(leader).server.kill9();
+                run.kill_daemon().await;
+                run.taken_over(&before, since).await;
+                arrives_again(run, since, "leader and reader killed", ELECTION).await;
+                run.broker().node(leader).server.restart().await;
+                run.leader(ALL, leader).await;
+                run.start_daemon().await;
+            },
+        )
+        .await;
+        run.more(200).await;
+        run.stop_replicas().await;
+    }
+    run.judge().await
+}
+
 /// F-16: the node that leads the queue is cut off from the other two, which elect another leader. It stops
 /// by itself when it notices; until then it takes what a daemon publishes there, and confirms nothing.
 pub async fn leader_cut_off(lab: Lab) -> Outcome {

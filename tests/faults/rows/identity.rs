@@ -1,6 +1,5 @@
 //! Which event a body is (rows B): ids that are missing, shared, repeated, old, and clocks that are wrong.
 
-use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use futures_util::future::join_all;
@@ -8,8 +7,9 @@ use sqlx::{Connection, PgConnection, SqliteConnection};
 use tokio::time::sleep;
 
 use super::http::DUPLICATES;
-use crate::harness::{Backend, DaemonConfig, Ghl, eventually};
-use crate::lab::{Crafted, Lab, Outcome, Run, WITHIN};
+use crate::harness::{Backend, Ghl, eventually};
+use crate::lab::wall_clock::WallClock;
+use crate::lab::{Crafted, Lab, Outcome, Run, Setup, WITHIN};
 use crate::records::FaultKind;
 
 const TENANT: &str = "Identity000000000001";
@@ -138,44 +138,12 @@ pub async fn at_once(lab: Lab) -> Outcome {
     run.judge().await
 }
 
-/// The daemon's wall clock, kept in a file.
-struct WallClock(PathBuf);
-
-impl WallClock {
-    /// One that is right, so far.
-    fn new(folder: &Path) -> Self {
-        std::fs::create_dir_all(folder).unwrap();
-        let clock = Self(folder.join("faketime"));
-        clock.set(0);
-        clock
-    }
-
-    /// From now on it is off by so many seconds.
-    fn set(&self, seconds: i64) {
-        let fresh = self.0.with_extension("fresh");
-        std::fs::write(&fresh, format!("{seconds:+}\n")).unwrap();
-        std::fs::rename(fresh, &self.0).unwrap();
-    }
-
-    /// A daemon that lives by it. Timers go on by the monotonic clock, as they do where a clock is set.
-    fn rule(file: &Path, mut config: DaemonConfig) -> DaemonConfig {
-        for (name, value) in [
-            ("LD_PRELOAD", library()),
-            ("FAKETIME_TIMESTAMP_FILE", file.display().to_string()),
-            ("FAKETIME_NO_CACHE", "1".to_owned()),
-            ("FAKETIME_DONT_FAKE_MONOTONIC", "1".to_owned()),
-        ] {
-            config.variables.push((name.to_owned(), value));
-        }
+fn ruled_by<'a>(lab: &'a Lab, clock: &WallClock) -> Setup<'a> {
+    let variables = clock.variables();
+    lab.setup().daemon(|mut config| {
+        config.variables.extend(variables);
         config
-    }
-}
-
-/// Where the `faketime` command has it, for programs with threads.
-fn library() -> String {
-    let said = crate::abilities::said("faketime", &["-f", "+0", "sh", "-c", "echo $LD_PRELOAD"]);
-    said.expect("faketime")
-        .replace("libfaketime.so", "libfaketimeMT.so")
+    })
 }
 
 /// Waits until the daemon's newest event bears a time that is off by about so many seconds.
@@ -226,13 +194,9 @@ const DAY: i64 = 24 * HOUR;
 /// to one that was started since.
 pub async fn replayed(lab: Lab) -> Outcome {
     let clock = WallClock::new(&lab.folder);
-    let file = clock.0.clone();
-    let mut run = lab
-        .setup()
+    let mut run = ruled_by(&lab, &clock)
         // Bodies are kept as long as keys, so that the dump at the end has them all.
-        .daemon(move |config| {
-            WallClock::rule(&file, config).set("store", "keep_bodies = \"31days\"")
-        })
+        .daemon(|config| config.set("store", "keep_bodies = \"31days\""))
         .load(|load| load.rate = 50.0)
         .start()
         .await;
@@ -246,7 +210,7 @@ pub async fn replayed(lab: Lab) -> Outcome {
         (3 * DAY, "3 days"),
         (30 * DAY, "30 days"),
     ] {
-        clock.set(later);
+        clock.jump_to(later);
         lives_by(&run, later).await;
         for restarted in [false, true] {
             if restarted {
@@ -277,12 +241,7 @@ pub async fn replayed(lab: Lab) -> Outcome {
 /// B-17: the daemon's clock jumps back and forth while events flow.
 pub async fn clock_jumps(lab: Lab) -> Outcome {
     let clock = WallClock::new(&lab.folder);
-    let file = clock.0.clone();
-    let mut run = lab
-        .setup()
-        .daemon(move |config| WallClock::rule(&file, config))
-        .start()
-        .await;
+    let mut run = ruled_by(&lab, &clock).start().await;
     run.more(100).await;
     let connects = "hookwell_broker_connects_total{result=\"ok\"}";
     let before = run.daemon().metric(connects).await;
@@ -292,7 +251,7 @@ pub async fn clock_jumps(lab: Lab) -> Outcome {
                 FaultKind::Other,
                 &format!("the clock jumps to {off:+} s"),
                 async |run| {
-                    clock.set(off);
+                    clock.jump_to(off);
                     lives_by(run, off).await;
                     run.more(100).await;
                     run.arrived(100).await;

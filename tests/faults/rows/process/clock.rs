@@ -15,7 +15,8 @@ const REMOVED: [&str; 2] = [
 /// D-14: forward and back by an hour, with the broker away meanwhile, so that something is being retried.
 pub async fn jumped(lab: Lab) -> Outcome {
     let mut run = lab.setup().without_daemon().start().await;
-    let clock = WallClock::of(run.config());
+    let clock = WallClock::new(&lab.folder);
+    run.config().variables.extend(clock.variables());
     run.start_daemon().await;
     run.arrived(200).await;
     for _ in 0..lab.times(1, 5) {
