@@ -259,13 +259,22 @@ impl Session {
         // Each message written and each positive confirm is progress.
         let progress = || answers.fetch_add(1, Ordering::Relaxed);
         let mut confirms = Vec::with_capacity(batch.len());
+        // Of a channel that RabbitMQ closes, what is handed over last hears only that it is closing; why is in the answers
+        // to what is on its way.
+        let mut errors = Vec::new();
         for publish in sent {
             let confirm = match publish {
                 Either::Left(confirm) => confirm,
                 Either::Right(publish) => publish.await,
             };
             progress();
-            let confirm = confirm.map_err(|error| self.explain(error))?;
+            let confirm = match confirm {
+                Ok(confirm) => confirm,
+                Err(error) => {
+                    errors.push(error);
+                    break;
+                }
+            };
             confirms.push(async move {
                 let confirm = confirm.await;
                 if !matches!(confirm, Ok(Confirmation::Nack(_))) {
@@ -276,7 +285,13 @@ impl Session {
         }
         let mut confirmations = Vec::with_capacity(batch.len());
         for confirm in join_all(confirms).await {
-            confirmations.push(confirm.map_err(|error| self.explain(error))?);
+            match confirm {
+                Ok(confirmation) => confirmations.push(confirmation),
+                Err(error) => errors.push(error),
+            }
+        }
+        if let Some(error) = explain(errors) {
+            return Err(error);
         }
         let mut returned: HashSet<(String, String)> = HashSet::new();
         let mut reasons = String::new();
@@ -313,13 +328,8 @@ impl Session {
         }
         for channel in &self.channels {
             // Nothing is pending any more; this hands over returns that no confirm carried.
-            for message in channel
-                .wait_for_confirms()
-                .await
-                .map_err(|error| self.explain(error))?
-            {
-                note(message);
-            }
+            let late = channel.wait_for_confirms().await;
+            late.map_err(explained)?.into_iter().for_each(&mut note);
         }
         if failpoints::mutant("mutant.M3") {
             returned.clear();
@@ -340,26 +350,6 @@ impl Session {
         &self.channels[usize::try_from(lane % count).unwrap_or(0)]
     }
 
-    /// Tells a refusal of what was published from everything else that ends a channel.
-    fn explain(&self, error: lapin::Error) -> Error {
-        if let lapin::ErrorKind::ProtocolError(amqp) = error.kind() {
-            use lapin::protocol::{AMQPErrorKind, AMQPHardError, AMQPSoftError};
-            let refused = matches!(
-                amqp.kind(),
-                AMQPErrorKind::Soft(
-                    AMQPSoftError::PRECONDITIONFAILED | AMQPSoftError::CONTENTTOOLARGE
-                ) | AMQPErrorKind::Hard(AMQPHardError::FRAMEERROR | AMQPHardError::SYNTAXERROR)
-            );
-            if refused {
-                return Error::Refused {
-                    code: amqp.get_id(),
-                    text: amqp.get_message().as_str().to_owned(),
-                };
-            }
-        }
-        Error::lost(error)
-    }
-
     /// Closes the connection; bounded, since a broker that is gone does not answer. After an error it
     /// comes before the next session: what this one still holds must not be sent beside it.
     pub async fn close(&self) {
@@ -369,6 +359,37 @@ impl Session {
         )
         .await;
     }
+}
+
+/// What the errors of one batch come to: a refusal, where one of them says so.
+fn explain(errors: Vec<lapin::Error>) -> Option<Error> {
+    let mut explained: Vec<_> = errors.into_iter().map(explained).collect();
+    let refused = explained
+        .iter()
+        .position(|error| matches!(error, Error::Refused { .. }));
+    match (refused, explained.is_empty()) {
+        (_, true) => None,
+        (at, false) => Some(explained.swap_remove(at.unwrap_or(0))),
+    }
+}
+
+/// Tells a refusal of what was published from everything else that ends a channel.
+fn explained(error: lapin::Error) -> Error {
+    if let lapin::ErrorKind::ProtocolError(amqp) = error.kind() {
+        use lapin::protocol::{AMQPErrorKind, AMQPHardError, AMQPSoftError};
+        let refused = matches!(
+            amqp.kind(),
+            AMQPErrorKind::Soft(AMQPSoftError::PRECONDITIONFAILED | AMQPSoftError::CONTENTTOOLARGE)
+                | AMQPErrorKind::Hard(AMQPHardError::FRAMEERROR | AMQPHardError::SYNTAXERROR)
+        );
+        if refused {
+            return Error::Refused {
+                code: amqp.get_id(),
+                text: amqp.get_message().as_str().to_owned(),
+            };
+        }
+    }
+    Error::lost(error)
 }
 
 fn properties(message: &Message) -> BasicProperties {

@@ -156,13 +156,23 @@ impl Operator {
         Ok(count)
     }
 
-    /// Gives up on dead letters: they go, with their events.
+    /// Gives up on dead letters: they go, with their events. It may be broken off; what went until then is in the trail.
     pub async fn discard_dead_letters(&self, which: Selection) -> Result<Erased, Error> {
-        let erased = self.store.discard_dead_letters(which).await?;
+        let (mut erased, mut after) = (Erased::default(), Some(Position(0)));
+        let mut outcome = Ok(());
+        while let Some(from) = after.take() {
+            match self.store.discard_dead_letters(which, from).await {
+                Ok(part) => {
+                    erased.add(&part);
+                    after = part.next;
+                }
+                Err(error) => outcome = Err(error),
+            }
+        }
         let subject = subject_of(which);
         self.note(action::DISCARD_DEAD_LETTERS, &subject, erased.events)
             .await;
-        Ok(erased)
+        outcome.map(|()| erased)
     }
 
     /// Counts what there is of a contact or a tenant, with what is beside the log. `seen` is told up to where.
@@ -198,10 +208,7 @@ impl Operator {
         let (mut erased, mut after) = (Erased::default(), Some(Position(0)));
         while let Some(from) = after {
             let part = self.store.erase_events(subject, from).await?;
-            erased.events += part.events;
-            erased.discarded += part.discarded;
-            erased.calls += part.calls;
-            erased.left += part.left;
+            erased.add(&part);
             after = part.next;
             seen(after.unwrap_or(from));
         }

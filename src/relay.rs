@@ -22,6 +22,7 @@ use crate::spans::Spans;
 use crate::store::{self, Parked, Reader, Settled, Store};
 use crate::telemetry::Chain;
 
+mod account;
 mod courtesy;
 mod held;
 mod lanes;
@@ -37,6 +38,7 @@ use courtesy::Courtesy;
 use recovery::Recovery;
 use replace::Successor;
 use replay::Replaying;
+use retries::Retrying;
 use window::Window;
 
 pub use message::{CLOUD_EVENTS, HEADERS, message};
@@ -154,14 +156,18 @@ impl Relay {
         session.expect_confirm_within(recovery.patience());
         self.metrics.broker_connected.set(1);
         tracing::info!(broker = session.address(), "connected to RabbitMQ");
-        let mut reader = match self.stand_by(shutdown, &session).await {
-            Ok(reader) => reader,
-            Err(ended) => return ended,
+        let ended = match self.stand_by(shutdown, &session).await {
+            Ok(mut reader) => {
+                self.metrics.relay_active.set(1);
+                let relayed = self.relay(reader.as_mut(), &mut session, shutdown, recovery);
+                let ended = relayed.await;
+                // While the reader is still held: what this session has in its buffers must not come behind what the
+                // next one publishes, here or on another daemon.
+                session.close().await;
+                ended
+            }
+            Err(ended) => Err(ended),
         };
-        self.metrics.relay_active.set(1);
-        let ended = self
-            .relay(reader.as_mut(), session, shutdown, recovery)
-            .await;
         match ended {
             Ok(()) => Ended::Shutdown,
             Err(ended) => ended,
@@ -196,7 +202,7 @@ impl Relay {
     async fn relay(
         &self,
         reader: &mut dyn Reader,
-        mut session: Session,
+        session: &mut Session,
         shutdown: &CancellationToken,
         recovery: &mut Recovery,
     ) -> Result<(), Ended> {
@@ -204,6 +210,7 @@ impl Relay {
         tracing::info!(position = cursor.0, broker = session.address(), "relaying");
         let mut lanes = self.held_lanes().await?;
         let mut retries_at = Instant::now();
+        let mut retrying = Retrying::new(self.settings.retry_delays);
         let mut replaying = Replaying::new(self.settings.retry_delays);
         // Between rounds of what RabbitMQ did not take.
         let (first, cap) = self.settings.retry_delays;
@@ -221,23 +228,21 @@ impl Relay {
             woken.as_mut().enable();
             failpoints::panic("relay.panic");
             if shutdown.is_cancelled() {
-                session.close().await;
                 return Ok(());
             }
             if session.is_blocked() && !failpoints::mutant("mutant.M11") {
-                self.wait_while_blocked(&session, shutdown).await?;
+                self.wait_while_blocked(session, shutdown).await?;
                 continue;
             }
-            self.succeed_session(&mut session, &mut successor).await;
+            self.succeed_session(session, &mut successor).await;
             if retries_at <= Instant::now() {
                 retries_at = Instant::now() + RETRY_POLL;
-                self.take_retries(reader, &mut session, shutdown).await?;
+                self.take_retries(reader, session, &mut retrying, shutdown)
+                    .await?;
             }
-            self.turn_to_replays(reader, &mut session, &mut replaying, shutdown)
+            self.turn_to_replays(reader, session, &mut replaying, shutdown)
                 .await?;
-            let released = self
-                .try_held(reader, &mut session, &mut lanes, shutdown)
-                .await?;
+            let released = self.try_held(reader, session, &mut lanes, shutdown).await?;
             if let Some(window) = &mut unsettled {
                 released.iter().for_each(|tenant| window.release(tenant));
             }
@@ -281,10 +286,11 @@ impl Relay {
             let is_read = !ahead.is_empty();
             let size = courtesy.window(self.settings.window);
             let ((), read) = tokio::join!(
-                self.publish_window(&mut session, &mut window, &mut lanes, shutdown, &mut rounds),
+                self.publish_window(session, &mut window, &mut lanes, shutdown, &mut rounds),
                 self.read_ahead(reader, last, size, is_read)
             );
             failpoints::crash("relay.confirmed");
+            // Even where reading ahead failed: what is not told of confirms comes again.
             if let Some(settled) = window.settle() {
                 recovery.went_on();
                 self.settle(reader, &settled).await?;
@@ -292,7 +298,6 @@ impl Relay {
                 failpoints::crash("relay.settled");
             }
             if let Some(error) = window.broken {
-                session.close().await;
                 return Err(Ended::Broker(error));
             }
             ahead.append(&mut read?);

@@ -42,7 +42,7 @@ pub(super) struct Args {
 
 pub(super) async fn run(args: Args) -> Outcome {
     let config = args.config.load()?;
-    // On SQLite this keeps daemons out; on Postgres whoever holds the reader does.
+    // On SQLite this keeps daemons out. On Postgres it notices one that relays; one without RabbitMQ still takes webhooks.
     let store = app::open_store(&config.store).await?.0;
     let Some(reader) = store.relay_reader().await? else {
         return Err(Failure::saying(

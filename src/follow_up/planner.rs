@@ -71,7 +71,7 @@ impl Planner {
             };
             let delay = delays.next_delay();
             if let Err(error) = ended {
-                if matches!(error, store::Error::Deadline(_)) {
+                if error.is_deadline() {
                     run = (run / 2).max(1);
                 }
                 tracing::warn!(

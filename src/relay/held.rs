@@ -33,14 +33,14 @@ impl Relay {
         lanes: &mut Lanes,
         shutdown: &CancellationToken,
     ) -> Result<Vec<String>, Ended> {
-        let tried = self.read_held(reader, lanes).await?;
+        let (tried, mut released) = self.read_held(reader, lanes).await?;
         if tried.is_empty() {
-            return Ok(Vec::new());
+            return Ok(released);
         }
         let events = || tried.iter().flat_map(|(_, events)| events);
         let batch: Vec<_> = events().map(|one| self.message(one)).collect();
         let Some(published) = self.publish(session, &batch, shutdown).await else {
-            return Ok(Vec::new());
+            return Ok(released);
         };
         let now = Instant::now();
         let mut settled = Vec::new();
@@ -66,29 +66,30 @@ impl Relay {
         }
         settled.retain(|one| !one.published.is_empty() || !one.parked.is_empty());
         if settled.is_empty() {
-            return Ok(Vec::new());
+            return Ok(released);
         }
-        let released = reader.settle_held(&settled, (self.clock)()).await?;
+        let over = reader.settle_held(&settled, (self.clock)()).await?;
         for one in &settled {
             self.tell_parked(&one.parked);
         }
-        for tenant in &released {
+        for tenant in &over {
             lanes.release(tenant);
             tracing::info!(
                 tenant,
                 "RabbitMQ takes everything of a tenant that was held"
             );
         }
+        released.extend(over);
         Ok(released)
     }
 
-    /// What is to be tried now: at most a window of events.
+    /// What is to be tried now, at most a window of events; and tenants that have none any more, released.
     async fn read_held(
         &self,
         reader: &mut dyn Reader,
         lanes: &mut Lanes,
-    ) -> Result<Vec<(String, Vec<Recorded>)>, store::Error> {
-        let mut tried = Vec::new();
+    ) -> Result<(Vec<(String, Vec<Recorded>)>, Vec<String>), store::Error> {
+        let (mut tried, mut released) = (Vec::new(), Vec::new());
         let (mut room, mut bytes) = (self.settings.window, self.settings.window_bytes);
         for (tenant, take) in lanes.due(Instant::now(), TENANTS_AT_ONCE) {
             if room <= 0 || bytes <= 0 {
@@ -100,6 +101,7 @@ impl Relay {
                 // A person erased them.
                 tracing::warn!(tenant, "the events of a held tenant are gone");
                 lanes.release(&tenant);
+                released.push(tenant);
                 continue;
             }
             room -= events.len() as i64;
@@ -109,6 +111,6 @@ impl Relay {
                 .sum::<i64>();
             tried.push((tenant, events));
         }
-        Ok(tried)
+        Ok((tried, released))
     }
 }

@@ -1,51 +1,87 @@
 //! Publishing again what a person asked for.
 
+use std::time::Duration;
+
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::{Ended, REFUSED, Relay, UNROUTABLE};
 use crate::broker::{self, Outcome, Session};
+use crate::event::Position;
+use crate::retry::Delays;
 use crate::store::{Parked, Reader};
 
+/// Dead letters of one turn.
+const AT_ONCE: i64 = 50;
+
+/// Where the turns stand.
+pub(super) struct Retrying {
+    /// Behind this one they go on; what is rejected does not keep the others from theirs.
+    after: Position,
+    /// RabbitMQ rejected something.
+    not_before: Instant,
+    delays: Delays,
+}
+
+impl Retrying {
+    /// At the beginning; `delays` are between turns in which something is rejected.
+    pub(super) fn new((first, cap): (Duration, Duration)) -> Self {
+        Self {
+            after: Position(0),
+            not_before: Instant::now(),
+            delays: Delays::new(first, cap),
+        }
+    }
+}
+
 impl Relay {
-    /// Publishes dead letters that a person asked for again, one by one.
+    /// Publishes dead letters that a person asked for again, one by one, in turns. What a queue rejects stays to be tried.
     pub(super) async fn take_retries(
         &self,
         reader: &mut dyn Reader,
         session: &mut Session,
+        retrying: &mut Retrying,
         shutdown: &CancellationToken,
     ) -> Result<(), Ended> {
-        const AT_ONCE: i64 = 50;
-        for recorded in reader.retries(AT_ONCE).await? {
+        if Instant::now() < retrying.not_before {
+            return Ok(());
+        }
+        let asked_for = reader.retries(retrying.after, AT_ONCE).await?;
+        let is_full = asked_for.len() as i64 == AT_ONCE;
+        let mut rejected = 0;
+        for recorded in &asked_for {
             let parked = |reason, detail| Parked {
                 position: recorded.position,
                 reason,
                 detail,
             };
-            let batch = [self.message(&recorded)];
+            let batch = [self.message(recorded)];
             let Some(published) = self.publish(session, &batch, shutdown).await else {
                 return Ok(());
             };
+            retrying.after = recorded.position;
             let verdict = match published {
-                Ok(outcomes) => match outcomes.into_iter().next() {
-                    Some(Outcome::Confirmed) => None,
-                    Some(Outcome::Returned(reason)) => Some(parked(UNROUTABLE, reason)),
-                    Some(Outcome::Nacked) | None => continue,
-                },
+                Ok(outcomes) => {
+                    self.count(std::iter::once(recorded).zip(&outcomes));
+                    match outcomes.into_iter().next() {
+                        Some(Outcome::Confirmed) => None,
+                        Some(Outcome::Returned(reason)) => Some(parked(UNROUTABLE, reason)),
+                        Some(Outcome::Nacked) | None => {
+                            rejected += 1;
+                            continue;
+                        }
+                    }
+                }
                 Err(broker::Error::Refused { code, text }) => {
+                    self.count_unknown(1);
                     self.replace_session(session).await?;
                     Some(parked(REFUSED, format!("{code} {text}")))
                 }
-                Err(error) => return Err(error.into()),
+                Err(error) => {
+                    self.count_unknown(1);
+                    return Err(error.into());
+                }
             };
-            let outcome = if verdict.is_some() {
-                "returned"
-            } else {
-                "confirmed"
-            };
-            self.metrics
-                .publish_outcomes
-                .with_label_values(&[outcome])
-                .inc();
             match &verdict {
                 None => tracing::info!(
                     position = recorded.position.0, event_key = %recorded.event.key,
@@ -60,6 +96,20 @@ impl Relay {
                 .settle_retry(recorded.position, verdict.as_ref(), (self.clock)())
                 .await?;
         }
+        if !is_full {
+            retrying.after = Position(0);
+        }
+        if rejected == 0 {
+            retrying.delays.reset();
+            return Ok(());
+        }
+        let delay = retrying.delays.next_delay();
+        retrying.not_before = Instant::now() + delay;
+        tracing::warn!(
+            rejected,
+            retry_in_ms = delay.as_millis() as u64,
+            "RabbitMQ rejects dead letters that are to be published again: a queue is full"
+        );
         Ok(())
     }
 }

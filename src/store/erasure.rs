@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use super::{Error, Selection};
 use crate::event::Position;
 
-/// Places of the log that one look covers.
+/// Places of the log that one look covers, and dead letters that go at once.
 pub(crate) const ERASE_LOOK: i64 = 5_000;
 
 /// Whose data it is.
@@ -65,6 +65,16 @@ pub struct Erased {
     pub next: Option<Position>,
 }
 
+impl Erased {
+    /// Counts what was removed from a further part.
+    pub fn add(&mut self, part: &Self) {
+        self.events += part.events;
+        self.discarded += part.discarded;
+        self.calls += part.calls;
+        self.left += part.left;
+    }
+}
+
 /// What there is of a subject beside the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Beside {
@@ -96,6 +106,11 @@ pub trait Erasure: Send + Sync {
     /// Removes what there is of a subject beside the log, in one transaction; returns what went.
     async fn erase_beside(&self, subject: &Subject) -> Result<Beside, Error>;
 
-    /// Gives up on dead letters: they go, with their events. Those whose calls are being made stay.
-    async fn discard_dead_letters(&self, selection: Selection) -> Result<Erased, Error>;
+    /// Gives up on dead letters behind a place: they go, with their events, so many in one transaction. Those whose calls
+    /// are being made stay.
+    async fn discard_dead_letters(
+        &self,
+        selection: Selection,
+        after: Position,
+    ) -> Result<Erased, Error>;
 }

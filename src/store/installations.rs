@@ -30,7 +30,8 @@ pub struct Installation {
     pub generation: i64,
     /// GHL's time of the newest event that was applied.
     pub changed_at: Micros,
-    /// When it was installed last, where that is known.
+    /// When it was installed last, where that is known: GHL's time of the INSTALL, or where none came ours of
+    /// its first token.
     pub installed_at: Option<Micros>,
     /// When it was uninstalled last.
     pub uninstalled_at: Option<Micros>,

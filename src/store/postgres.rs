@@ -18,7 +18,7 @@ use super::{
     Appended, Cutoff, DeadLetter, Error, HeldTenant, Ledger, Migrated, Pruned, QuarantineBounds,
     Quarantined, RELAY, Reader, Refused, Schema, Selection, Store, Sweep,
 };
-use crate::event::{Event, Position, Recorded};
+use crate::event::{Event, Micros, Position, Recorded};
 use crate::failpoints;
 
 use locked::Locked;
@@ -28,11 +28,14 @@ mod append;
 mod census;
 mod erasure;
 mod follow_ups;
+mod gaps;
+mod installations;
 mod locked;
 mod partitions;
 mod pooler;
 mod reader;
 mod replays;
+mod subscriptions;
 
 mod statements {
     use super::super::sql::{
@@ -86,7 +89,7 @@ mod statements {
 /// The log on Postgres.
 pub struct PostgresStore {
     options: PgConnectOptions,
-    /// For everything but appends and readers; each use is one statement.
+    /// For everything but appends and readers. Each use is a statement, or a transaction.
     pool: PgPool,
     appender: Mutex<Option<PgConnection>>,
     deadline: Duration,
@@ -113,7 +116,7 @@ impl PostgresStore {
             .min_connections(0)
             .max_connections(4)
             .acquire_timeout(deadline)
-            .after_connect(move |connection, _| Box::pin(set_up(connection, deadline)))
+            .after_connect(move |connection, _| Box::pin(set_up_pooled(connection, deadline)))
             .connect_lazy_with(options.clone());
         let store = Self {
             options,
@@ -135,18 +138,22 @@ impl PostgresStore {
     /// # Errors
     /// [`Error::Schema`] when the schema is newer and not for this binary.
     pub async fn migrate(&self) -> Result<Migrated, Error> {
-        // A migration may take longer than a statement of the daily work.
-        let mut connection = PgConnection::connect_with(&self.options).await?;
-        set_up(&mut connection, self.deadline).await?;
-        connection.execute("set statement_timeout = 0").await?;
-        let before = schema::found!(&mut connection);
+        let mut connection = self.dial().await?;
+        let before = bounded(self.deadline, async {
+            set_up(&mut connection, self.deadline).await?;
+            // A migration may take longer than a statement of the daily work.
+            connection.execute("set statement_timeout = 0").await?;
+            Ok(schema::found!(&mut connection))
+        });
+        let before = before.await?;
         before.expect_compatible()?;
         let migrator = schema::migrations!("postgres");
         migrator
             .run(&mut connection)
             .await
             .map_err(schema::migration_error)?;
-        let migrated = before.migrated_to(schema::found!(&mut connection))?;
+        let now = bounded(self.deadline, async { Ok(schema::found!(&mut connection)) });
+        let migrated = before.migrated_to(now.await?)?;
         #[cfg(feature = "failpoints")]
         if failpoints::mutant("mutant.M7") {
             let sql = include_str!("../../tests/faults/mutants/M7.sql");
@@ -161,52 +168,77 @@ impl PostgresStore {
     }
 
     async fn dial(&self) -> Result<PgConnection, Error> {
-        let dialled = timeout(self.deadline, PgConnection::connect_with(&self.options));
-        let dialled = dialled.await.map_err(|_| Error::Deadline(self.deadline))?;
-        Ok(dialled?)
+        let dialled = async { Ok(PgConnection::connect_with(&self.options).await?) };
+        bounded(self.deadline, dialled).await
     }
 
     async fn refuse_poolers(&self, connection: &mut PgConnection) -> Result<(), Error> {
         let mut other = self.dial().await?;
         let looked = pooler::refuse_shared_sessions(connection, &mut other);
-        let looked = timeout(self.deadline, looked).await;
-        looked.map_err(|_| Error::Deadline(self.deadline))??;
+        bounded(self.deadline, looked).await?;
         Ok(other.close().await?)
     }
 
     /// The same connection, set up and found good.
     async fn made_ready(&self, mut connection: PgConnection) -> Result<PgConnection, Error> {
-        let made_ready = timeout(self.deadline, async {
+        let made_ready = async {
             set_up(&mut connection, self.deadline).await?;
-            // Once found good, synchronous_commit is held for the session: a reload must not take it away.
-            let row = sqlx::query(
+            expect_durable(&mut connection).await?;
+            Ok(connection)
+        };
+        bounded(self.deadline, made_ready).await
+    }
+}
+
+/// Bounds what is asked of the server.
+async fn bounded<T>(
+    deadline: Duration,
+    work: impl Future<Output = Result<T, Error>> + Send,
+) -> Result<T, Error> {
+    timeout(deadline, work)
+        .await
+        .map_err(|_| Error::Deadline(deadline))?
+}
+
+/// What is committed through the pool, such as a pair of tokens, is to be kept like an event, whatever a reload has taken
+/// away. Refusing, as the appends do, would only make the pool try again.
+async fn set_up_pooled(
+    connection: &mut PgConnection,
+    deadline: Duration,
+) -> Result<(), sqlx::Error> {
+    set_up(connection, deadline).await?;
+    sqlx::query(
+        "select set_config('synchronous_commit', 'on', false) where current_setting('synchronous_commit') = 'off'",
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// Refuses a server that does not keep what it acknowledges.
+async fn expect_durable(connection: &mut PgConnection) -> Result<(), Error> {
+    // Once found good, synchronous_commit is held for the session: a reload must not take it away.
+    let row = sqlx::query(
                 "select current_setting('fsync') as fsync, current_setting('full_page_writes') as full_page_writes, \
                  set_config('synchronous_commit', current_setting('synchronous_commit'), false) as synchronous_commit, pg_is_in_recovery() as standby, \
                  current_setting('transaction_read_only') as read_only",
             )
-            .fetch_one(&mut connection)
+            .fetch_one(connection)
             .await?;
-            for setting in ["fsync", "full_page_writes", "synchronous_commit"] {
-                if row.try_get::<String, _>(setting)? == "off" && !failpoints::mutant("mutant.M2") {
-                    return Err(Error::NotDurable(format!(
-                        "Postgres has {setting} = off, so a crash loses committed events; \
+    for setting in ["fsync", "full_page_writes", "synchronous_commit"] {
+        if row.try_get::<String, _>(setting)? == "off" && !failpoints::mutant("mutant.M2") {
+            return Err(Error::NotDurable(format!(
+                "Postgres has {setting} = off, so a crash loses committed events; \
                          set it to on (ALTER SYSTEM SET {setting} = on, or ALTER ROLE/DATABASE ... RESET {setting}) and reload"
-                    )));
-                }
-            }
-            if row.try_get::<bool, _>("standby")? || row.try_get::<String, _>("read_only")? == "on"
-            {
-                return Err(Error::NotDurable(
-                    "this Postgres is a read-only standby; point store.url at the primary"
-                        .to_owned(),
-                ));
-            }
-            Ok(connection)
-        });
-        made_ready
-            .await
-            .map_err(|_| Error::Deadline(self.deadline))?
+            )));
+        }
     }
+    if row.try_get::<bool, _>("standby")? || row.try_get::<String, _>("read_only")? == "on" {
+        return Err(Error::NotDurable(
+            "this Postgres is a read-only standby; point store.url at the primary".to_owned(),
+        ));
+    }
+    Ok(())
 }
 
 /// Sets up a session. Not by options of its start, of which poolers take none.
@@ -244,19 +276,43 @@ macro_rules! pooled {
         let mut pooled = $store.pool.acquire().await?;
         let answer = {
             let $connection = &mut *pooled;
-            timeout($store.deadline, $work).await
+            ::tokio::time::timeout($store.deadline, $work).await
         };
         match answer {
             Ok(answer) => answer,
             Err(_) => {
                 drop(pooled.detach());
-                Err(Error::Deadline($store.deadline))
+                Err($crate::store::Error::Deadline($store.deadline))
             }
         }
     }};
 }
 
 use pooled;
+
+/// The server's time.
+async fn server_time(connection: &mut PgConnection) -> Result<Micros, Error> {
+    let now =
+        sqlx::query_scalar("select (extract(epoch from clock_timestamp()) * 1000000)::bigint")
+            .fetch_one(connection)
+            .await?;
+    Ok(Micros(now))
+}
+
+/// Runs a deed in a transaction, with the server's time.
+macro_rules! deed {
+    ($store:expr, $transaction:ident, $now:ident => $work:expr) => {
+        $crate::store::postgres::pooled!($store, connection => async {
+            let mut begun = ::sqlx::Connection::begin(connection).await?;
+            let $now = $crate::store::postgres::server_time(&mut begun).await?;
+            let $transaction = &mut *begun;
+            let answer = $work.await?;
+            begun.commit().await?;
+            Ok(answer)
+        })
+    };
+}
+use deed;
 
 /// Runs a statement on the connection of the appends, within the deadline. Only one that answered goes back into its slot.
 macro_rules! appending {
@@ -279,8 +335,7 @@ macro_rules! appending {
 #[async_trait]
 impl Store for PostgresStore {
     async fn schema(&self) -> Result<Schema, Error> {
-        let mut connection = self.pool.acquire().await?;
-        schema::found!(connection).expect_usable()
+        pooled!(self, connection => async { schema::found!(connection).expect_usable() })
     }
 
     async fn append(&self, batch: &[Event]) -> Result<Vec<Appended>, Error> {

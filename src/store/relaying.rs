@@ -169,7 +169,7 @@ pub trait Reader: Send {
     ) -> Result<Vec<String>, Error>;
 
     /// Dead letters a person asked for again.
-    async fn retries(&mut self, limit: i64) -> Result<Vec<Recorded>, Error>;
+    async fn retries(&mut self, after: Position, limit: i64) -> Result<Vec<Recorded>, Error>;
 
     /// Ends a retry: published, or parked again.
     async fn settle_retry(

@@ -99,6 +99,18 @@ fn next() -> Option<(&'static str, &'static str)> {
     None
 }
 
+/// Whether a statement failed because its table is not there.
+pub(super) fn is_without_table(error: &sqlx::Error) -> bool {
+    const UNDEFINED_TABLE: &str = "42P01";
+    match error {
+        sqlx::Error::Database(error) => {
+            error.code().as_deref() == Some(UNDEFINED_TABLE)
+                || error.message().starts_with("no such table")
+        }
+        _ => false,
+    }
+}
+
 /// Asks a connection for [`Found`].
 macro_rules! found {
     ($connection:expr) => {{
@@ -108,8 +120,8 @@ macro_rules! found {
                 .await;
         let version = match newest {
             Ok(version) => version.unwrap_or(0),
-            // The table is made by the first migration.
-            Err(sqlx::Error::Database(_)) => 0,
+            // It is made by the first migration.
+            Err(error) if crate::store::schema::is_without_table(&error) => 0,
             Err(error) => return Err(error.into()),
         };
         let oldest = match version > crate::store::schema::known() {

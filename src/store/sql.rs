@@ -2,7 +2,8 @@
 //!
 //! Times and positions are integers, ids are text, bodies are bytes, and both databases take `$1`
 //! placeholders, so only the connection type differs: the macro stamps the functions out for each. What
-//! really differs stands beside its backend. Every function is one statement on one connection.
+//! really differs stands beside its backend. Every function works on one connection, within a transaction of its caller's where it is
+//! more than one statement.
 
 mod call_list;
 mod census;
@@ -183,13 +184,18 @@ macro_rules! shared_statements {
             Ok(done.rows_affected())
         }
 
-        pub(crate) async fn retries(conn: &mut $connection, limit: i64) -> Result<Vec<Recorded>, Error> {
+        pub(crate) async fn retries(
+            conn: &mut $connection,
+            after: Position,
+            limit: i64,
+        ) -> Result<Vec<Recorded>, Error> {
             sqlx::query(concat!(
                 "select ", event_columns!(), " from events \
-                 where position in (select d.position from dead_letters d where d.state = 'retry' \
-                                    order by d.position limit $1) \
+                 where position in (select d.position from dead_letters d where d.state = 'retry' and d.position > $1 \
+                                    order by d.position limit $2) \
                  order by position"
             ))
+            .bind(after.0)
             .bind(limit)
             .fetch_all(conn)
             .await?

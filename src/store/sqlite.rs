@@ -40,10 +40,13 @@ mod checkpoint;
 mod compact;
 mod erasure;
 mod follow_ups;
+mod gaps;
+mod installations;
 mod keys;
 mod reader;
 mod replays;
 mod shrink;
+mod subscriptions;
 mod writer;
 
 mod statements {

@@ -480,7 +480,10 @@ async fn the_ledger_balances_at_each_step_of_a_dead_letters_life(f: &Fixture) {
         (letter.parked_at, letter.retries, letter.state.as_str()),
         (Micros(7), 0, "parked")
     );
-    assert_eq!(positions(&reader.retries(10).await.unwrap()), [0_i64; 0]);
+    assert_eq!(
+        positions(&reader.retries(Position(0), 10).await.unwrap()),
+        [0_i64; 0]
+    );
 
     let one = Selection::One(Position(2));
     assert_eq!(f.store.retry_dead_letters(one).await.unwrap(), 1);
@@ -493,7 +496,10 @@ async fn the_ledger_balances_at_each_step_of_a_dead_letters_life(f: &Fixture) {
             .unwrap(),
         0
     );
-    assert_eq!(positions(&reader.retries(10).await.unwrap()), [2]);
+    assert_eq!(
+        positions(&reader.retries(Position(0), 10).await.unwrap()),
+        [2]
+    );
     assert_eq!(f.counts().await, (5, 2, 1, 2));
     // It is a dead letter still, and told apart from the one that waits for a person.
     assert_eq!(f.ledger().await.retry, 1);
@@ -520,8 +526,18 @@ async fn the_ledger_balances_at_each_step_of_a_dead_letters_life(f: &Fixture) {
     assert_eq!(f.ledger().await.retry, 0);
 
     assert_eq!(f.store.retry_dead_letters(Selection::All).await.unwrap(), 2);
-    assert_eq!(positions(&reader.retries(1).await.unwrap()), [2]);
-    assert_eq!(positions(&reader.retries(10).await.unwrap()), [2, 4]);
+    assert_eq!(
+        positions(&reader.retries(Position(0), 1).await.unwrap()),
+        [2]
+    );
+    assert_eq!(
+        positions(&reader.retries(Position(2), 10).await.unwrap()),
+        [4]
+    );
+    assert_eq!(
+        positions(&reader.retries(Position(0), 10).await.unwrap()),
+        [2, 4]
+    );
     for (position, left) in [(2, 1), (4, 0)] {
         reader
             .settle_retry(Position(position), None, Micros(9))
@@ -1063,15 +1079,20 @@ use installations::{
     a_companys_uninstall_is_that_of_every_location,
     a_location_whose_company_is_said_later_ends_with_it, a_state_is_good_once_and_with_its_cookie,
     a_subscription_is_what_was_said_last_until_it_is_deleted,
-    an_installation_follows_its_newest_event, an_old_uninstall_erases_no_newer_token,
-    an_uninstall_that_comes_first_is_remembered, installations_are_listed_page_by_page,
+    an_installation_follows_its_newest_event,
+    an_installation_is_as_old_as_its_first_token_until_its_install_comes,
+    an_old_uninstall_erases_no_newer_token, an_uninstall_that_comes_first_is_remembered,
+    installations_are_listed_page_by_page,
 };
 
 use erasure::{
     a_call_that_is_being_made_keeps_its_event,
     a_dead_letter_that_is_discarded_in_the_relays_hands_is_gone,
-    a_held_event_that_is_erased_in_the_relays_hands_is_gone, types_are_kept_for_times_of_their_own,
-    what_is_erased_is_a_contacts_and_nothing_else, what_is_erased_of_a_tenant_is_what_is_over,
+    a_held_event_that_is_erased_in_the_relays_hands_is_gone,
+    dead_letters_are_discarded_a_part_at_a_time,
+    held_events_that_are_erased_while_they_are_settled_are_counted_once,
+    types_are_kept_for_times_of_their_own, what_is_erased_is_a_contacts_and_nothing_else,
+    what_is_erased_of_a_tenant_is_what_is_over,
 };
 use replays::{
     a_replay_goes_on_where_it_was_and_is_done_at_its_end,
@@ -1116,6 +1137,8 @@ store_suite! {
     what_is_erased_of_a_tenant_is_what_is_over
     a_call_that_is_being_made_keeps_its_event
     a_dead_letter_that_is_discarded_in_the_relays_hands_is_gone
+    dead_letters_are_discarded_a_part_at_a_time
+    held_events_that_are_erased_while_they_are_settled_are_counted_once
     a_held_event_that_is_erased_in_the_relays_hands_is_gone
     types_are_kept_for_times_of_their_own
     an_event_is_found_by_key_and_by_position
@@ -1143,6 +1166,7 @@ store_suite! {
     a_parked_call_waits_for_a_person_and_keeps_its_event
     an_uninstall_cancels_the_calls_before_it
     an_installation_follows_its_newest_event
+    an_installation_is_as_old_as_its_first_token_until_its_install_comes
     an_uninstall_that_comes_first_is_remembered
     a_companys_uninstall_is_that_of_every_location
     a_location_whose_company_is_said_later_ends_with_it

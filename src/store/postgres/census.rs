@@ -1,15 +1,12 @@
 //! What is counted and what people look at, on Postgres. Times are the server's.
 
 use async_trait::async_trait;
-use sqlx::Connection;
-use tokio::time::timeout;
 
 use super::super::{
     Answers, AuditEntry, Census, Counted, Disk, Error, EventFilter, EventPage, EventRange,
     Listings, Silent, Tenants, TokenCensus,
 };
-use super::follow_ups::{deed, server_time};
-use super::{PostgresStore, pooled, statements};
+use super::{PostgresStore, deed, pooled, server_time, statements};
 use crate::event::{Micros, Position, Recorded};
 
 #[async_trait]

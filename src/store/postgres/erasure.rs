@@ -1,12 +1,9 @@
 //! Removal by a person, on Postgres: the server's vacuum takes the bytes.
 
 use async_trait::async_trait;
-use sqlx::Connection;
-use tokio::time::timeout;
 
 use super::super::{Beside, Erased, Erasure, Error, Found, Selection, Subject};
-use super::follow_ups::{deed, server_time};
-use super::{PostgresStore, pooled, statements};
+use super::{PostgresStore, deed, pooled, statements};
 use crate::event::Position;
 
 #[async_trait]
@@ -31,7 +28,11 @@ impl Erasure for PostgresStore {
         deed!(self, transaction, _now => statements::erase_beside(transaction, subject))
     }
 
-    async fn discard_dead_letters(&self, selection: Selection) -> Result<Erased, Error> {
-        deed!(self, transaction, _now => statements::discard_dead_letters(transaction, selection))
+    async fn discard_dead_letters(
+        &self,
+        selection: Selection,
+        after: Position,
+    ) -> Result<Erased, Error> {
+        deed!(self, transaction, _now => statements::discard_dead_letters(transaction, selection, after))
     }
 }

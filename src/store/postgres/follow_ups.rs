@@ -1,48 +1,19 @@
-//! Calls, installations, tokens and workflow triggers on Postgres. Times are the server's: daemons share it, and not a clock.
+//! Calls on Postgres. Times are the server's: daemons share it, and not a clock.
 
 use std::time::Duration;
 
 use async_trait::async_trait;
 use sqlx::Connection;
-use sqlx::postgres::PgConnection;
-use tokio::time::timeout;
 
 use super::super::{
-    Attempt, Begun, Claims, Ended, Error, FollowUp, FollowUpCounts, FollowUpFilter, FollowUpPage,
-    FollowUps, Gap, Gaps, Installation, InstallationFilter, Installations, Known, NewToken,
-    OauthState, PLANNER, PlanReader, RefreshEnd, Restored, Room, SealedToken, Subscribed,
-    SubscriptionFilter, Subscriptions, WhichCalls,
+    Attempt, Claims, Ended, Error, FollowUp, FollowUpCounts, FollowUpFilter, FollowUpPage,
+    FollowUps, PLANNER, PlanReader, Room, WhichCalls,
 };
 use super::locked::{self, Locked, locked};
-use super::{PostgresStore, pooled, statements};
+use super::{PostgresStore, deed, pooled, server_time, statements};
 use crate::budget::{Limits, Told};
-use crate::event::subscription::{Change, Subscription};
 use crate::event::{Micros, Position, Recorded};
 use crate::store::Plan;
-
-/// The server's time.
-pub(super) async fn server_time(connection: &mut PgConnection) -> Result<Micros, Error> {
-    let now =
-        sqlx::query_scalar("select (extract(epoch from clock_timestamp()) * 1000000)::bigint")
-            .fetch_one(connection)
-            .await?;
-    Ok(Micros(now))
-}
-
-/// Runs a deed in a transaction, with the server's time.
-macro_rules! deed {
-    ($store:expr, $transaction:ident, $now:ident => $work:expr) => {
-        pooled!($store, connection => async {
-            let mut begun = connection.begin().await?;
-            let $now = server_time(&mut begun).await?;
-            let $transaction = &mut *begun;
-            let answer = $work.await?;
-            begun.commit().await?;
-            Ok(answer)
-        })
-    };
-}
-pub(super) use deed;
 
 /// The planner's reader.
 struct PostgresPlanReader(Locked);
@@ -158,166 +129,5 @@ impl FollowUps for PostgresStore {
 
     async fn retry_follow_ups(&self, which: &WhichCalls, _now: Micros) -> Result<u64, Error> {
         deed!(self, transaction, now => statements::retry_parked(transaction, which, now))
-    }
-}
-
-#[async_trait]
-impl Installations for PostgresStore {
-    async fn installations(&self, filter: &InstallationFilter) -> Result<Vec<Installation>, Error> {
-        pooled!(self, connection => statements::installations(connection, filter))
-    }
-
-    async fn installation(
-        &self,
-        app_id: &str,
-        tenant: &str,
-    ) -> Result<Option<Installation>, Error> {
-        pooled!(self, connection => statements::installation(connection, app_id, tenant))
-    }
-
-    async fn token(&self, app_id: &str, tenant: &str) -> Result<Option<SealedToken>, Error> {
-        pooled!(self, connection => statements::token(connection, app_id, tenant))
-    }
-
-    async fn put_token(
-        &self,
-        app_id: &str,
-        tenant: &str,
-        token: &NewToken,
-        _now: Micros,
-    ) -> Result<bool, Error> {
-        deed!(self, transaction, now => statements::put_token(transaction, app_id, tenant, token, now))
-    }
-
-    async fn begin_refresh(
-        &self,
-        app_id: &str,
-        tenant: &str,
-        version: i64,
-        lease: Duration,
-        _now: Micros,
-    ) -> Result<Option<Begun>, Error> {
-        deed!(self, transaction, now => statements::begin_refresh(transaction, app_id, tenant, version, lease, now))
-    }
-
-    async fn complete_refresh(
-        &self,
-        app_id: &str,
-        tenant: &str,
-        begun: Begun,
-        token: &NewToken,
-        _now: Micros,
-    ) -> Result<bool, Error> {
-        deed!(self, transaction, now => statements::complete_refresh(transaction, app_id, tenant, begun, token, now))
-    }
-
-    async fn fail_refresh(
-        &self,
-        app_id: &str,
-        tenant: &str,
-        version: i64,
-        end: RefreshEnd,
-    ) -> Result<bool, Error> {
-        pooled!(self, connection => statements::fail_refresh(connection, app_id, tenant, version, end))
-    }
-
-    async fn expire_token(&self, app_id: &str, tenant: &str, version: i64) -> Result<(), Error> {
-        pooled!(self, connection => statements::expire_token(connection, app_id, tenant, version))
-    }
-
-    async fn put_oauth_state(
-        &self,
-        app_id: &str,
-        state: &OauthState,
-        life: Duration,
-        most: i64,
-        _now: Micros,
-    ) -> Result<(), Error> {
-        deed!(self, transaction, now => statements::put_oauth_state(transaction, app_id, state, life, most, now))
-    }
-
-    async fn take_oauth_state(
-        &self,
-        state: &OauthState,
-        _now: Micros,
-    ) -> Result<Option<String>, Error> {
-        deed!(self, transaction, now => statements::take_oauth_state(transaction, state, now))
-    }
-
-    async fn tokens_to_reseal(
-        &self,
-        key: &str,
-        after: (&str, &str),
-        limit: i64,
-    ) -> Result<Vec<(String, String, SealedToken)>, Error> {
-        pooled!(self, connection => statements::tokens_to_reseal(connection, key, after, limit))
-    }
-
-    async fn reseal_token(
-        &self,
-        app_id: &str,
-        tenant: &str,
-        token: &SealedToken,
-    ) -> Result<bool, Error> {
-        pooled!(self, connection => statements::reseal_token(connection, app_id, tenant, token))
-    }
-}
-
-#[async_trait]
-impl Subscriptions for PostgresStore {
-    async fn change_subscription(
-        &self,
-        app_id: &str,
-        change: &Change,
-        _now: Micros,
-    ) -> Result<bool, Error> {
-        deed!(self, transaction, now => statements::change_subscription(transaction, app_id, change, now))
-    }
-
-    async fn subscription(
-        &self,
-        app_id: &str,
-        location_id: &str,
-        id: &str,
-    ) -> Result<Option<Subscription>, Error> {
-        pooled!(self, connection => statements::subscription(connection, app_id, location_id, id))
-    }
-
-    async fn subscriptions(&self, filter: &SubscriptionFilter) -> Result<Vec<Subscribed>, Error> {
-        pooled!(self, connection => statements::subscriptions(connection, filter))
-    }
-}
-
-#[async_trait]
-impl Gaps for PostgresStore {
-    async fn beat(&self, silence: Duration, _now: Micros) -> Result<(), Error> {
-        deed!(self, transaction, now => statements::beat(transaction, silence, now))
-    }
-
-    async fn gaps(&self, limit: i64) -> Result<Vec<Gap>, Error> {
-        pooled!(self, connection => statements::gaps(connection, limit))
-    }
-
-    async fn gap_repaired(&self, since: Micros, _now: Micros) -> Result<(), Error> {
-        deed!(self, transaction, now => statements::gap_repaired(transaction, since, now))
-    }
-
-    async fn restored(&self, head: Position, _now: Micros) -> Result<Restored, Error> {
-        deed!(self, transaction, now => statements::restored(transaction, head, now))
-    }
-
-    async fn place_at(&self, time: Micros) -> Result<Position, Error> {
-        pooled!(self, connection => statements::place_at(connection, time))
-    }
-
-    async fn known(
-        &self,
-        app_id: &str,
-        location_id: &str,
-        records: &[String],
-        after: Position,
-        upto: Position,
-    ) -> Result<Vec<Known>, Error> {
-        pooled!(self, connection => statements::known(connection, app_id, location_id, records, after, upto))
     }
 }

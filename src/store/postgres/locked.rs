@@ -14,6 +14,7 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
 use super::super::Error;
+use super::bounded;
 use crate::failpoints;
 
 /// The class of hookwell's advisory locks ("hkwl"); the second half says for what.
@@ -68,10 +69,10 @@ impl Locked {
             Ok((taken.try_get("held")?, taken.try_get("backend")?))
         };
         // A server that fell silent must not hold up the reader for ever.
-        let (held, backend): (bool, i32) = Self::bounded(deadline, asked).await?;
+        let (held, backend): (bool, i32) = bounded(deadline, asked).await?;
         if !held && !failpoints::mutant("mutant.M12") {
             let closed = async { Ok(sqlx::Connection::close(connection).await?) };
-            Self::bounded(deadline, closed).await?;
+            bounded(deadline, closed).await?;
             return Ok(None);
         }
         let session = Arc::new(Mutex::new(Some(connection)));
@@ -93,16 +94,6 @@ impl Locked {
                     .to_owned(),
             )
         })
-    }
-
-    /// Bounds a statement. After a deadline the reader must be dropped, and with it connection and lock.
-    pub(super) async fn bounded<T>(
-        deadline: Duration,
-        work: impl Future<Output = Result<T, Error>> + Send,
-    ) -> Result<T, Error> {
-        timeout(deadline, work)
-            .await
-            .map_err(|_| Error::Deadline(deadline))?
     }
 }
 
@@ -129,13 +120,14 @@ async fn touch(session: Weak<Session>, backend: i32) {
     }
 }
 
-/// Runs statements on the session of a reader, within the deadline.
+/// Runs statements on the session of a reader, within the deadline. After a deadline the reader must be dropped, and with
+/// it connection and lock.
 macro_rules! locked {
     ($reader:expr, $connection:ident => $work:expr) => {{
         let locked = &$reader.0;
         let mut session = locked.session().await?;
         let $connection = &mut *session;
-        Locked::bounded(locked.deadline, $work).await
+        crate::store::postgres::bounded(locked.deadline, $work).await
     }};
 }
 pub(super) use locked;

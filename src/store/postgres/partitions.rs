@@ -7,11 +7,10 @@ use std::time::Duration;
 
 use sqlx::postgres::PgConnection;
 use sqlx::{AssertSqlSafe, Connection, Row, SqlSafeStr};
-use tokio::time::{sleep, timeout};
+use tokio::time::sleep;
 
-use super::follow_ups::server_time;
 use super::locked;
-use super::{PostgresStore, pooled};
+use super::{PostgresStore, pooled, server_time};
 use crate::event::{Micros, Position};
 use crate::store::{Cutoff, Error};
 use crate::telemetry::Chain;

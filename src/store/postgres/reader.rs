@@ -59,8 +59,8 @@ impl Reader for PostgresReader {
         })
     }
 
-    async fn retries(&mut self, limit: i64) -> Result<Vec<Recorded>, Error> {
-        locked!(self, connection => statements::retries(connection, limit))
+    async fn retries(&mut self, after: Position, limit: i64) -> Result<Vec<Recorded>, Error> {
+        locked!(self, connection => statements::retries(connection, after, limit))
     }
 
     async fn settle_retry(

@@ -1,7 +1,6 @@
 //! Replays as people ask for them, on Postgres.
 
 use async_trait::async_trait;
-use tokio::time::timeout;
 
 use super::super::{Error, EventRange, RELAY, Replay, ReplayCount, Replays};
 use super::{PostgresStore, pooled, statements};

@@ -104,9 +104,18 @@ macro_rules! erasure_statements {
                 rows.extend(called.build().fetch_all(&mut *conn).await?);
             }
             let tenants = lock_found(conn, &rows).await?;
-            let mut erased = Erased::default();
+            let (mut erased, mut held) = (Erased::default(), HeldNoMore::new());
             for run in positions.chunks(ERASE_ROWS) {
-                erase_run(conn, run, &mut erased).await?;
+                erase_run(conn, run, &mut erased, &mut held).await?;
+            }
+            count_held_down(conn, held).await?;
+            sqlx::query("delete from held_tenants where events = 0").execute(&mut *conn).await?;
+            if 0 < erased.discarded {
+                sqlx::query("update cursors set discarded = discarded + $2 where reader = $1")
+                    .bind(RELAY)
+                    .bind(erased.discarded as i64)
+                    .execute(&mut *conn)
+                    .await?;
             }
             // The next of a call's rule and record need not wait until it would have been made: at once, whatever the time.
             for (app_id, tenant) in &tenants {
@@ -115,7 +124,12 @@ macro_rules! erasure_statements {
             Ok(erased)
         }
 
-        async fn erase_run(conn: &mut $connection, run: &[i64], erased: &mut Erased) -> Result<(), Error> {
+        async fn erase_run(
+            conn: &mut $connection,
+            run: &[i64],
+            erased: &mut Erased,
+            held: &mut HeldNoMore,
+        ) -> Result<(), Error> {
             // A call that is being made is left to its end, and so is its event.
             let ended = within("delete from follow_ups where", run, " and not (state = 'pending' and claimed)");
             erased.calls += execute(conn, ended).await?;
@@ -134,26 +148,9 @@ macro_rules! erasure_statements {
                 " on conflict do nothing",
             ))
             .await?;
-            let mut discarded = execute(conn, within("delete from dead_letters where", &free, "")).await?;
-            let mut held = within("select tenant, count(*) as events from held_events where", &free, " group by tenant");
-            for row in held.build().fetch_all(&mut *conn).await? {
-                let (tenant, events): (String, i64) = (row.try_get("tenant")?, row.try_get("events")?);
-                sqlx::query("update held_tenants set events = events - $2 where tenant = $1")
-                    .bind(tenant)
-                    .bind(events)
-                    .execute(&mut *conn)
-                    .await?;
-            }
-            discarded += execute(conn, within("delete from held_events where", &free, "")).await?;
-            sqlx::query("delete from held_tenants where events = 0").execute(&mut *conn).await?;
-            if 0 < discarded {
-                sqlx::query("update cursors set discarded = discarded + $2 where reader = $1")
-                    .bind(RELAY)
-                    .bind(discarded as i64)
-                    .execute(&mut *conn)
-                    .await?;
-            }
-            erased.discarded += discarded;
+            // The relay may be settling the same ones: what it parks meanwhile is a dead letter by then.
+            erased.discarded += no_longer_held(conn, &free, held).await? as u64;
+            erased.discarded += execute(conn, within("delete from dead_letters where", &free, "")).await?;
             erased.events += execute(conn, within("delete from events where", &free, "")).await?;
             Ok(())
         }
@@ -226,13 +223,25 @@ macro_rules! erasure_statements {
         }
 
         /// Everything but the beginning and the end of the transaction.
-        pub(crate) async fn discard_dead_letters(conn: &mut $connection, selection: Selection) -> Result<Erased, Error> {
+        pub(crate) async fn discard_dead_letters(
+            conn: &mut $connection,
+            selection: Selection,
+            after: Position,
+        ) -> Result<Erased, Error> {
             let sql = format!(
                 "select d.position from dead_letters d where d.state = 'parked' and ($1 is null or d.position = $1) \
-                 and d.position <= {PASSED} order by d.position"
+                 and d.position > $2 and d.position <= {PASSED} order by d.position limit $3"
             );
-            let positions: Vec<i64> = sqlx::query_scalar(sqlx::AssertSqlSafe(sql)).bind(selection.bound()).fetch_all(&mut *conn).await?;
-            erase_positions(conn, &positions).await
+            let positions: Vec<i64> = sqlx::query_scalar(sqlx::AssertSqlSafe(sql))
+                .bind(selection.bound())
+                .bind(after.0)
+                .bind(ERASE_LOOK)
+                .fetch_all(&mut *conn)
+                .await?;
+            let mut erased = erase_positions(conn, &positions).await?;
+            let is_full = positions.len() as i64 == ERASE_LOOK;
+            erased.next = positions.last().filter(|_| is_full).map(|last| Position(*last));
+            Ok(erased)
         }
     };
 }

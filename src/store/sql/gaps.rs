@@ -62,7 +62,8 @@ macro_rules! gap_statements {
 
         /// Everything but the beginning and the end of the transaction.
         pub(crate) async fn restored(conn: &mut $connection, head: Position, now: Micros) -> Result<Restored, Error> {
-            let from: i64 = sqlx::query_scalar("select position from log_head").fetch_one(&mut *conn).await?;
+            // Locked, so that nobody appends in between.
+            let from: i64 = sqlx::query_scalar(concat!("select position from log_head", $locking)).fetch_one(&mut *conn).await?;
             if head.0 < from {
                 return Ok(Restored::Beyond(Position(from)));
             }

@@ -8,6 +8,9 @@ macro_rules! held_statements {
         /// Rows of one statement at most.
         const HELD_ROWS: usize = 512;
 
+        /// Events that are held no more, by their tenants.
+        type HeldNoMore = std::collections::BTreeMap<String, i64>;
+
         /// Makes events wait, and their tenant a held one.
         async fn hold(conn: &mut $connection, held: &Held, now: Micros) -> Result<(), Error> {
             sqlx::query(
@@ -60,43 +63,57 @@ macro_rules! held_statements {
             .collect()
         }
 
+        /// Deletes rows of held events; how many were there, counted in `gone` as well. For `count_held_down`,
+        /// after the last of them: whoever removes held events has rows of events first, then of tenants, then the cursor.
+        async fn no_longer_held(
+            conn: &mut $connection,
+            positions: &[i64],
+            gone: &mut HeldNoMore,
+        ) -> Result<i64, Error> {
+            let mut query = QueryBuilder::<$database>::new("delete from held_events where position in (");
+            let mut places = query.separated(", ");
+            for position in positions {
+                places.push_bind(*position);
+            }
+            query.push(") returning tenant");
+            let rows = query.build().fetch_all(conn).await?;
+            for row in &rows {
+                *gone.entry(row.try_get("tenant")?).or_insert(0) += 1;
+            }
+            Ok(rows.len() as i64)
+        }
+
+        async fn count_held_down(conn: &mut $connection, gone: HeldNoMore) -> Result<(), Error> {
+            for (tenant, events) in gone {
+                sqlx::query("update held_tenants set events = events - $2 where tenant = $1")
+                    .bind(tenant)
+                    .bind(events)
+                    .execute(&mut *conn)
+                    .await?;
+            }
+            Ok(())
+        }
+
         /// Everything but the beginning and the end of the transaction.
         pub(crate) async fn settle_held(
             conn: &mut $connection,
             settled: &[SettledHeld],
             now: Micros,
         ) -> Result<Vec<String>, Error> {
-            let mut published = 0;
+            // A person may be erasing the same ones: what is deleted here is what counts.
+            let (mut published, mut gone) = (0, HeldNoMore::new());
             for one in settled {
+                for run in one.published.chunks(HELD_ROWS) {
+                    let positions: Vec<_> = run.iter().map(|position| position.0).collect();
+                    published += no_longer_held(conn, &positions, &mut gone).await?;
+                }
                 for parked in &one.parked {
-                    // A person may have erased it meanwhile.
-                    let is_held: bool = sqlx::query_scalar("select exists (select 1 from held_events where position = $1)")
-                        .bind(parked.position.0)
-                        .fetch_one(&mut *conn)
-                        .await?;
-                    if is_held {
+                    if no_longer_held(conn, &[parked.position.0], &mut gone).await? == 1 {
                         park(conn, parked, now).await?;
                     }
                 }
-                let parked: Vec<_> = one.parked.iter().map(|parked| parked.position).collect();
-                let published_runs = one.published.chunks(HELD_ROWS).map(|run| (run, true));
-                let parked_runs = parked.chunks(HELD_ROWS).map(|run| (run, false));
-                for (run, is_published) in published_runs.chain(parked_runs) {
-                    let mut query = QueryBuilder::<$database>::new("delete from held_events where position in (");
-                    let mut places = query.separated(", ");
-                    for position in run {
-                        places.push_bind(position.0);
-                    }
-                    query.push(")");
-                    let gone = query.build().execute(&mut *conn).await?.rows_affected() as i64;
-                    published += if is_published { gone } else { 0 };
-                    sqlx::query("update held_tenants set events = events - $2 where tenant = $1")
-                        .bind(one.tenant.as_str())
-                        .bind(gone)
-                        .execute(&mut *conn)
-                        .await?;
-                }
             }
+            count_held_down(conn, gone).await?;
             sqlx::query("update cursors set published = published + $2 where reader = $1")
                 .bind(RELAY)
                 .bind(published)

@@ -77,11 +77,11 @@ macro_rules! token_statements {
             if kept.rows_affected() == 0 {
                 return Ok(false);
             }
-            // Who has a token is installed, whether or not the INSTALL has come, or ever comes. Its time is
-            // left open: any event of the installation's life is newer. An INSTALL may have said no company.
+            // Who has a token is installed, whether or not the INSTALL has come, or ever comes: until it does, this is
+            // when. Any event of the installation's life is newer than that. An INSTALL may have said no company.
             sqlx::query(
-                "insert into installations (app_id, tenant, account, company_id, state, generation, changed_at) \
-                 values ($1, $2, $3, $4, 'installed', 1, 0) on conflict (app_id, tenant) do update \
+                "insert into installations (app_id, tenant, account, company_id, state, generation, changed_at, installed_at) \
+                 values ($1, $2, $3, $4, 'installed', 1, 0, $5) on conflict (app_id, tenant) do update \
                  set company_id = excluded.company_id \
                  where installations.company_id is null and excluded.company_id is not null",
             )
@@ -89,6 +89,7 @@ macro_rules! token_statements {
             .bind(tenant)
             .bind(token.account.as_str())
             .bind(token.company_id.as_deref())
+            .bind(now.0)
             .execute(&mut *conn)
             .await?;
             wake(conn, app_id, tenant, now).await?;

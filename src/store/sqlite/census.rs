@@ -1,14 +1,12 @@
 //! What is counted and what people look at, on SQLite: written on the one write connection, read beside it.
 
 use async_trait::async_trait;
-use sqlx::Connection;
 
 use super::super::{
     Answers, AuditEntry, Census, Counted, Disk, Error, EventFilter, EventPage, EventRange,
     Listings, Silent, Tenants, TokenCensus,
 };
-use super::follow_ups::deed;
-use super::writer::on;
+use super::writer::{deed, on};
 use super::{SqliteStore, statements};
 use crate::event::{Micros, Position, Recorded};
 

@@ -1,11 +1,9 @@
 //! Removal by a person, on SQLite: what goes is overwritten, too.
 
 use async_trait::async_trait;
-use sqlx::Connection;
 
 use super::super::{Beside, Erased, Erasure, Error, Found, Selection, Subject};
-use super::follow_ups::deed;
-use super::writer::on;
+use super::writer::{deed, on};
 use super::{SqliteStore, statements};
 use crate::event::Position;
 
@@ -45,7 +43,11 @@ impl Erasure for SqliteStore {
         deed!(self, Now, transaction => statements::erase_beside(transaction, subject))
     }
 
-    async fn discard_dead_letters(&self, selection: Selection) -> Result<Erased, Error> {
-        deed!(self, Now, transaction => statements::discard_dead_letters(transaction, selection))
+    async fn discard_dead_letters(
+        &self,
+        selection: Selection,
+        after: Position,
+    ) -> Result<Erased, Error> {
+        deed!(self, Now, transaction => statements::discard_dead_letters(transaction, selection, after))
     }
 }

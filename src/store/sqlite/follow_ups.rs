@@ -1,41 +1,22 @@
-//! Calls, installations, tokens and workflow triggers on SQLite: written on the one write connection, read beside it.
+//! Calls on SQLite: written on the one write connection, read beside it.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use sqlx::Connection;
 use sqlx::sqlite::SqlitePool;
 use tokio::sync::Mutex;
 
 use super::super::{
-    Attempt, Begun, Claims, Ended, Error, FollowUp, FollowUpCounts, FollowUpFilter, FollowUpPage,
-    FollowUps, Gap, Gaps, Installation, InstallationFilter, Installations, Known, NewToken,
-    OauthState, PLANNER, PlanReader, RefreshEnd, Restored, Room, SealedToken, Subscribed,
-    SubscriptionFilter, Subscriptions, WhichCalls,
+    Attempt, Claims, Ended, Error, FollowUp, FollowUpCounts, FollowUpFilter, FollowUpPage,
+    FollowUps, PLANNER, PlanReader, Room, WhichCalls,
 };
 use super::checkpoint::Written;
-use super::writer::{Writer, on};
-use super::{SqliteStore, keys, statements};
+use super::writer::{Writer, deed};
+use super::{SqliteStore, statements};
 use crate::budget::{Limits, Told};
-use crate::event::subscription::{Change, Subscription};
 use crate::event::{Micros, Position, Recorded};
 use crate::store::Plan;
-
-/// Runs a deed in a transaction on the write connection.
-macro_rules! deed {
-    ($store:expr, $durability:ident, $transaction:ident => $work:expr) => {{
-        let mut writer = $store.writer.lock().await;
-        on!(writer, $durability, connection => async {
-            let mut begun = connection.begin_with("begin immediate").await?;
-            let $transaction = &mut *begun;
-            let answer = $work.await?;
-            begun.commit().await?;
-            Ok::<_, Error>(answer)
-        })
-    }};
-}
-pub(super) use deed;
 
 /// The planner's reader.
 struct SqlitePlanReader {
@@ -164,178 +145,5 @@ impl FollowUps for SqliteStore {
 
     async fn retry_follow_ups(&self, which: &WhichCalls, now: Micros) -> Result<u64, Error> {
         deed!(self, Now, transaction => statements::retry_parked(transaction, which, now))
-    }
-}
-
-#[async_trait]
-impl Installations for SqliteStore {
-    async fn installations(&self, filter: &InstallationFilter) -> Result<Vec<Installation>, Error> {
-        statements::installations(&mut *self.reader().await?, filter).await
-    }
-
-    async fn installation(
-        &self,
-        app_id: &str,
-        tenant: &str,
-    ) -> Result<Option<Installation>, Error> {
-        statements::installation(&mut *self.reader().await?, app_id, tenant).await
-    }
-
-    async fn token(&self, app_id: &str, tenant: &str) -> Result<Option<SealedToken>, Error> {
-        statements::token(&mut *self.reader().await?, app_id, tenant).await
-    }
-
-    async fn put_token(
-        &self,
-        app_id: &str,
-        tenant: &str,
-        token: &NewToken,
-        now: Micros,
-    ) -> Result<bool, Error> {
-        deed!(self, Now, transaction => statements::put_token(transaction, app_id, tenant, token, now))
-    }
-
-    async fn begin_refresh(
-        &self,
-        app_id: &str,
-        tenant: &str,
-        version: i64,
-        lease: Duration,
-        now: Micros,
-    ) -> Result<Option<Begun>, Error> {
-        deed!(self, Now, transaction => statements::begin_refresh(transaction, app_id, tenant, version, lease, now))
-    }
-
-    async fn complete_refresh(
-        &self,
-        app_id: &str,
-        tenant: &str,
-        begun: Begun,
-        token: &NewToken,
-        now: Micros,
-    ) -> Result<bool, Error> {
-        deed!(self, Now, transaction => statements::complete_refresh(transaction, app_id, tenant, begun, token, now))
-    }
-
-    async fn fail_refresh(
-        &self,
-        app_id: &str,
-        tenant: &str,
-        version: i64,
-        end: RefreshEnd,
-    ) -> Result<bool, Error> {
-        deed!(self, Now, transaction => statements::fail_refresh(transaction, app_id, tenant, version, end))
-    }
-
-    async fn expire_token(&self, app_id: &str, tenant: &str, version: i64) -> Result<(), Error> {
-        deed!(self, Now, transaction => statements::expire_token(transaction, app_id, tenant, version))
-    }
-
-    async fn put_oauth_state(
-        &self,
-        app_id: &str,
-        state: &OauthState,
-        life: Duration,
-        most: i64,
-        now: Micros,
-    ) -> Result<(), Error> {
-        deed!(self, Now, transaction => statements::put_oauth_state(transaction, app_id, state, life, most, now))
-    }
-
-    async fn take_oauth_state(
-        &self,
-        state: &OauthState,
-        now: Micros,
-    ) -> Result<Option<String>, Error> {
-        deed!(self, Now, transaction => statements::take_oauth_state(transaction, state, now))
-    }
-
-    async fn tokens_to_reseal(
-        &self,
-        key: &str,
-        after: (&str, &str),
-        limit: i64,
-    ) -> Result<Vec<(String, String, SealedToken)>, Error> {
-        statements::tokens_to_reseal(&mut *self.reader().await?, key, after, limit).await
-    }
-
-    async fn reseal_token(
-        &self,
-        app_id: &str,
-        tenant: &str,
-        token: &SealedToken,
-    ) -> Result<bool, Error> {
-        deed!(self, Now, transaction => statements::reseal_token(transaction, app_id, tenant, token))
-    }
-}
-
-#[async_trait]
-impl Subscriptions for SqliteStore {
-    async fn change_subscription(
-        &self,
-        app_id: &str,
-        change: &Change,
-        now: Micros,
-    ) -> Result<bool, Error> {
-        deed!(self, Now, transaction => statements::change_subscription(transaction, app_id, change, now))
-    }
-
-    async fn subscription(
-        &self,
-        app_id: &str,
-        location_id: &str,
-        id: &str,
-    ) -> Result<Option<Subscription>, Error> {
-        statements::subscription(&mut *self.reader().await?, app_id, location_id, id).await
-    }
-
-    async fn subscriptions(&self, filter: &SubscriptionFilter) -> Result<Vec<Subscribed>, Error> {
-        statements::subscriptions(&mut *self.reader().await?, filter).await
-    }
-}
-
-#[async_trait]
-impl Gaps for SqliteStore {
-    async fn beat(&self, silence: Duration, now: Micros) -> Result<(), Error> {
-        deed!(self, Later, transaction => statements::beat(transaction, silence, now))
-    }
-
-    async fn gaps(&self, limit: i64) -> Result<Vec<Gap>, Error> {
-        statements::gaps(&mut *self.reader().await?, limit).await
-    }
-
-    async fn gap_repaired(&self, since: Micros, now: Micros) -> Result<(), Error> {
-        deed!(self, Later, transaction => statements::gap_repaired(transaction, since, now))
-    }
-
-    async fn restored(&self, head: Position, now: Micros) -> Result<Restored, Error> {
-        // Behind the new head nothing is read for its key.
-        keys::write_older(&self.writer, &self.written, Micros(i64::MAX)).await?;
-        let answer = deed!(self, Now, transaction => statements::restored(transaction, head, now))?;
-        self.writer.lock().await.keys = None;
-        Ok(answer)
-    }
-
-    async fn place_at(&self, time: Micros) -> Result<Position, Error> {
-        statements::place_at(&mut *self.reader().await?, time).await
-    }
-
-    async fn known(
-        &self,
-        app_id: &str,
-        location_id: &str,
-        records: &[String],
-        after: Position,
-        upto: Position,
-    ) -> Result<Vec<Known>, Error> {
-        statements::known(
-            &mut *self.reader().await?,
-            app_id,
-            location_id,
-            records,
-            after,
-            upto,
-        )
-        .await
     }
 }

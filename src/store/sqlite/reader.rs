@@ -74,8 +74,8 @@ impl Reader for SqliteReader {
         })
     }
 
-    async fn retries(&mut self, limit: i64) -> Result<Vec<Recorded>, Error> {
-        statements::retries(&mut *self.readers.acquire().await?, limit).await
+    async fn retries(&mut self, after: Position, limit: i64) -> Result<Vec<Recorded>, Error> {
+        statements::retries(&mut *self.readers.acquire().await?, after, limit).await
     }
 
     async fn settle_retry(

@@ -95,3 +95,18 @@ macro_rules! on {
     }};
 }
 pub(super) use on;
+
+/// Runs a deed in a transaction on the write connection.
+macro_rules! deed {
+    ($store:expr, $durability:ident, $transaction:ident => $work:expr) => {{
+        let mut writer = $store.writer.lock().await;
+        $crate::store::sqlite::writer::on!(writer, $durability, connection => async {
+            let mut begun = ::sqlx::Connection::begin_with(connection, "begin immediate").await?;
+            let $transaction = &mut *begun;
+            let answer = $work.await?;
+            begun.commit().await?;
+            Ok::<_, $crate::store::Error>(answer)
+        })
+    }};
+}
+pub(super) use deed;

@@ -88,6 +88,82 @@ async fn what_is_over_the_brokers_size_limit_is_parked_and_can_be_published_once
     assert!(dead_letters(&config).is_empty());
 }
 
+/// RabbitMQ closes the channel while most of the window is still being handed over to it.
+#[tokio::test]
+async fn a_refusal_is_heard_however_much_is_behind_what_is_refused() {
+    let broker =
+        OwnService::start_with("rabbitmq", &[("HOOKWELL_MAX_MESSAGE_SIZE", "65536")]).await;
+    let store = store_url(Backend::Sqlite).await;
+    let ghl = Ghl::new();
+    let config = DaemonConfig::new(store.url());
+    let mut daemon = Daemon::start(&config).await;
+    let mut client = ghl.client(&daemon).await;
+    let big = format!(
+        "{{\"type\":\"ContactCreate\",\"webhookId\":\"the-big-one\",\"locationId\":\"{TENANT}\",\"text\":\"{}\"}}",
+        "x".repeat(100_000)
+    );
+    let behind = (0..900).map(|n| ghl.body("ContactUpdate", TENANT, n));
+    for body in std::iter::once(big.into_bytes()).chain(behind) {
+        assert_eq!(client.post(&ghl, &body).await.unwrap().status, 200);
+    }
+    drop(client);
+    assert!(daemon.terminate().await.success());
+
+    let config = config.broker(&broker.value("AMQP_URL"));
+    let daemon = Daemon::start(&config).await;
+    ledger_is(&daemon, 900, 1).await;
+    // One for the start, one after the window was refused, one after the large event was alone.
+    let sessions = daemon.metric("hookwell_broker_connects_total{result=\"ok\"}");
+    assert_eq!(sessions.await, Some(3.0));
+}
+
+/// More of them than one turn takes, each for a queue that is full, and one behind them for another queue.
+#[tokio::test]
+async fn dead_letters_that_are_rejected_do_not_keep_others_from_their_turn() {
+    const FULL: &str = "hookwell.full";
+    let broker = fresh_vhost().await;
+    let (_connection, channel) = channel(&broker.url).await;
+    declare_without_alternate(&channel, ALL, &["app.#"]).await;
+    let store = store_url(Backend::Sqlite).await;
+    let config = DaemonConfig::new(store.url()).broker(&broker.url).set(
+        "broker",
+        "topology = \"check\"\nunroutable_attempts = 1\nretry_max = \"300ms\"",
+    );
+    let daemon = Daemon::start(&config).await;
+    let ghl = Ghl::new();
+    let mut client = ghl.client(&daemon).await;
+    for n in 0..61 {
+        let kind = if n < 60 {
+            "ContactUpdate"
+        } else {
+            "OpportunityCreate"
+        };
+        let body = ghl.body(kind, TENANT, n);
+        assert_eq!(client.post(&ghl, &body).await.unwrap().status, 200);
+    }
+    ledger_is(&daemon, 0, 61).await;
+    let mut arguments = FieldTable::default();
+    arguments.insert("x-max-length".into(), AMQPValue::LongInt(1));
+    let rejects = AMQPValue::LongString("reject-publish".into());
+    arguments.insert("x-overflow".into(), rejects);
+    let options = QueueDeclareOptions::default();
+    let declared = channel.queue_declare(FULL.into(), options, arguments);
+    declared.await.unwrap();
+    bind_queue(&channel, FULL, "contact.#").await;
+    bind_queue(&channel, ALL, "opportunity.#").await;
+    ok(run_cli(&["dead-letters", "retry", "--all"], &config));
+    let sink = Sink::open(&broker.url, &[ALL]).await;
+    let arrived = sink.wait_for(1, WITHIN).await;
+    assert_eq!(arrived[0].kind, "OpportunityCreate");
+    eventually("the queue rejects", WITHIN, async || {
+        let nacked = "hookwell_publish_outcomes_total{outcome=\"nacked\"}";
+        (daemon.metric(nacked).await > Some(50.0)).then_some(())
+    })
+    .await;
+    let _reads = Sink::open(&broker.url, &[FULL]).await;
+    ledger_is(&daemon, 61, 0).await;
+}
+
 #[tokio::test]
 async fn without_an_alternate_exchange_an_event_for_no_queue_is_parked_after_its_attempts() {
     let broker = fresh_vhost().await;

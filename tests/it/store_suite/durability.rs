@@ -8,6 +8,7 @@ use crate::harness::{
     Backend, Daemon, DaemonConfig, done, fresh_postgres_url, own_postgres, run_cli, store,
     store_url,
 };
+use hookwell::telemetry::Chain;
 use sqlx::{AssertSqlSafe, Connection, Executor, SqliteConnection};
 
 async fn refusal(url: &str) -> String {
@@ -42,6 +43,47 @@ async fn postgres_with_asynchronous_commits_is_refused_by_name_of_the_setting() 
     )
     .await;
     postgres(&url).await.check().await.unwrap();
+}
+
+/// Tokens and calls are committed there, as is the quarantine.
+#[tokio::test]
+async fn what_is_committed_beside_the_appends_is_kept_though_the_server_was_told_otherwise_since() {
+    let url = fresh_postgres_url().await;
+    let store = postgres(&url).await;
+    store.migrate().await.unwrap();
+    let (_, database) = url.rsplit_once('/').unwrap();
+    for sql in [
+        "create function refuse() returns trigger language plpgsql as $$ begin \
+         if current_setting('synchronous_commit') = 'off' then raise 'not kept'; end if; return new; end $$",
+        "create trigger refuse before insert on quarantine for each row execute function refuse()",
+        &format!("alter database {database} set synchronous_commit = off"),
+    ] {
+        store::execute(&url, sql).await;
+    }
+    let bounds = QuarantineBounds {
+        entries: 10,
+        bytes: NO_LIMIT,
+    };
+    store
+        .quarantine(&[refused(1, 1, "body")], bounds)
+        .await
+        .unwrap();
+    assert_eq!(store.quarantined(10).await.unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn a_schema_that_cannot_be_looked_at_is_not_taken_for_none() {
+    let url = fresh_postgres_url().await;
+    postgres(&url).await.migrate().await.unwrap();
+    let (server, database) = url.rsplit_once('/').unwrap();
+    let role = format!("reader_of_{database}");
+    store::execute(&url, &format!("create role {role} login")).await;
+    let (scheme, host) = server.rsplit_once('@').unwrap();
+    let (scheme, _) = scheme.rsplit_once("//").unwrap();
+    let beside = postgres(&format!("{scheme}//{role}@{host}/{database}")).await;
+    let said = Chain(&beside.schema().await.unwrap_err()).to_string();
+    assert!(said.contains("permission denied"), "{said}");
+    store::execute(&url, &format!("drop role {role}")).await;
 }
 
 #[tokio::test]

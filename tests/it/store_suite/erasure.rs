@@ -269,7 +269,11 @@ pub(super) async fn a_dead_letter_that_is_discarded_in_the_relays_hands_is_gone(
         .retry_dead_letters(Selection::One(Position(3)))
         .await
         .unwrap();
-    let erased = f.store.discard_dead_letters(Selection::All).await.unwrap();
+    let erased = f
+        .store
+        .discard_dead_letters(Selection::All, Position(0))
+        .await
+        .unwrap();
     assert_eq!((erased.events, erased.discarded), (2, 2));
     assert_eq!(f.positions().await, [3, 4]);
     assert_eq!(f.counts().await, (4, 1, 0, 1));
@@ -291,7 +295,7 @@ pub(super) async fn a_dead_letter_that_is_discarded_in_the_relays_hands_is_gone(
     assert_eq!(f.counts().await, (4, 2, 0, 0));
     let none = f
         .store
-        .discard_dead_letters(Selection::One(Position(3)))
+        .discard_dead_letters(Selection::One(Position(3)), Position(0))
         .await
         .unwrap();
     assert_eq!(none, Erased::default());
@@ -318,6 +322,88 @@ pub(super) async fn a_held_event_that_is_erased_in_the_relays_hands_is_gone(f: &
         ),
         (5, 2, 1, 2)
     );
+}
+
+/// On Postgres a person's command and the relay meet in the same rows.
+pub(super) async fn held_events_that_are_erased_while_they_are_settled_are_counted_once(
+    f: &Fixture,
+) {
+    const ROUND: i64 = 200;
+    let mut reader = f.reader().await;
+    for round in 1..=5 {
+        let (before, upto) = ((round - 1) * ROUND, round * ROUND);
+        let of_tenant = |n: i64| {
+            let mut event = event(&format!("w{n}"), "body");
+            event.tenant.location_id = Some(TENANT.to_owned());
+            event
+        };
+        f.append(&(before + 1..=upto).map(of_tenant).collect::<Vec<_>>())
+            .await;
+        let places: Vec<_> = (before + 1..=upto).collect();
+        let all_held = Settled {
+            held: vec![held(TENANT, &places)],
+            ..done(upto, 0, &[])
+        };
+        reader.settle(&all_held, Micros(5)).await.unwrap();
+        let planned = Plan {
+            upto: Position(upto),
+            ..Plan::default()
+        };
+        plan(f, planned).await;
+        let settle = async {
+            for run in places.chunks(4) {
+                let settled = SettledHeld {
+                    tenant: TENANT.to_owned(),
+                    published: run[..3].iter().copied().map(Position).collect(),
+                    parked: vec![parked(run[3])],
+                };
+                reader.settle_held(&[settled], Micros(6)).await.unwrap();
+            }
+        };
+        let erase = async {
+            // In the midst of it.
+            eventually("some are out", DEADLINE, async || {
+                let held = f.store.held_tenants().await.unwrap();
+                held.iter().all(|one| one.events < ROUND).then_some(())
+            })
+            .await;
+            f.store.erase_events(&tenant(), Position(0)).await.unwrap();
+        };
+        tokio::join!(settle, erase);
+        assert_eq!(f.store.held_tenants().await.unwrap(), []);
+        // Those that were parked behind the erasure.
+        f.store.erase_events(&tenant(), Position(0)).await.unwrap();
+        let ledger = f.ledger().await;
+        assert_eq!((ledger.pending, ledger.parked), (0, 0), "{ledger:?}");
+        assert_eq!(ledger.published + ledger.discarded, upto, "{ledger:?}");
+    }
+}
+
+pub(super) async fn dead_letters_are_discarded_a_part_at_a_time(f: &Fixture) {
+    const PART: i64 = 5_000;
+    let mut reader = f.reader().await;
+    let places: Vec<_> = (1..=PART + 1).collect();
+    for run in places.chunks(1_000) {
+        let events = run.iter().map(|n| event(&format!("w{n}"), "body"));
+        f.append(&events.collect::<Vec<_>>()).await;
+        let letters: Vec<_> = run.iter().copied().map(parked).collect();
+        let settled = done(run[run.len() - 1], 0, &letters);
+        reader.settle(&settled, Micros(5)).await.unwrap();
+    }
+    let planned = Plan {
+        upto: Position(PART + 1),
+        ..Plan::default()
+    };
+    plan(f, planned).await;
+    let discard = async |after| {
+        let discarded = f.store.discard_dead_letters(Selection::All, after).await;
+        let discarded = discarded.unwrap();
+        (discarded.events as i64, discarded.next)
+    };
+    let next = Some(Position(PART));
+    assert_eq!(discard(Position(0)).await, (PART, next));
+    assert_eq!(discard(Position(PART)).await, (1, None));
+    assert_eq!(f.ledger().await.discarded, PART + 1);
 }
 
 pub(super) async fn types_are_kept_for_times_of_their_own(f: &Fixture) {

@@ -482,7 +482,11 @@ pub async fn a_call_behind_one_that_is_erased_is_made_at_once(f: &Fixture) {
     let settled = done(2, 1, &[parked(1)]);
     reader.settle(&settled, now()).await.unwrap();
     let one = Selection::One(Position(1));
-    let erased = f.store.discard_dead_letters(one).await.unwrap();
+    let erased = f
+        .store
+        .discard_dead_letters(one, Position(0))
+        .await
+        .unwrap();
     assert_eq!((erased.events, erased.calls), (1, 1));
     assert_eq!(places(&claim(f, 9).await), [2]);
 }

@@ -113,6 +113,18 @@ pub async fn an_installation_follows_its_newest_event(f: &Fixture) {
     assert_eq!(found.installed_at, Some(Micros(300)));
 }
 
+pub async fn an_installation_is_as_old_as_its_first_token_until_its_install_comes(f: &Fixture) {
+    let before = now();
+    put(f, "c1", &token("1", None)).await;
+    let first = get(f, "c1").await.installed_at;
+    assert!(first.is_some_and(|at| before <= at && at <= now()));
+    put(f, "c1", &token("2", None)).await;
+    live(f, vec![life("UPDATE", None, Some("c1"), 50)]).await;
+    assert_eq!(get(f, "c1").await.installed_at, first);
+    live(f, vec![life("INSTALL", None, Some("c1"), 100)]).await;
+    assert_eq!(get(f, "c1").await.installed_at, Some(Micros(100)));
+}
+
 pub async fn an_uninstall_that_comes_first_is_remembered(f: &Fixture) {
     live(f, vec![life("UNINSTALL", Some("l1"), None, 100)]).await;
     live(f, vec![life("INSTALL", Some("l1"), Some("c1"), 90)]).await;
