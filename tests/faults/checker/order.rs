@@ -1,7 +1,7 @@
 //! I6 and I7: the order of first copies, against real time and against the log.
 //!
 //! One exception is part of the promise: what the broker rejected (nacked, or returned) may come behind
-//! what it took of the same window.
+//! what it took of the same window, which for a held tenant is as many events of its own.
 
 use std::collections::HashMap;
 
@@ -16,8 +16,9 @@ pub fn judge(run: &Run, findings: &mut Findings) {
             by_key.entry(key).or_default().push(place);
         }
         for places in by_key.values() {
-            real_time(run, queue, places, findings);
-            rising(run, queue, places, findings);
+            let own = Own::of(queue, places);
+            real_time(run, queue, places, &own, findings);
+            rising(run, queue, places, &own, findings);
         }
     }
     if run.dumped {
@@ -27,7 +28,7 @@ pub fn judge(run: &Run, findings: &mut Findings) {
 
 /// If the 2xx of `a` was read before `b` was first sent, then `a` comes first. Goes over the `b`s in the
 /// order of their sending, with the latest arrival among all `a`s that were answered by then.
-fn real_time(run: &Run, queue: &Queue, places: &[u32], findings: &mut Findings) {
+fn real_time(run: &Run, queue: &Queue, places: &[u32], own: &Own, findings: &mut Findings) {
     let event_at = |place: u32| run.event(queue.firsts[place as usize].event);
     let mut answered: Vec<u32> = places
         .iter()
@@ -47,7 +48,7 @@ fn real_time(run: &Run, queue: &Queue, places: &[u32], findings: &mut Findings) 
             *latest = (*latest).max(Some(a));
         }
         for a in latest.into_iter().flatten().filter(|a| b < *a) {
-            if excused(run, first(queue, a), first(queue, b)) {
+            if excused(run, own, first(queue, a), first(queue, b)) {
                 continue;
             }
             findings.violated(Invariant::RealTimeOrder, || {
@@ -63,9 +64,26 @@ fn real_time(run: &Run, queue: &Queue, places: &[u32], findings: &mut Findings) 
 }
 
 /// Whether `late` may have come behind `early`, which is younger in the log.
-fn excused(run: &Run, late: &First, early: &First) -> bool {
-    let window = i64::try_from(run.plan.window).unwrap();
-    run.rejected.contains(&late.event) && early.position - late.position < window
+fn excused(run: &Run, own: &Own, late: &First, early: &First) -> bool {
+    run.rejected.contains(&late.event) && own.between(late, early) < run.plan.window
+}
+
+/// The positions of one key's events, as they stand in the log.
+struct Own(Vec<i64>);
+
+impl Own {
+    fn of(queue: &Queue, places: &[u32]) -> Self {
+        let positions = places.iter().map(|place| first(queue, *place).position);
+        let mut positions: Vec<_> = positions.collect();
+        positions.sort_unstable();
+        Self(positions)
+    }
+
+    /// How many of them are between two, with one of the two.
+    fn between(&self, late: &First, early: &First) -> u64 {
+        let rank = |one: &First| self.0.partition_point(|position| *position < one.position) as u64;
+        rank(early).saturating_sub(rank(late))
+    }
 }
 
 fn first(queue: &Queue, place: u32) -> &First {
@@ -73,12 +91,12 @@ fn first(queue: &Queue, place: u32) -> &First {
 }
 
 /// `places` rise with arrival.
-fn rising(run: &Run, queue: &Queue, places: &[u32], findings: &mut Findings) {
+fn rising(run: &Run, queue: &Queue, places: &[u32], own: &Own, findings: &mut Findings) {
     let mut highest: Option<&First> = None;
     for place in places {
         let this = first(queue, *place);
         if let Some(before) = highest.filter(|before| this.position <= before.position) {
-            if !this.redelivered && !excused(run, this, before) {
+            if !this.redelivered && !excused(run, own, this, before) {
                 findings.violated(Invariant::LogOrder, || {
                     format!(
                         "{} at position {} came after position {} in {}",

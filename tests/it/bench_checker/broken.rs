@@ -279,6 +279,7 @@ fn a_wrong_order_is_found() {
         (
             "rejected, and more than a window late",
             |log| {
+                log.plan.window = 1;
                 log.nack(3);
                 log.delivered.swap(3, 5);
             },

@@ -253,15 +253,26 @@ fn parked_and_altered_events_are_not_lost() {
 
 #[test]
 fn what_was_rejected_may_come_behind_what_was_taken_of_its_window() {
-    check(&[(
-        "a window of three",
-        |log| {
-            log.plan.window = 3;
-            log.nack(3);
-            log.delivered.swap(3, 5);
-        },
-        &[],
-    )]);
+    check(&[
+        (
+            "a window of three",
+            |log| {
+                log.plan.window = 3;
+                log.nack(3);
+                log.delivered.swap(3, 5);
+            },
+            &[],
+        ),
+        (
+            "two of a held tenant, and another's between them",
+            |log| {
+                log.plan.window = 2;
+                log.nack(3);
+                log.delivered.swap(3, 5);
+            },
+            &[],
+        ),
+    ]);
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs::File;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::Arc;
@@ -265,7 +265,7 @@ impl Daemon {
         let file = config.write();
         let start = config.starts.fetch_add(1, Ordering::Relaxed);
         let log = config.dir().join(format!("hookwell.{start}.log"));
-        let mut child = hookwell(config)
+        let child = hookwell(config)
             .arg("serve")
             .arg("--config")
             .arg(file)
@@ -273,29 +273,29 @@ impl Daemon {
             .stderr(File::create(&log).unwrap())
             .spawn()
             .unwrap();
+        const NOT_YET: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
+        // One from now on, which ends with the test where it does not listen either.
+        let mut daemon = Self {
+            child,
+            _dir: Arc::clone(&config.dir),
+            log,
+            address: NOT_YET,
+            admin: NOT_YET,
+        };
         let bound = eventually("the daemon listens", PATIENCE, async || {
-            let text = std::fs::read_to_string(&log).unwrap();
+            let text = daemon.log();
             let addresses = (
                 listening(&text, "http.listen"),
                 listening(&text, "admin.listen"),
             );
             match addresses {
                 (Some(address), Some(admin)) => Some(Ok((address, admin))),
-                _ => {
-                    let status = child.try_wait().unwrap()?;
-                    Some(Err((status.code(), std::fs::read_to_string(&log).unwrap())))
-                }
+                _ => Some(Err((daemon.ended()?.code(), daemon.log()))),
             }
         })
         .await;
-        let (address, admin) = bound?;
-        Ok(Self {
-            child,
-            _dir: Arc::clone(&config.dir),
-            log,
-            address,
-            admin,
-        })
+        (daemon.address, daemon.admin) = bound?;
+        Ok(daemon)
     }
 
     /// Where it takes webhooks.
