@@ -471,6 +471,18 @@ impl Run {
         status
     }
 
+    /// The same, if it ends within some time.
+    pub async fn daemon_dies_within(&mut self, within: Duration) -> Option<ExitStatus> {
+        let deadline = Instant::now() + within;
+        while self.daemon.as_mut()?.ended().is_none() {
+            if deadline <= Instant::now() {
+                return None;
+            }
+            sleep(Duration::from_millis(50)).await;
+        }
+        Some(self.daemon_dies().await)
+    }
+
     /// Notes that the last daemon ended, or did not start, because of what the row did to it.
     pub fn end_was_meant(&mut self) {
         if let Some(life) = self.lives.last_mut() {
