@@ -1,12 +1,12 @@
 /* A wall clock that is off by the seconds in the file $WALL_CLOCK, for a process that loads this first. It asks the
-   kernel and reads the file each time. Clocks that only measure are left alone. It calls nothing that could want
+   kernel and reads the file each time. Clocks that only measure are left alone, and so is gettimeofday: jemalloc reckons
+   with it until when its thread sleeps, and the kernel, whose clock does not jump, wakes it. It calls nothing that could want
    memory: allocators ask for the time while they come up, which is what ends libfaketime under jemalloc. */
 
 #define _GNU_SOURCE
 #include <fcntl.h>
 #include <stdlib.h>
 #include <sys/syscall.h>
-#include <sys/time.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -28,16 +28,6 @@ int clock_gettime(clockid_t clock, struct timespec *now)
     if (!failed && (clock == CLOCK_REALTIME || clock == CLOCK_REALTIME_COARSE))
         now->tv_sec += seconds_off();
     return failed;
-}
-
-int gettimeofday(struct timeval *now, void *zone)
-{
-    struct timespec at;
-    (void)zone;
-    clock_gettime(CLOCK_REALTIME, &at);
-    now->tv_sec = at.tv_sec;
-    now->tv_usec = at.tv_nsec / 1000;
-    return 0;
 }
 
 time_t time(time_t *now)
