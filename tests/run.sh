@@ -81,6 +81,11 @@ start_services() {
   printf '%s\n' "$HOOKWELL_TEST_POSTGRES_URL" "$HOOKWELL_TEST_AMQP_URL"
 }
 
+# `--all-targets` leaves out the fault bench, which is no test of `cargo test`.
+lints() {
+  cargo clippy --all-targets --locked -- -D warnings && cargo clippy --test faults --locked -- -D warnings
+}
+
 documentation() { RUSTDOCFLAGS='-D warnings' cargo doc --no-deps --locked; }
 
 shell_scripts() { shellcheck -x deploy/*.sh deploy/*/*.sh tests/*.sh tests/faults/*.sh tests/it/fixtures/*.sh benches/*.sh .ci/run; }
@@ -165,7 +170,7 @@ if (($#)); then
   step "cargo test $*" rust_tests --lib --bins --tests -- "$@"
 else
   step 'cargo fmt' cargo fmt --check
-  step 'cargo clippy' cargo clippy --all-targets --test faults --locked -- -D warnings
+  step 'cargo clippy' lints
   step 'cargo doc' documentation
   step 'cargo test' rust_tests
   step 'fault bench, first slice' bash tests/faults/run.sh first --jobs 3

@@ -91,7 +91,6 @@ impl Run {
             chains,
             pages: std::mem::take(&mut *self.pages.lock().unwrap()),
             asked_at: asked.map(|(at, _)| at),
-            ..End::default()
         };
         records::save(folder, END, &end).unwrap();
         let unmet = std::mem::take(&mut self.unmet);
