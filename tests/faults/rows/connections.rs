@@ -24,7 +24,7 @@ enum Slow {
     Drips(usize),
 }
 
-/// Does so until the connection is closed; what was answered, and how long it stood after its connect.
+/// Does so until the connection is closed; what was answered, and how long after its connect began.
 /// None if it stood longer than `within`.
 async fn slow(
     run: &Run,
@@ -32,8 +32,9 @@ async fn slow(
     request: &[u8],
     within: Duration,
 ) -> Option<(String, Duration)> {
-    let mut client = Client::connect(run.entrance()).await.ok()?;
+    // The daemon's time begins when it takes the connection, which may be long before this task is told.
     let since = Instant::now();
+    let mut client = Client::connect(run.entrance()).await.ok()?;
     let (at_once, drips) = match how {
         Slow::Silent => (0, false),
         Slow::Stops(count) => (count, false),
