@@ -363,14 +363,9 @@ impl Session {
 
 /// What the errors of one batch come to: a refusal, where one of them says so.
 fn explain(errors: Vec<lapin::Error>) -> Option<Error> {
-    let mut explained: Vec<_> = errors.into_iter().map(explained).collect();
-    let refused = explained
-        .iter()
-        .position(|error| matches!(error, Error::Refused { .. }));
-    match (refused, explained.is_empty()) {
-        (_, true) => None,
-        (at, false) => Some(explained.swap_remove(at.unwrap_or(0))),
-    }
+    let explained = errors.into_iter().map(explained);
+    // The first of the least, and false is less than true.
+    explained.min_by_key(|error| !matches!(error, Error::Refused { .. }))
 }
 
 /// Tells a refusal of what was published from everything else that ends a channel.

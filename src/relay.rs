@@ -209,7 +209,6 @@ impl Relay {
         let mut cursor = reader.position().await?;
         tracing::info!(position = cursor.0, broker = session.address(), "relaying");
         let mut lanes = self.held_lanes().await?;
-        let mut retries_at = Instant::now();
         let mut retrying = Retrying::new(self.settings.retry_delays);
         let mut replaying = Replaying::new(self.settings.retry_delays);
         // Between rounds of what RabbitMQ did not take.
@@ -235,11 +234,8 @@ impl Relay {
                 continue;
             }
             self.succeed_session(session, &mut successor).await;
-            if retries_at <= Instant::now() {
-                retries_at = Instant::now() + RETRY_POLL;
-                self.take_retries(reader, session, &mut retrying, shutdown)
-                    .await?;
-            }
+            self.take_retries(reader, session, &mut retrying, shutdown)
+                .await?;
             self.turn_to_replays(reader, session, &mut replaying, shutdown)
                 .await?;
             let released = self.try_held(reader, session, &mut lanes, shutdown).await?;

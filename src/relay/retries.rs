@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::{Ended, REFUSED, Relay, UNROUTABLE};
+use super::{Ended, REFUSED, RETRY_POLL, Relay, UNROUTABLE};
 use crate::broker::{self, Outcome, Session};
 use crate::event::Position;
 use crate::retry::Delays;
@@ -18,17 +18,18 @@ const AT_ONCE: i64 = 50;
 pub(super) struct Retrying {
     /// Behind this one they go on; what is rejected does not keep the others from theirs.
     after: Position,
-    /// RabbitMQ rejected something.
-    not_before: Instant,
+    /// When the next one is.
+    due: Instant,
+    /// Between turns in which something is rejected.
     delays: Delays,
 }
 
 impl Retrying {
-    /// At the beginning; `delays` are between turns in which something is rejected.
+    /// At the beginning.
     pub(super) fn new((first, cap): (Duration, Duration)) -> Self {
         Self {
             after: Position(0),
-            not_before: Instant::now(),
+            due: Instant::now(),
             delays: Delays::new(first, cap),
         }
     }
@@ -43,9 +44,11 @@ impl Relay {
         retrying: &mut Retrying,
         shutdown: &CancellationToken,
     ) -> Result<(), Ended> {
-        if Instant::now() < retrying.not_before {
+        let now = Instant::now();
+        if now < retrying.due {
             return Ok(());
         }
+        retrying.due = now + RETRY_POLL;
         let asked_for = reader.retries(retrying.after, AT_ONCE).await?;
         let is_full = asked_for.len() as i64 == AT_ONCE;
         let mut rejected = 0;
@@ -104,7 +107,7 @@ impl Relay {
             return Ok(());
         }
         let delay = retrying.delays.next_delay();
-        retrying.not_before = Instant::now() + delay;
+        retrying.due = Instant::now() + delay.max(RETRY_POLL);
         tracing::warn!(
             rejected,
             retry_in_ms = delay.as_millis() as u64,

@@ -200,15 +200,16 @@ async fn bounded<T>(
         .map_err(|_| Error::Deadline(deadline))?
 }
 
-/// What is committed through the pool, such as a pair of tokens, is to be kept like an event, whatever a reload has taken
-/// away. Refusing, as the appends do, would only make the pool try again.
+/// What is committed through the pool, such as a pair of tokens, is to be kept like an event, whatever a reload took away or
+/// takes away later: the session holds its own value. Refusing, as the appends do, would only make the pool try again.
 async fn set_up_pooled(
     connection: &mut PgConnection,
     deadline: Duration,
 ) -> Result<(), sqlx::Error> {
     set_up(connection, deadline).await?;
     sqlx::query(
-        "select set_config('synchronous_commit', 'on', false) where current_setting('synchronous_commit') = 'off'",
+        "select set_config(name, case setting when 'off' then 'on' else setting end, false) \
+         from pg_settings where name = 'synchronous_commit'",
     )
     .execute(connection)
     .await?;
@@ -219,17 +220,17 @@ async fn set_up_pooled(
 async fn expect_durable(connection: &mut PgConnection) -> Result<(), Error> {
     // Once found good, synchronous_commit is held for the session: a reload must not take it away.
     let row = sqlx::query(
-                "select current_setting('fsync') as fsync, current_setting('full_page_writes') as full_page_writes, \
-                 set_config('synchronous_commit', current_setting('synchronous_commit'), false) as synchronous_commit, pg_is_in_recovery() as standby, \
-                 current_setting('transaction_read_only') as read_only",
-            )
-            .fetch_one(connection)
-            .await?;
+        "select current_setting('fsync') as fsync, current_setting('full_page_writes') as full_page_writes, \
+         set_config('synchronous_commit', current_setting('synchronous_commit'), false) as synchronous_commit, \
+         pg_is_in_recovery() as standby, current_setting('transaction_read_only') as read_only",
+    )
+    .fetch_one(connection)
+    .await?;
     for setting in ["fsync", "full_page_writes", "synchronous_commit"] {
         if row.try_get::<String, _>(setting)? == "off" && !failpoints::mutant("mutant.M2") {
             return Err(Error::NotDurable(format!(
                 "Postgres has {setting} = off, so a crash loses committed events; \
-                         set it to on (ALTER SYSTEM SET {setting} = on, or ALTER ROLE/DATABASE ... RESET {setting}) and reload"
+                 set it to on (ALTER SYSTEM SET {setting} = on, or ALTER ROLE/DATABASE ... RESET {setting}) and reload"
             )));
         }
     }
@@ -324,9 +325,8 @@ macro_rules! appending {
         };
         let answer = {
             let $connection = &mut taken;
-            timeout($store.deadline, $work).await
+            bounded($store.deadline, $work).await?
         };
-        let answer = answer.map_err(|_| Error::Deadline($store.deadline))??;
         *slot = Some(taken);
         Ok(answer)
     }};
@@ -410,7 +410,7 @@ impl Store for PostgresStore {
     }
 
     async fn check(&self) -> Result<(), Error> {
-        appending!(self, connection => connection.ping())
+        appending!(self, connection => async { Ok(connection.ping().await?) })
     }
 
     async fn rehearse(&self, event: &Event) -> Result<(), Error> {

@@ -108,8 +108,7 @@ macro_rules! erasure_statements {
             for run in positions.chunks(ERASE_ROWS) {
                 erase_run(conn, run, &mut erased, &mut held).await?;
             }
-            count_held_down(conn, held).await?;
-            sqlx::query("delete from held_tenants where events = 0").execute(&mut *conn).await?;
+            release_held(conn, held).await?;
             if 0 < erased.discarded {
                 sqlx::query("update cursors set discarded = discarded + $2 where reader = $1")
                     .bind(RELAY)

@@ -63,7 +63,7 @@ macro_rules! held_statements {
             .collect()
         }
 
-        /// Deletes rows of held events; how many were there, counted in `gone` as well. For `count_held_down`,
+        /// Deletes rows of held events; how many were there, counted in `gone` as well. For `release_held`,
         /// after the last of them: whoever removes held events has rows of events first, then of tenants, then the cursor.
         async fn no_longer_held(
             conn: &mut $connection,
@@ -83,7 +83,8 @@ macro_rules! held_statements {
             Ok(rows.len() as i64)
         }
 
-        async fn count_held_down(conn: &mut $connection, gone: HeldNoMore) -> Result<(), Error> {
+        /// Takes from each tenant what is held no more; those of which nothing is.
+        async fn release_held(conn: &mut $connection, gone: HeldNoMore) -> Result<Vec<String>, Error> {
             for (tenant, events) in gone {
                 sqlx::query("update held_tenants set events = events - $2 where tenant = $1")
                     .bind(tenant)
@@ -91,7 +92,8 @@ macro_rules! held_statements {
                     .execute(&mut *conn)
                     .await?;
             }
-            Ok(())
+            let released = sqlx::query_scalar("delete from held_tenants where events = 0 returning tenant");
+            Ok(released.fetch_all(conn).await?)
         }
 
         /// Everything but the beginning and the end of the transaction.
@@ -113,14 +115,13 @@ macro_rules! held_statements {
                     }
                 }
             }
-            count_held_down(conn, gone).await?;
+            let released = release_held(conn, gone).await?;
             sqlx::query("update cursors set published = published + $2 where reader = $1")
                 .bind(RELAY)
                 .bind(published)
                 .execute(&mut *conn)
                 .await?;
-            let released = sqlx::query_scalar("delete from held_tenants where events = 0 returning tenant");
-            Ok(released.fetch_all(conn).await?)
+            Ok(released)
         }
 
         pub(crate) async fn held_tenants(conn: &mut $connection) -> Result<Vec<HeldTenant>, Error> {

@@ -211,14 +211,13 @@ async fn consume(
     queues: &[String],
     into: &Mutex<Vec<Delivery>>,
 ) -> Result<(), Box<dyn Error + Send + Sync>> {
-    let (connection, mut arrivals) = timeout(ANSWER, subscribe(url, queues)).await??;
+    let (_connection, mut arrivals) = timeout(ANSWER, subscribe(url, queues)).await??;
     while let Some((queue, delivery)) = arrivals.next().await {
         let delivery = delivery?;
         let acker = delivery.acker.clone();
         into.lock().unwrap().push(taken(queue, delivery));
         timeout(ANSWER, acker.ack(BasicAckOptions::default())).await??;
     }
-    drop(connection);
     Ok(())
 }
 

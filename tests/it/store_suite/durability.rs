@@ -2,7 +2,7 @@
 
 use super::{
     Access, DEADLINE, Error, Fixture, Micros, NO_LIMIT, Parked, Position, PostgresStore,
-    QuarantineBounds, Reader, SqliteStore, Store, event, postgres, refused,
+    QuarantineBounds, Reader, SqliteStore, Store, event, eventually, postgres, refused,
 };
 use crate::harness::{
     Backend, Daemon, DaemonConfig, done, fresh_postgres_url, own_postgres, run_cli, store,
@@ -45,6 +45,17 @@ async fn postgres_with_asynchronous_commits_is_refused_by_name_of_the_setting() 
     postgres(&url).await.check().await.unwrap();
 }
 
+/// From now on a session that does not wait for the disk cannot quarantine.
+async fn refuse_what_is_not_kept(url: &str) {
+    for sql in [
+        "create function refuse() returns trigger language plpgsql as $$ begin \
+         if current_setting('synchronous_commit') = 'off' then raise 'not kept'; end if; return new; end $$",
+        "create trigger refuse before insert on quarantine for each row execute function refuse()",
+    ] {
+        store::execute(url, sql).await;
+    }
+}
+
 /// Tokens and calls are committed there, as is the quarantine.
 #[tokio::test]
 async fn what_is_committed_beside_the_appends_is_kept_though_the_server_was_told_otherwise_since() {
@@ -52,14 +63,9 @@ async fn what_is_committed_beside_the_appends_is_kept_though_the_server_was_told
     let store = postgres(&url).await;
     store.migrate().await.unwrap();
     let (_, database) = url.rsplit_once('/').unwrap();
-    for sql in [
-        "create function refuse() returns trigger language plpgsql as $$ begin \
-         if current_setting('synchronous_commit') = 'off' then raise 'not kept'; end if; return new; end $$",
-        "create trigger refuse before insert on quarantine for each row execute function refuse()",
-        &format!("alter database {database} set synchronous_commit = off"),
-    ] {
-        store::execute(&url, sql).await;
-    }
+    refuse_what_is_not_kept(&url).await;
+    let off = format!("alter database {database} set synchronous_commit = off");
+    store::execute(&url, &off).await;
     let bounds = QuarantineBounds {
         entries: 10,
         bytes: NO_LIMIT,
@@ -69,6 +75,34 @@ async fn what_is_committed_beside_the_appends_is_kept_though_the_server_was_told
         .await
         .unwrap();
     assert_eq!(store.quarantined(10).await.unwrap().len(), 1);
+}
+
+/// A reload reaches sessions that stand, too.
+#[tokio::test]
+async fn a_session_of_the_pool_holds_what_it_was_found_with() {
+    let server = own_postgres().await;
+    let url = server.value("PG_URL");
+    let store = postgres(&url).await;
+    store.migrate().await.unwrap();
+    refuse_what_is_not_kept(&url).await;
+    let bounds = QuarantineBounds {
+        entries: 10,
+        bytes: NO_LIMIT,
+    };
+    store
+        .quarantine(&[refused(1, 1, "body")], bounds)
+        .await
+        .unwrap();
+    store::execute(&url, "alter system set synchronous_commit = off").await;
+    store::execute(&url, "select pg_reload_conf()").await;
+    eventually("new sessions are told", DEADLINE, async || {
+        PostgresStore::open(&url, DEADLINE).await.err()
+    })
+    .await;
+    store
+        .quarantine(&[refused(2, 2, "body")], bounds)
+        .await
+        .unwrap();
 }
 
 #[tokio::test]
@@ -142,7 +176,7 @@ async fn only_one_of_several_holds_the_readers_lock_on_postgres() {
     let reader = fixture.reader().await;
     assert!(other.relay_reader().await.unwrap().is_none());
     drop(reader);
-    crate::harness::eventually("the lock is free", DEADLINE, async || {
+    eventually("the lock is free", DEADLINE, async || {
         other.relay_reader().await.unwrap()
     })
     .await;
@@ -201,7 +235,7 @@ async fn the_write_ahead_log_of_sqlite_stays_bounded_and_empties_when_idle() {
         }
         // 300 MiB of bodies went through it.
         assert!(largest < 96 * MIB, "{largest} bytes");
-        crate::harness::eventually(
+        eventually(
             "the log is empty",
             std::time::Duration::from_secs(30),
             async || (size() == 0).then_some(()),
