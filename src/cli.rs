@@ -180,6 +180,7 @@ fn operator(store: Arc<dyn Store>) -> Operator {
 
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
+    telemetry::hear_panics();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
@@ -195,6 +196,7 @@ pub fn main() -> ExitCode {
     };
     let runtime = match tokio::runtime::Builder::new_multi_thread()
         .enable_all()
+        .thread_name(telemetry::RUNTIME_THREAD)
         .build()
     {
         Ok(runtime) => runtime,

@@ -13,6 +13,7 @@ use bytes::{Bytes, BytesMut};
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::budget::Told;
+use crate::tls;
 
 pub mod limits;
 pub mod meaning;
@@ -164,8 +165,7 @@ impl Client {
     /// # Errors
     /// [`Error::Client`].
     pub fn new(settings: &Settings) -> Result<Self, Error> {
-        // One TLS stack: ring, as for Postgres and RabbitMQ. A second call is not an error here.
-        let _ = rustls::crypto::ring::default_provider().install_default();
+        tls::provide();
         let http = reqwest::Client::builder()
             .redirect(reqwest::redirect::Policy::none())
             .no_proxy()

@@ -5,8 +5,10 @@
 //! deadline too), one for the age of a connection, a cap on their number, and limits on the head's
 //! size and number of headers. What is in a request is [`webhook`]'s business.
 
+use std::future::pending;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::Router;
@@ -29,17 +31,26 @@ mod rate;
 pub mod triggers;
 pub mod webhook;
 
+/// What a listener answers.
+pub type Routes = Router;
+
 /// Bounds of a listener.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
     /// Connections at once; more are answered 429 and closed.
     pub connections: usize,
+    /// How long a new connection may be silent.
+    pub first_head: Duration,
     /// From idle to the end of the next request's head.
     pub header_timeout: Duration,
     /// The age at which a connection is closed after its current request.
     pub connection_max_age: Duration,
+    /// How long a request may take, from the end of its head to its answer.
+    pub request: Duration,
     /// How long running requests may take to end after shutdown.
     pub drain: Duration,
+    /// What a connection over the number is told to wait; a whole second at least.
+    pub retry_after: Duration,
 }
 
 /// Bytes of a request's head at most.
@@ -51,8 +62,12 @@ pub const HEADERS: usize = 64;
 const LAST_WORDS: Duration = Duration::from_millis(200);
 
 /// What a connection over the cap gets: GHL retries it later.
-const OVER_THE_CAP: &[u8] =
-    b"HTTP/1.1 429 Too Many Requests\r\nretry-after: 30\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+fn over_the_cap(retry_after: Duration) -> String {
+    let seconds = retry_after.as_secs();
+    format!(
+        "HTTP/1.1 429 Too Many Requests\r\nretry-after: {seconds}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+    )
+}
 
 /// Connections that the system holds until they are accepted, if it allows so many (`net.core.somaxconn`): what comes at
 /// once beyond them is reset.
@@ -76,13 +91,14 @@ pub fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
 /// Serves until shutdown; then stops accepting, lets running requests end, and closes.
 pub async fn serve(
     listener: TcpListener,
-    router: Router,
+    router: Routes,
     limits: Limits,
     metrics: Option<Metrics>,
     shutdown: CancellationToken,
 ) {
     let room = Arc::new(Semaphore::new(limits.connections));
     let connections = TaskTracker::new();
+    let over_the_cap = over_the_cap(limits.retry_after);
     loop {
         let accepted = tokio::select! {
             () = shutdown.cancelled() => break,
@@ -105,7 +121,7 @@ pub async fn serve(
                 metrics.http_connections_refused.inc();
             }
             // A socket just accepted has room for these bytes; if not, closing says enough.
-            let _ = stream.try_write(OVER_THE_CAP);
+            let _ = stream.try_write(over_the_cap.as_bytes());
             continue;
         };
         let connection = Connection {
@@ -146,8 +162,10 @@ impl Connection {
             .keep_alive(true);
         let requests = TaskTracker::new();
         requests.close();
+        let asked = AtomicBool::new(false);
         let router = TowerToHyperService::new(self.router);
         let service = service_fn(|request: Request<Incoming>| {
+            asked.store(true, Ordering::Relaxed);
             let running = requests.token();
             let answer = router.call(request);
             async move {
@@ -161,16 +179,29 @@ impl Connection {
         if let Some(metrics) = &self.metrics {
             metrics.http_connections.inc();
         }
+        let silent = async {
+            sleep(self.limits.first_head).await;
+            if asked.load(Ordering::Relaxed) {
+                pending::<()>().await;
+            }
+        };
         // How a connection ended is its sender's affair; requests are counted where they are answered.
         let ended = tokio::select! {
             _ = serving.as_mut() => true,
+            () = silent => true,
             () = shutdown.cancelled() => false,
             () = sleep(self.limits.connection_max_age) => false,
         };
         if !ended {
             serving.as_mut().graceful_shutdown();
+            let drained = async {
+                shutdown.cancelled().await;
+                sleep(self.limits.drain).await;
+            };
+            // A request has deadlines of its own; a peer that does not read its answer has none.
             tokio::select! {
-                _ = timeout(self.limits.drain, serving) => (),
+                _ = timeout(self.limits.request, serving) => (),
+                () = drained => (),
                 () = unused(&requests, &shutdown) => (),
             }
         }

@@ -43,3 +43,4 @@ pub mod spans;
 pub mod store;
 pub mod supervisor;
 pub mod telemetry;
+pub mod tls;

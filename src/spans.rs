@@ -16,6 +16,7 @@ use crate::event::Micros;
 use crate::event::trace::TraceContext;
 use crate::metrics::Metrics;
 use crate::telemetry::Chain;
+use crate::tls;
 
 /// Spans that wait at most.
 const QUEUE: usize = 8_192;
@@ -164,6 +165,7 @@ pub struct Exporter {
 impl Exporter {
     /// Sends until shutdown, and then what is left, for a few seconds.
     pub async fn run(mut self, shutdown: CancellationToken) {
+        tls::provide();
         let client = match reqwest::Client::builder()
             .redirect(reqwest::redirect::Policy::none())
             .no_proxy()

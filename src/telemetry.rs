@@ -136,6 +136,35 @@ pub fn start(format: Format, filter: &str) {
     drop(started);
 }
 
+/// The threads on which a panic is heard of by others: whoever waits for a task of the runtime learns that it panicked.
+const HEARD: [&str; 2] = ["main", RUNTIME_THREAD];
+/// The name of the runtime's threads.
+pub const RUNTIME_THREAD: &str = "hookwell";
+
+/// Makes a panic a line of the log, and the end of the process where nobody else would hear of it.
+///
+/// sqlx runs SQLite on threads of its own. When one of them panics (there is no memory for a value, or for the thread
+/// itself), the rows that it had read look like all of them, and whoever waits for its start waits for ever: only the
+/// end of the process loses nothing. The line has no backtrace: `std` (1.95) prints one under a lock that its handler of
+/// failed allocations takes as well, so a thread that has no memory left for it waits for itself.
+pub fn hear_panics() {
+    std::panic::set_hook(Box::new(|panic| {
+        let thread = std::thread::current();
+        let name = thread.name().unwrap_or("without a name");
+        let said = panic.payload_as_str().unwrap_or("no message");
+        let place = panic.location().map(ToString::to_string);
+        let place = place.unwrap_or_default();
+        match LINES.get() {
+            Some(_) => tracing::error!(thread = name, place, said, "panicked"),
+            None => eprintln!("hookwell: the thread {name} panicked at {place}: {said}"),
+        }
+        if !HEARD.contains(&name) {
+            flush();
+            std::process::abort();
+        }
+    }));
+}
+
 /// Shows an error with everything that caused it: `a: b: c`, and nothing twice.
 pub struct Chain<'a>(pub &'a (dyn Error + 'static));
 
@@ -154,5 +183,52 @@ impl fmt::Display for Chain<'_> {
             source = cause.source();
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::os::unix::process::ExitStatusExt;
+    use std::process::{Command, Output};
+
+    /// Names the thread on which a child panics.
+    const THREAD: &str = "HOOKWELL_TEST_PANICS_ON";
+    const ABORTED: i32 = 6;
+
+    #[test]
+    fn child() {
+        let Ok(name) = std::env::var(THREAD) else {
+            return;
+        };
+        super::hear_panics();
+        let thread = std::thread::Builder::new().name(name);
+        let panicking = thread.spawn(|| panic!("no memory")).unwrap();
+        assert!(panicking.join().is_err());
+    }
+
+    fn panics_on(thread: &str) -> Output {
+        let tests = std::env::current_exe().unwrap();
+        let mut child = Command::new(tests);
+        child.args(["--exact", "telemetry::tests::child", "--nocapture"]);
+        child.env(THREAD, thread).env("RUST_BACKTRACE", "1");
+        child.output().unwrap()
+    }
+
+    #[test]
+    fn a_panic_of_which_nobody_hears_ends_the_process() {
+        let heard = panics_on(super::RUNTIME_THREAD);
+        assert!(heard.status.success(), "{heard:?}");
+        let unheard = panics_on("sqlx-sqlite-worker-0");
+        assert_eq!(unheard.status.signal(), Some(ABORTED), "{unheard:?}");
+        for (ended, name) in [
+            (heard, super::RUNTIME_THREAD),
+            (unheard, "sqlx-sqlite-worker-0"),
+        ] {
+            let said = String::from_utf8(ended.stderr).unwrap();
+            let line = format!("hookwell: the thread {name} panicked at src/telemetry.rs:");
+            assert!(said.contains(&line) && said.contains("no memory"), "{said}");
+            assert!(!said.contains("backtrace"), "{said}");
+        }
     }
 }

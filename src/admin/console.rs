@@ -23,6 +23,7 @@ use super::session::{self, Sessions};
 use crate::chance::Chance;
 use crate::clock::{Clock, rfc3339};
 use crate::config::Config;
+use crate::disk::Room;
 use crate::escape;
 use crate::event::Micros;
 use crate::follow_up::Repair;
@@ -60,6 +61,8 @@ pub struct Parts {
     pub store: Arc<dyn Store>,
     /// What this daemon counts.
     pub metrics: Metrics,
+    /// Whether the disk has room for more webhooks.
+    pub room: Arc<Room>,
     /// The last hour.
     pub history: Arc<History>,
     /// Deeds in the store, which no request owns: whoever closes the store waits for them.

@@ -44,6 +44,9 @@ pub enum Error {
     /// No confirm within the deadline.
     #[error("RabbitMQ did not confirm within {0:?}")]
     Deadline(Duration),
+    /// Opening it was broken off: the system gave no thread for it, most likely.
+    #[error("opening a session ended badly")]
+    Opening(#[source] tokio::task::JoinError),
     /// The connection was found closed, and nothing that was being published has said why.
     #[error("RabbitMQ closed the connection")]
     Closed,

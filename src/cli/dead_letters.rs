@@ -152,6 +152,7 @@ async fn discard(store: Arc<dyn Store>, position: Option<i64>, yes: bool) -> Out
     let question = match position {
         Some(position) => {
             let letter = store.dead_letter(Position(position)).await?;
+            let letter = letter.filter(DeadLetter::is_parked);
             let letter = letter.ok_or_else(|| absent(position))?;
             let named = [
                 letter.event_type.as_str(),
@@ -180,7 +181,9 @@ async fn discard(store: Arc<dyn Store>, position: Option<i64>, yes: bool) -> Out
         0 => Ok(()),
         left => Err(Failure::saying(
             Failure::PARTLY,
-            format!("{left} stay: an API call for them is being made; run this again"),
+            format!(
+                "{left} stay: an API call for them is being made, or the planner has not read so far; run this again"
+            ),
         )),
     }
 }

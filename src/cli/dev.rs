@@ -89,6 +89,9 @@ struct GhlArgs {
 
 /// Generous: this is no server for strangers.
 const LIMITS: http::Limits = http::Limits {
+    first_head: Duration::from_secs(120),
+    request: Duration::from_secs(120),
+    retry_after: Duration::from_secs(30),
     connections: 1024,
     header_timeout: Duration::from_secs(120),
     connection_max_age: Duration::from_secs(24 * 60 * 60),

@@ -108,7 +108,7 @@ pub(super) async fn run(args: Args) -> Outcome {
             writeln!(out, "\n{}", lines.join("\n"))?;
             Ok(())
         }
-        Command::Admit { id, all: _, config } => {
+        Command::Admit { id, all, config } => {
             let config = config.load()?;
             let store = app::open_store_beside(&config.store).await?;
             let ids = match id {
@@ -124,7 +124,12 @@ pub(super) async fn run(args: Args) -> Outcome {
             let operator = super::operator(Arc::clone(&store));
             let mut stay = 0;
             for id in ids {
-                let entry = one(store.as_ref(), id).await?;
+                let entry = match store.quarantined_one(id).await? {
+                    Some(entry) => entry,
+                    // Room was made for newer ones, or another person was quicker.
+                    None if all => continue,
+                    None => return Err(no_entry(id)),
+                };
                 let judged = operator
                     .admit(&config.verifier, &config.apps, &entry)
                     .await?;
@@ -164,10 +169,12 @@ fn row(entry: &Quarantined) -> Vec<Value> {
 }
 
 async fn one(store: &dyn Store, id: i64) -> Result<Quarantined, Failure> {
-    store.quarantined_one(id).await?.ok_or_else(|| {
-        Failure::saying(
-            Failure::NO_INPUT,
-            format!("there is no entry {id} in quarantine; see `hookwell quarantine list`"),
-        )
-    })
+    store.quarantined_one(id).await?.ok_or_else(|| no_entry(id))
+}
+
+fn no_entry(id: i64) -> Failure {
+    Failure::saying(
+        Failure::NO_INPUT,
+        format!("there is no entry {id} in quarantine; see `hookwell quarantine list`"),
+    )
 }

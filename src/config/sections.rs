@@ -30,6 +30,8 @@ pub(super) use repair::repair;
 const SECOND: Duration = Duration::from_secs(1);
 const HOUR: Duration = Duration::from_secs(3600);
 const DAY: Duration = Duration::from_secs(24 * 3600);
+/// How long an answer may take to leave, once it is made.
+const ANSWER: Duration = Duration::from_secs(5);
 const KIB: u64 = 1024;
 const MIB: u64 = 1024 * KIB;
 
@@ -73,10 +75,13 @@ pub(super) fn http_of(root: &mut Section, grace: Option<Duration>) -> Option<Htt
         listen: listen?,
         connections: http::Limits {
             connections: usize_of(connections?),
+            first_head: header_timeout?,
             header_timeout: header_timeout?,
             connection_max_age: connection_max_age?,
+            request: body_timeout? + commit_deadline? + ANSWER,
             // Half of the grace is the requests', the rest is for the writer and the relay behind them.
             drain: grace? / 2,
+            retry_after: retry_after?,
         },
         requests: http::webhook::Limits {
             body_bytes: usize::try_from(body?).ok()?,

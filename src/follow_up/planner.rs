@@ -27,6 +27,8 @@ use crate::telemetry::Chain;
 /// the store's deadline: where that is passed, the next run is half as long.
 const RUN: i64 = 500;
 const RUN_BYTES: i64 = 16 * 1024 * 1024;
+/// Calls that are enough for one transaction: on SQLite webhooks wait for it.
+const MOST_CALLS: usize = 1_000;
 /// Workflows of a location that one event starts at most.
 const WORKFLOWS: i64 = 1_000;
 /// How often the log is looked at. A follow-up is no answer to anybody: it may wait this long.
@@ -144,7 +146,7 @@ impl Planner {
         if !plan.calls.is_empty() {
             self.wake.notify_one();
         }
-        Ok(upto)
+        Ok(plan.upto)
     }
 
     fn tell(&self, plan: &Plan) {
@@ -216,7 +218,7 @@ impl Planner {
         Ok(companies)
     }
 
-    /// What a run of the log calls for. Pure.
+    /// What a run of the log calls for, up to an event with which that is enough for one transaction. Pure.
     fn plan(
         &self,
         events: &[Recorded],
@@ -275,6 +277,11 @@ impl Planner {
                     }
                 }
             }
+            // One location's workflows must not hold the store for long.
+            if MOST_CALLS <= plan.calls.len() {
+                plan.upto = recorded.position;
+                break;
+            }
         }
         plan
     }
@@ -328,5 +335,50 @@ fn planned(recorded: &Recorded, rule: &str, tenant: &str, coalesce: Option<Durat
         tenant: tenant.to_owned(),
         entity_id: recorded.event.entity_id.clone(),
         coalesce,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::event::recorded::recorded;
+    use crate::store::{Access, SqliteStore};
+
+    #[tokio::test]
+    async fn a_plan_ends_with_the_event_that_makes_it_long_enough() {
+        let folder = tempfile::tempdir().unwrap();
+        let url = format!("sqlite://{}/log.db", folder.path().display());
+        let store = SqliteStore::open(&url, Access::Exclusive).await.unwrap();
+        let planner = Planner {
+            store: Arc::new(store),
+            rules: Arc::default(),
+            apps: vec!["app".to_owned()],
+            first_sync: Kind::ALL.to_vec(),
+            wake: Arc::default(),
+            clock: crate::clock::system(),
+            metrics: Metrics::new(),
+        };
+        let installs: Vec<_> = (1..=500)
+            .map(|n| {
+                let mut install = recorded(n, &format!("location{n}"));
+                install.event.event_type = "INSTALL".to_owned();
+                let body = format!(
+                    "{{\"type\":\"INSTALL\",\"appId\":\"app\",\"locationId\":\"location{n}\"}}"
+                );
+                install.event.body = body.into();
+                install
+            })
+            .collect();
+        let plan =
+            |events| planner.plan(events, Position(500), &Workflows::new(), Companies::new());
+        // A token and two lists for each.
+        let long = plan(&installs);
+        assert_eq!(
+            (long.upto, long.calls.len(), long.lifecycles.len()),
+            (Position(334), 1_002, 334)
+        );
+        let rest = plan(&installs[334..]);
+        assert_eq!((rest.upto, rest.calls.len()), (Position(500), 498));
     }
 }

@@ -11,7 +11,6 @@ use tokio::time::Instant;
 
 use super::Relay;
 use crate::broker::{self, Session};
-use crate::metrics::Metrics;
 use crate::telemetry::Chain;
 
 /// How long a session is kept on which messages are rejected.
@@ -29,7 +28,24 @@ pub(super) struct Successor {
 impl Relay {
     /// Opens a session and counts the attempt.
     pub(super) async fn open_session(&self) -> Result<Session, broker::Error> {
-        open(&self.settings.broker, &self.metrics).await
+        // On a task of its own: tokio panics where the system gives no thread to look a name up on. Dropping this ends it.
+        let mut opening = JoinSet::new();
+        self.begin_to_open(&mut opening);
+        match opening.join_next().await {
+            Some(Ok(opened)) => opened,
+            Some(Err(error)) => Err(broker::Error::Opening(error)),
+            None => Err(broker::Error::Closed),
+        }
+    }
+
+    fn begin_to_open(&self, opening: &mut JoinSet<Result<Session, broker::Error>>) {
+        let (settings, metrics) = (self.settings.broker.clone(), self.metrics.clone());
+        opening.spawn(async move {
+            let opened = Session::open(&settings).await;
+            let outcome = if opened.is_ok() { "ok" } else { "error" };
+            metrics.broker_connects.with_label_values(&[outcome]).inc();
+            opened
+        });
     }
 
     /// A fresh session in place of one that is of no use any more.
@@ -72,17 +88,7 @@ impl Relay {
         }
         if successor.opening.is_empty() {
             tracing::info!("RabbitMQ goes on rejecting messages; trying a fresh session");
-            let (broker, metrics) = (self.settings.broker.clone(), self.metrics.clone());
-            successor
-                .opening
-                .spawn(async move { open(&broker, &metrics).await });
+            self.begin_to_open(&mut successor.opening);
         }
     }
-}
-
-async fn open(settings: &broker::Settings, metrics: &Metrics) -> Result<Session, broker::Error> {
-    let opened = Session::open(settings).await;
-    let outcome = if opened.is_ok() { "ok" } else { "error" };
-    metrics.broker_connects.with_label_values(&[outcome]).inc();
-    opened
 }

@@ -20,6 +20,7 @@ use super::{
 };
 use crate::event::{Event, Micros, Position, Recorded};
 use crate::failpoints;
+use crate::telemetry::Chain;
 
 use locked::Locked;
 use reader::PostgresReader;
@@ -35,56 +36,8 @@ mod partitions;
 mod pooler;
 mod reader;
 mod replays;
+mod statements;
 mod subscriptions;
-
-mod statements {
-    use super::super::sql::{
-        call_list_statements, census_statements, erasure_statements, event_columns,
-        follow_up_statements, gap_statements, held_statements, installation_statements,
-        listing_statements, planning_statements, replay_statements, retention_statements,
-        shared_statements, subscription_statements, token_statements,
-    };
-    shared_statements!(sqlx::PgConnection, sqlx::postgres::PgRow);
-    held_statements!(sqlx::Postgres, sqlx::PgConnection, sqlx::postgres::PgRow);
-    retention_statements!(sqlx::Postgres, sqlx::PgConnection, sqlx::postgres::PgRow);
-    erasure_statements!(
-        sqlx::Postgres,
-        sqlx::PgConnection,
-        sqlx::postgres::PgRow,
-        ("position(", " in e.body) > 0")
-    );
-    planning_statements!(sqlx::Postgres, sqlx::PgConnection, sqlx::postgres::PgRow);
-    replay_statements!(sqlx::Postgres, sqlx::PgConnection, sqlx::postgres::PgRow);
-    installation_statements!(sqlx::PgConnection, sqlx::postgres::PgRow);
-    token_statements!(sqlx::PgConnection, sqlx::postgres::PgRow);
-    subscription_statements!(sqlx::PgConnection, sqlx::postgres::PgRow);
-    call_list_statements!(sqlx::Postgres, sqlx::PgConnection, sqlx::postgres::PgRow);
-    census_statements!(
-        sqlx::Postgres,
-        sqlx::PgConnection,
-        sqlx::postgres::PgRow,
-        "greatest"
-    );
-    listing_statements!(
-        sqlx::Postgres,
-        sqlx::PgConnection,
-        sqlx::postgres::PgRow,
-        ("position(", " in e.body) > 0")
-    );
-    gap_statements!(
-        sqlx::Postgres,
-        sqlx::PgConnection,
-        sqlx::postgres::PgRow,
-        " for update"
-    );
-    follow_up_statements!(
-        sqlx::Postgres,
-        sqlx::PgConnection,
-        sqlx::postgres::PgRow,
-        " for update",
-        " for update skip locked"
-    );
-}
 
 /// The log on Postgres.
 pub struct PostgresStore {
@@ -400,7 +353,11 @@ impl Store for PostgresStore {
     }
 
     async fn prune(&self, cutoff: &Cutoff) -> Result<Pruned, Error> {
-        let dropped = partitions::drop_oldest(self, cutoff).await?;
+        let dropped = partitions::drop_oldest(self, cutoff).await;
+        let dropped = dropped.unwrap_or_else(|error| {
+            tracing::warn!(error = %Chain(&error), "an old partition of the log cannot be dropped; its events go one by one");
+            0
+        });
         let (after, before) = (self.sweep.after(), partitions::singly_before(cutoff));
         let (mut pruned, stopped) =
             pooled!(self, connection => statements::prune(connection, cutoff, before, &after))?;

@@ -4,8 +4,6 @@
 //! always `begin immediate`; reads go through their own read-only connections, so they never wait for
 //! the writer. A lock file beside the database keeps a second daemon out.
 
-use std::fs::{File, OpenOptions, TryLockError};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
@@ -14,12 +12,12 @@ use std::time::Duration;
 use async_trait::async_trait;
 use sqlx::pool::PoolConnection;
 use sqlx::sqlite::{
-    SqliteAutoVacuum, SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool,
-    SqlitePoolOptions, SqliteSynchronous,
+    SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions,
+    SqliteSynchronous,
 };
 use sqlx::{ConnectOptions, Connection, Sqlite};
 use tokio::sync::Mutex;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 use super::schema;
 use super::{
@@ -30,7 +28,10 @@ use crate::event::{Event, Position, Recorded};
 use crate::failpoints;
 use crate::telemetry::Chain;
 
+pub use file::Access;
+
 use checkpoint::Written;
+use file::FileLock;
 use reader::SqliteReader;
 use writer::{Writer, on};
 
@@ -39,6 +40,7 @@ mod census;
 mod checkpoint;
 mod compact;
 mod erasure;
+mod file;
 mod follow_ups;
 mod gaps;
 mod installations;
@@ -46,78 +48,9 @@ mod keys;
 mod reader;
 mod replays;
 mod shrink;
+mod statements;
 mod subscriptions;
 mod writer;
-
-mod statements {
-    use super::super::sql::{
-        call_list_statements, census_statements, erasure_statements, event_columns,
-        follow_up_statements, gap_statements, held_statements, installation_statements,
-        listing_statements, planning_statements, replay_statements, retention_statements,
-        shared_statements, subscription_statements, token_statements,
-    };
-    shared_statements!(sqlx::SqliteConnection, sqlx::sqlite::SqliteRow);
-    held_statements!(
-        sqlx::Sqlite,
-        sqlx::SqliteConnection,
-        sqlx::sqlite::SqliteRow
-    );
-    retention_statements!(
-        sqlx::Sqlite,
-        sqlx::SqliteConnection,
-        sqlx::sqlite::SqliteRow
-    );
-    erasure_statements!(
-        sqlx::Sqlite,
-        sqlx::SqliteConnection,
-        sqlx::sqlite::SqliteRow,
-        ("instr(e.body, ", ") > 0")
-    );
-    planning_statements!(
-        sqlx::Sqlite,
-        sqlx::SqliteConnection,
-        sqlx::sqlite::SqliteRow
-    );
-    replay_statements!(
-        sqlx::Sqlite,
-        sqlx::SqliteConnection,
-        sqlx::sqlite::SqliteRow
-    );
-    installation_statements!(sqlx::SqliteConnection, sqlx::sqlite::SqliteRow);
-    token_statements!(sqlx::SqliteConnection, sqlx::sqlite::SqliteRow);
-    subscription_statements!(sqlx::SqliteConnection, sqlx::sqlite::SqliteRow);
-    call_list_statements!(
-        sqlx::Sqlite,
-        sqlx::SqliteConnection,
-        sqlx::sqlite::SqliteRow
-    );
-    census_statements!(
-        sqlx::Sqlite,
-        sqlx::SqliteConnection,
-        sqlx::sqlite::SqliteRow,
-        "max"
-    );
-    listing_statements!(
-        sqlx::Sqlite,
-        sqlx::SqliteConnection,
-        sqlx::sqlite::SqliteRow,
-        ("instr(e.body, ", ") > 0")
-    );
-    gap_statements!(
-        sqlx::Sqlite,
-        sqlx::SqliteConnection,
-        sqlx::sqlite::SqliteRow,
-        ""
-    );
-    // There is one writer: nothing to lock.
-    follow_up_statements!(
-        sqlx::Sqlite,
-        sqlx::SqliteConnection,
-        sqlx::sqlite::SqliteRow,
-        "",
-        ""
-    );
-}
 
 /// How long a statement waits for another process's lock (a command of an operator, a backup).
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -131,6 +64,9 @@ const LEAST_ROOM: u64 = 1024 * 1024;
 /// How long after a failed checkpoint another one is tried.
 const AGAIN: Duration = Duration::from_secs(1);
 
+/// How long the end of the process waits for what is under way and for the last checkpoint.
+const LAST: Duration = Duration::from_secs(5);
+
 /// The log in one SQLite file.
 pub struct SqliteStore {
     writer: Arc<Mutex<Writer>>,
@@ -143,17 +79,6 @@ pub struct SqliteStore {
     sweep: Sweep,
     /// Held by a daemon for as long as it lives.
     _lock: Option<FileLock>,
-}
-
-/// Who opens the file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Access {
-    /// The daemon or a migration: creates the file, and keeps every other one out.
-    Exclusive,
-    /// A command of an operator that keeps every other one out. The file must be there.
-    Alone,
-    /// A command of an operator, beside a running daemon. The file must be there.
-    Shared,
 }
 
 impl SqliteStore {
@@ -172,25 +97,7 @@ impl SqliteStore {
             // Rows cross from SQLite's thread in one go. What they hold is bounded by the reader.
             .row_buffer_size(1024)
             .disable_statement_logging();
-        let (path, lock) = match access {
-            Access::Exclusive => {
-                let path = create(options.get_filename())?;
-                let lock = lock_file(&path)?;
-                if path.metadata().is_ok_and(|file| file.len() == 0) {
-                    lay_out(&options).await?;
-                }
-                (path, Some(lock))
-            }
-            Access::Alone => {
-                let path = expect_there(options.get_filename())?;
-                let path = path
-                    .canonicalize()
-                    .map_err(|error| file_error(path, error))?;
-                let lock = lock_file(&path)?;
-                (path, Some(lock))
-            }
-            Access::Shared => (expect_there(options.get_filename())?.to_path_buf(), None),
-        };
+        let (path, lock) = file::open(&options, access).await?;
         let mut writer = Writer::new(options.clone().pragma("cache_size", PAGE_CACHE));
         on!(writer, Now, connection => expect_durable(connection, &path))?;
         let readers = SqlitePoolOptions::new()
@@ -236,71 +143,6 @@ async fn on_close(writer: &mut Writer) -> Result<(), Error> {
         sqlx::query(truncate).execute(connection).await?;
         Ok(())
     })
-}
-
-fn file_error(path: &Path, source: std::io::Error) -> Error {
-    Error::File {
-        path: path.display().to_string(),
-        source,
-    }
-}
-
-/// Creates the file where there is none, readable by its owner alone (it will hold people's data), and
-/// returns its one true path, so that two names of one file cannot be two daemons' stores.
-fn create(path: &Path) -> Result<PathBuf, Error> {
-    if let Some(folder) = path.parent() {
-        std::fs::create_dir_all(folder).map_err(|source| file_error(folder, source))?;
-    }
-    OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o600)
-        .open(path)
-        .and_then(|_| path.canonicalize())
-        .map_err(|source| file_error(path, source))
-}
-
-/// Writes the first page of an empty file. Later only a rewrite of the file lets it shrink.
-async fn lay_out(options: &SqliteConnectOptions) -> Result<(), Error> {
-    let options = options.clone().auto_vacuum(SqliteAutoVacuum::Incremental);
-    Ok(options.connect().await?.close().await?)
-}
-
-fn expect_there(path: &Path) -> Result<&Path, Error> {
-    match path.exists() {
-        true => Ok(path),
-        false => Err(Error::Schema(format!(
-            "there is no database at {}; `hookwell serve` or `hookwell migrate` creates it",
-            path.display()
-        ))),
-    }
-}
-
-/// The lock that keeps a second daemon out. Given back by name: closing the file alone leaves it with a copy that a
-/// process has which was just started, until that runs its own program.
-struct FileLock(File);
-
-impl Drop for FileLock {
-    fn drop(&mut self) {
-        // What cannot be given back ends with the process.
-        let _ = self.0.unlock();
-    }
-}
-
-fn lock_file(database: &Path) -> Result<FileLock, Error> {
-    let mut path = database.as_os_str().to_owned();
-    path.push(".lock");
-    let path = PathBuf::from(path);
-    let file = File::create(&path).map_err(|source| file_error(&path, source))?;
-    match file.try_lock() {
-        Ok(()) => Ok(FileLock(file)),
-        Err(TryLockError::WouldBlock) => Err(Error::InUse(format!(
-            "another hookwell has {} open; SQLite serves one daemon, use Postgres for several",
-            database.display()
-        ))),
-        Err(TryLockError::Error(source)) => Err(file_error(&path, source)),
-    }
 }
 
 /// Reads the settings back: a file system without shared memory silently refuses WAL, for example.
@@ -483,11 +325,18 @@ impl Store for SqliteStore {
     }
 
     async fn close(&self) {
-        self.readers.close().await;
-        let mut writer = self.writer.lock().await;
-        let done = on_close(&mut writer).await;
-        if let Err(error) = done {
-            tracing::debug!(%error, "the write-ahead log stays beside the database");
+        let done = timeout(LAST, async {
+            self.readers.close().await;
+            on_close(&mut *self.writer.lock().await).await
+        });
+        match done.await {
+            Ok(Ok(())) => (),
+            Ok(Err(error)) => {
+                tracing::debug!(%error, "the write-ahead log stays beside the database");
+            }
+            Err(_) => {
+                tracing::warn!("the store could not be closed in time; nothing in it is lost")
+            }
         }
     }
 }

@@ -10,7 +10,6 @@ const HOMES: &[(&str, &[&str])] = &[
     ("hyper", &["http.rs"]),
     ("hyper_util", &["http.rs"]),
     ("http_body_util", &["http.rs", "http/"]),
-    ("tower", &[]),
     ("prometheus", &["metrics.rs", "metrics/"]),
     ("backoff", &["retry.rs"]),
     ("percent_encoding", &["escape.rs"]),
@@ -75,9 +74,9 @@ const HOMES: &[(&str, &[&str])] = &[
 const DEEDS: &[(&str, &[&str])] = &[
     // The clock, and the column of `tail` that compares two clocks.
     ("SystemTime::now", &["clock.rs", "cli/tail.rs"]),
-    // A second signal.
+    // A second signal; a panic of which nobody hears.
     ("process::exit", &["cli/serve.rs"]),
-    ("process::abort", &["failpoints.rs"]),
+    ("process::abort", &["failpoints.rs", "telemetry.rs"]),
     // The task that waits for signals; everything else has the supervisor as its parent.
     ("tokio::spawn", &["cli/serve.rs"]),
     ("task::spawn(", &[]),

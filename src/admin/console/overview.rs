@@ -3,10 +3,9 @@
 use axum::response::Response;
 use serde_json::{Value, json};
 
-use super::{Trouble, Visit, counted};
+use super::{Console, Parts, Trouble, Visit, counted};
 use crate::clock::rfc3339;
 use crate::event::Micros;
-use crate::metrics::Metrics;
 use crate::observe::{MINUTES, Sample};
 use crate::store::{Answers, Disk, FollowUpCounts, GHL_LEAST, Ledger};
 
@@ -42,7 +41,7 @@ async fn look(visit: &Visit) -> Result<Value, Trouble> {
     let open_gaps = gaps.iter().filter(|gap| console.repair.is_due(gap)).count();
     let waits = age(ledger.oldest_pending_at);
     Ok(json!({
-        "problems": problems(&ledger, waits, &calls, open_gaps, &answers, console.parts.store.disk(), metrics),
+        "problems": problems(console, &ledger, waits, &calls, open_gaps, &answers),
         "ledger": {
             "accepted": ledger.accepted, "published": ledger.published, "pending": ledger.pending, "held": ledger.held,
             "held_tenants": ledger.held_tenants, "parked": ledger.parked, "retry": ledger.retry, "discarded": ledger.discarded, "mismatch": ledger.mismatch(),
@@ -80,14 +79,19 @@ async fn look(visit: &Visit) -> Result<Value, Trouble> {
 
 /// What a person should look at: `bad` is an outage, `warn` wants a person today.
 fn problems(
+    console: &Console,
     ledger: &Ledger,
     waits: Option<i64>,
     calls: &FollowUpCounts,
     gaps: usize,
     answers: &Answers,
-    disk: Option<Disk>,
-    metrics: &Metrics,
 ) -> Vec<Value> {
+    let Parts {
+        store,
+        metrics,
+        room,
+        ..
+    } = &console.parts;
     let mut problems = Vec::new();
     let mut say = |level: &str, page: &str, text: String| {
         problems.push(json!({ "level": level, "page": page, "text": text }))
@@ -204,12 +208,19 @@ fn problems(
             format!("{tokens} a person: authorise the app again."),
         );
     }
-    if let Some(disk) = disk.filter(Disk::is_low) {
+    if let Some(disk) = store.disk().filter(Disk::is_low) {
         let left = disk.free / 1024 / 1024;
         say(
             "bad",
             "",
             format!("The disk of the store has {left} MiB left."),
+        );
+    }
+    if !room.is_left() {
+        say(
+            "bad",
+            "",
+            "The disk is down to store.disk_reserve: every webhook is answered 429 until there is room.".to_owned(),
         );
     }
     if 0 < gaps {

@@ -14,8 +14,8 @@ use crate::operator::{self, Admission};
 use crate::store::Quarantined;
 
 const ROWS: i64 = 200;
-/// Entries that one request judges, the oldest first; the rest is for the next one.
-const AT_ONCE: usize = 1_000;
+/// Entries that one request admits, the oldest first; the rest is for the next one. Those that stay are passed over.
+const AT_ONCE: u64 = 1_000;
 
 /// Which; every one if there is no id.
 #[derive(Deserialize)]
@@ -97,19 +97,20 @@ async fn question(visit: &Visit, asked: Asked<Which>) -> Result<Value, Trouble> 
     if all == 0 {
         return Err(Trouble::NotFound("The quarantine is empty.".to_owned()));
     }
-    let count = all.min(AT_ONCE as u64);
-    let requests = counted(count, "request", "requests");
-    let title = match count == all {
-        true => format!("Judge {requests} again?"),
-        false => format!("Judge the oldest {requests} of {all} again?"),
-    };
+    let requests = counted(all, "request", "requests");
+    let mut lines = vec![
+        "What verifies by the configuration of now goes into the log and out to consumers, with the time at which it first came.".to_owned(),
+        "What does not verify stays where it is: nothing unverified ever enters the log.".to_owned(),
+    ];
+    if AT_ONCE < all {
+        lines.push(format!(
+            "Oldest first, until {AT_ONCE} are admitted; the rest can be judged after that."
+        ));
+    }
     Ok(json!({
-        "title": title, "button": format!("Judge {requests} again"), "affected": count,
+        "title": format!("Judge {requests} again?"), "button": format!("Judge {requests} again"), "affected": all,
         "facts": facts,
-        "lines": [
-            "What verifies by the configuration of now goes into the log and out to consumers, with the time at which it first came.",
-            "What does not verify stays where it is: nothing unverified ever enters the log.",
-        ],
+        "lines": lines,
         "action": "/quarantine/admit", "back": "/quarantine",
         "fields": [{ "name": "id", "value": id.map(|id| id.to_string()) }],
     }))
@@ -183,7 +184,6 @@ async fn judge(visit: &Visit, id: Option<i64>) -> Result<Judged, Trouble> {
                     .await?
                     .iter()
                     .rev()
-                    .take(AT_ONCE)
                     .map(|entry| entry.id)
                     .collect(),
             };
@@ -200,6 +200,9 @@ async fn judge(visit: &Visit, id: Option<i64>) -> Result<Judged, Trouble> {
                     Admission::Admitted(appended) => {
                         judged.admitted += 1;
                         judged.last = appended.position();
+                        if judged.admitted == AT_ONCE {
+                            break;
+                        }
                     }
                     Admission::Stays(_) => judged.stay += 1,
                 }

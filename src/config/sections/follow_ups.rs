@@ -43,7 +43,57 @@ pub(super) fn rules(
         let place = root.place().to_owned();
         root.problem("follow_ups", &place, format!("has more than {MOST} rules"));
     }
+    if let Some(circle) = circle(&rules) {
+        let place = root.place().to_owned();
+        let message = format!(
+            "{circle}: every answer would call for the next one, without end; give one of them another publish_as or tombstone_as"
+        );
+        root.problem("follow_ups", &place, message);
+        complete = false;
+    }
     complete.then_some(rules)
+}
+
+/// Rules whose events call for each other, or for themselves: `a, b, a`.
+fn circle(rules: &[Rule]) -> Option<String> {
+    // Each walk goes on from a rule to those that its events call for, until there is none or the first one again.
+    let next = |rule: &Rule| -> Vec<usize> {
+        let made = [&rule.publish_as, &rule.tombstone_as];
+        let calls_for = |other: &&Rule| {
+            made.iter()
+                .any(|one| one.as_ref().is_some_and(|one| other.on.contains(one)))
+        };
+        let found = rules
+            .iter()
+            .enumerate()
+            .filter(|(_, other)| calls_for(other));
+        found.map(|(at, _)| at).collect()
+    };
+    let edges: Vec<_> = rules.iter().map(next).collect();
+    for first in 0..rules.len() {
+        let mut came_from = vec![None; rules.len()];
+        let mut open = vec![first];
+        while let Some(at) = open.pop() {
+            for &to in &edges[at] {
+                if to == first {
+                    let mut names = vec![rules[first].name.as_str()];
+                    let mut back = Some(at);
+                    while let Some(one) = back.filter(|one| *one != first) {
+                        names.push(&rules[one].name);
+                        back = came_from[one];
+                    }
+                    names.push(&rules[first].name);
+                    names.reverse();
+                    return Some(names.join(", "));
+                }
+                if came_from[to].is_none() {
+                    came_from[to] = Some(at);
+                    open.push(to);
+                }
+            }
+        }
+    }
+    None
 }
 
 /// A problem in a rule says which rule it is in.
@@ -128,6 +178,10 @@ fn rule(s: &mut Section, defaults: Attempts, warnings: &mut Vec<String>) -> Opti
         None if s.has_problem("token_of") => None,
         token_of => Some(token_of.unwrap_or(TokenOf::Tenant)),
     };
+    if let (Some(TokenOf::Company), Some((_, Target::Trigger(_)))) = (token_of, &call) {
+        let why = "has no place beside trigger: a workflow is its location's, and is started with the location's token";
+        s.problem("token_of", &place, format!("in rule {shown}: {why}"));
+    }
     let pages = pages(s, &shown, call.as_ref());
     let attempts = s.number("attempts", 1, 100);
     let idempotent = s.flag("idempotent");

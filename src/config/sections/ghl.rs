@@ -222,6 +222,15 @@ pub(in crate::config) fn calls(
             "is missing: tokens are sealed before they are stored. `hookwell keys rotate --file token-keys` makes the file",
         );
     }
+    if let (Some(timeout), Some(connect)) = (timeout, connect_timeout)
+        && timeout <= connect
+    {
+        s.problem(
+            "connect_timeout",
+            &place,
+            "must be shorter than ghl.timeout: otherwise nobody knows of a host that cannot be reached that nothing was sent to it",
+        );
+    }
     root.finish(s);
     let attempts = Some(Attempts {
         most: u32::try_from(attempts?).ok()?,

@@ -24,6 +24,8 @@ const LARGEST: i64 = 50_000_000;
 const LASTS: i64 = 24 * 3_600 * 1_000_000;
 /// Rows that outlive a partition are copied; with more of them it stays.
 const MOST_KEPT: i64 = 10_000;
+/// The same of its bytes: they are written while nobody can append.
+const MOST_KEPT_BYTES: i64 = 32 * 1024 * 1024;
 /// Statements for all of the log wait in line behind one that waits for its lock.
 const LOCK_TIMEOUT: &str = "set local lock_timeout = '300ms'";
 
@@ -112,7 +114,9 @@ pub(super) async fn drop_oldest(store: &PostgresStore, cutoff: &Cutoff) -> Resul
             }
             let kept = passed.kept(&mut begun).await?;
             // Its rows go one by one; those behind it need not wait for that.
-            if i64::try_from(kept.len()).unwrap_or(i64::MAX) > MOST_KEPT {
+            if i64::try_from(kept.len()).unwrap_or(i64::MAX) > MOST_KEPT
+                || passed.bytes_of(&mut begun, &kept).await? > MOST_KEPT_BYTES
+            {
                 continue;
             }
             passed.drop(&mut begun, &kept).await?;
@@ -183,6 +187,18 @@ impl Passed {
         .fetch_all(conn)
         .await?;
         Ok(kept)
+    }
+
+    /// How much of it these are. Their bodies are not read for that.
+    async fn bytes_of(&self, conn: &mut PgConnection, kept: &[i64]) -> Result<i64, Error> {
+        let sizes = format!(
+            "select coalesce(sum(octet_length(body)), 0)::bigint from {} where position = any($1)",
+            self.name
+        );
+        Ok(sqlx::query_scalar(AssertSqlSafe(sizes).into_sql_str())
+            .bind(kept)
+            .fetch_one(conn)
+            .await?)
     }
 
     async fn drop(&self, conn: &mut PgConnection, kept: &[i64]) -> Result<(), Error> {

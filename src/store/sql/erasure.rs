@@ -202,6 +202,13 @@ macro_rules! erasure_statements {
                 Subject::Contact(_) => "delete from follow_ups where entity_id = $1 and not (state = 'pending' and claimed)",
                 Subject::Tenant(_) => "delete from follow_ups where tenant = $1 and not (state = 'pending' and claimed)",
             };
+            // Whoever claims calls of these tenants has their budgets: what it has taken is claimed by then.
+            let called = match subject {
+                Subject::Contact(_) => "select distinct app_id, tenant from follow_ups where entity_id = $1 and state = 'pending'",
+                Subject::Tenant(_) => "select distinct app_id, tenant from follow_ups where tenant = $1 and state = 'pending'",
+            };
+            let rows = sqlx::query(called).bind(id).fetch_all(&mut *conn).await?;
+            lock_found(conn, &rows).await?;
             beside.calls = sqlx::query(calls).bind(id).execute(&mut *conn).await?.rows_affected() as i64;
             if matches!(subject, Subject::Tenant(_)) {
                 for sql in [
@@ -240,6 +247,17 @@ macro_rules! erasure_statements {
             let mut erased = erase_positions(conn, &positions).await?;
             let is_full = positions.len() as i64 == ERASE_LOOK;
             erased.next = positions.last().filter(|_| is_full).map(|last| Position(*last));
+            if erased.next.is_none() {
+                let unread = format!(
+                    "select count(*) from dead_letters d where d.state = 'parked' and ($1 is null or d.position = $1) \
+                     and not (d.position <= {PASSED})"
+                );
+                let unread: i64 = sqlx::query_scalar(sqlx::AssertSqlSafe(unread))
+                    .bind(selection.bound())
+                    .fetch_one(conn)
+                    .await?;
+                erased.left += unread as u64;
+            }
             Ok(erased)
         }
     };

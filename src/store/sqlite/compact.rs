@@ -4,7 +4,8 @@ use sqlx::sqlite::{SqliteAutoVacuum, SqliteConnection};
 use sqlx::{ConnectOptions, Connection};
 
 use super::super::{Census, Compacted, Error};
-use super::{SqliteStore, file_error};
+use super::SqliteStore;
+use super::file::file_error;
 
 impl SqliteStore {
     /// Rewrites it; from then on it gives free pages back by itself. Ended in the midst of it the file is as before.

@@ -36,6 +36,8 @@ impl Durability {
 pub(super) struct Writer {
     options: SqliteConnectOptions,
     open: Option<Tuned>,
+    /// Whether the disk refused something: what is in the write-ahead log may be there in memory alone.
+    doubtful: bool,
     /// `None` when it is not known what they are: they are read again.
     pub(super) keys: Option<YoungKeys>,
 }
@@ -51,6 +53,7 @@ impl Writer {
         Self {
             options,
             open: None,
+            doubtful: false,
             keys: None,
         }
     }
@@ -63,6 +66,10 @@ impl Writer {
             None => self.options.connect().await?,
         };
         let mut connection = tuned;
+        if self.doubtful {
+            begin_anew(&mut connection).await?;
+            self.doubtful = false;
+        }
         sqlx::query(durability.statement())
             .execute(&mut connection)
             .await?;
@@ -72,10 +79,42 @@ impl Writer {
         })
     }
 
+    /// What went wrong, when it did: the connection is lost in any case.
+    pub(super) fn failed(&mut self, error: &Error) {
+        self.doubtful |= is_io_error(error);
+    }
+
     /// Gives it back, for the next one.
     pub(super) fn put(&mut self, tuned: Tuned) {
         self.open = Some(tuned);
     }
+}
+
+/// Moves the write-ahead log into the database and cuts it to nothing.
+///
+/// Linux (fsync, since 4.13) tells of pages that it could not write once, and then counts them as written. A frame of a
+/// commit that was to become durable later may be such a page, and what is appended behind it would be cut off with it after
+/// a power cut. The checkpoint reads the frames from memory, and asks for the database to be on disk.
+async fn begin_anew(connection: &mut SqliteConnection) -> Result<(), Error> {
+    let busy: i64 = sqlx::query_scalar("pragma wal_checkpoint(truncate)")
+        .fetch_one(connection)
+        .await?;
+    match busy {
+        0 => Ok(()),
+        _ => Err(Error::NotDurable(
+            "the disk refused a write, and the write-ahead log cannot be emptied yet: somebody reads it".to_owned(),
+        )),
+    }
+}
+
+/// Whether it is `SQLITE_IOERR`, with whatever SQLite adds to say where.
+fn is_io_error(error: &Error) -> bool {
+    const IOERR: i32 = 10;
+    let Error::Unavailable(sqlx::Error::Database(error)) = error else {
+        return false;
+    };
+    let code = error.code().and_then(|code| code.parse::<i32>().ok());
+    code.is_some_and(|code| code & 0xff == IOERR)
 }
 
 /// Works on the write connection; an error costs it.
@@ -88,8 +127,9 @@ macro_rules! on {
             let $connection = &mut taken.connection;
             $work.await
         };
-        if answer.is_ok() {
-            $writer.put(taken);
+        match &answer {
+            Ok(_) => $writer.put(taken),
+            Err(error) => $writer.failed(error),
         }
         answer
     }};
@@ -110,3 +150,60 @@ macro_rules! deed {
     }};
 }
 pub(super) use deed;
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::path::Path;
+
+    use sqlx::Connection as _;
+    use sqlx::sqlite::SqliteJournalMode;
+
+    use super::*;
+
+    async fn run(writer: &mut Writer, sql: &'static str) -> Result<(), Error> {
+        on!(writer, Now, connection => async {
+            sqlx::query(sql).execute(connection).await?;
+            Ok(())
+        })
+    }
+
+    fn log_bytes(path: &Path) -> u64 {
+        std::fs::metadata(path.with_extension("db-wal")).map_or(0, |file| file.len())
+    }
+
+    #[tokio::test]
+    async fn after_the_disk_refused_a_write_the_log_begins_anew_or_takes_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("log.db");
+        let options = SqliteConnectOptions::new()
+            .filename(&path)
+            .create_if_missing(true);
+        let options = options.journal_mode(SqliteJournalMode::Wal);
+        let mut writer = Writer::new(options.clone());
+        run(&mut writer, "create table t (n)").await.unwrap();
+        for _ in 0..100 {
+            run(&mut writer, "insert into t values (zeroblob(4000))")
+                .await
+                .unwrap();
+        }
+        let grown = log_bytes(&path);
+
+        // Somebody reads what the log holds.
+        let mut reader = options.connect().await.unwrap();
+        let mut reading = reader.begin().await.unwrap();
+        let count = sqlx::query_scalar::<_, i64>("select count(*) from t");
+        assert_eq!(count.fetch_one(&mut *reading).await.unwrap(), 100);
+        writer.open = None;
+        writer.doubtful = true;
+        let refused = run(&mut writer, "insert into t values (1)").await;
+        assert!(matches!(refused, Err(Error::NotDurable(_))), "{refused:?}");
+        reading.rollback().await.unwrap();
+
+        run(&mut writer, "insert into t values (1)").await.unwrap();
+        let anew = log_bytes(&path);
+        assert!(0 < anew && anew < grown / 10, "{anew} of {grown} bytes");
+        let count = sqlx::query_scalar::<_, i64>("select count(*) from t");
+        assert_eq!(count.fetch_one(&mut reader).await.unwrap(), 101);
+    }
+}

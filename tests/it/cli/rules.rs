@@ -5,6 +5,7 @@ use hookwell::seal::{KEY_BYTES, Keyring};
 use super::{code, stderr, stdout};
 use crate::harness::DaemonConfig;
 use crate::harness::daemon::run_plain;
+use crate::harness::run_cli;
 
 /// Keys of a rule with other values; an empty one leaves the key out.
 type Changed = &'static [(&'static str, &'static str)];
@@ -53,7 +54,7 @@ fn a_rule_that_is_wrong_is_named_with_its_field_and_the_nearest_right_one() {
     };
     let (code, said) = checked("", &rule(&[]));
     assert_eq!(code, Some(0), "{said}");
-    let cases: [(Changed, &[&str]); 14] = [
+    let cases: [(Changed, &[&str]); 15] = [
         (&[("name", "")], &["follow_ups[0].name", "is missing"]),
         (
             &[("name", "\"Snap!\"")],
@@ -99,6 +100,14 @@ fn a_rule_that_is_wrong_is_named_with_its_field_and_the_nearest_right_one() {
         (
             &[("request", ""), ("trigger", "\"deal won\"")],
             &["follow_ups[0].trigger", "rule snap"],
+        ),
+        (
+            &[
+                ("request", ""),
+                ("trigger", "\"t\""),
+                ("token_of", "\"company\""),
+            ],
+            &["follow_ups[0].token_of", "beside trigger"],
         ),
         (
             &[
@@ -157,4 +166,38 @@ fn a_path_for_triggers_needs_a_secret_and_a_place_of_its_own() {
     }
     let (code, said) = checked(&format!("triggers_path = \"/t\"\n{secret}"), "");
     assert_eq!(code, Some(0), "{said}");
+}
+
+/// What would call for itself for ever is found before the first event does.
+#[test]
+fn rules_that_call_for_each_other_are_refused() {
+    let rule = |name: &str, on: &str, publish_as: &str| {
+        format!(
+            "[[follow_ups]]\nname = {name:?}\non = [{on:?}]\nrequest = \"GET /contacts/{{entity_id}}\"\npublish_as = {publish_as:?}\n"
+        )
+    };
+    let own = rule("own", "contact.snapshot", "contact.snapshot");
+    let two = rule("first", "ContactCreate", "a.made") + &rule("second", "a.made", "b.made");
+    let three = two.clone() + &rule("third", "b.made", "a.made");
+    for (rules, circle) in [(&own, "own, own"), (&three, "second, third, second")] {
+        let (code, said) = checked("", rules);
+        assert_eq!(code, Some(78), "{said}");
+        assert!(said.contains(&format!("{circle}: every answer")), "{said}");
+    }
+    let (code, said) = checked("", &two);
+    assert_eq!(code, Some(0), "{said}");
+}
+
+/// What was not sent would count as sent otherwise.
+#[test]
+fn a_call_has_longer_than_its_connection() {
+    let config = DaemonConfig::new("sqlite://unused.db")
+        .set("ghl", "timeout = \"5s\"\nconnect_timeout = \"5s\"");
+    let output = run_cli(&["check-config"], &config);
+    assert_eq!(code(&output), Some(78), "{output:?}");
+    let said = stderr(&output);
+    assert!(
+        said.contains("ghl.connect_timeout") && said.contains("must be shorter than ghl.timeout"),
+        "{said}"
+    );
 }

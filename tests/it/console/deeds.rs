@@ -1,7 +1,11 @@
 //! What a person does at the console: asked first, done, and in the audit trail under the person's name.
 
 use super::*;
+use hookwell::event::Micros;
+use hookwell::store::{Access, QuarantineBounds, Refused, SqliteStore, Store};
+
 use crate::harness::daemon::ALL;
+use crate::harness::ghl::PATH;
 use crate::harness::operator::Operator;
 use crate::harness::store::execute_on;
 
@@ -428,4 +432,59 @@ on_both! {
     published_events_are_published_again
     a_running_replay_is_ended
     refused_requests_are_let_in_after_a_key_was_mended
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_overview_says_that_the_disk_has_no_room_for_webhooks() {
+    let mut world = World::new(Backend::Sqlite).await;
+    world.config = world.config.set("store", "disk_reserve = \"1PiB\"");
+    let daemon = Daemon::launch(&world.config).await.unwrap();
+    let page = Visitor::ada(&daemon).await.get("/").await.text();
+    assert!(page.contains("every webhook is answered 429"), "{page}");
+}
+
+/// Entries that stay refused are in nobody's way.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_verifies_is_admitted_from_behind_a_thousand_that_do_not() {
+    let world = World::new(Backend::Sqlite).await;
+    let store = SqliteStore::open(world.store.url(), Access::Exclusive)
+        .await
+        .unwrap();
+    store.migrate().await.unwrap();
+    let entry = |n: u8, signature: &str, body: Vec<u8>| Refused {
+        fingerprint: [n; 32],
+        reason: "signature_wrong",
+        path: PATH.to_owned(),
+        signature: Some(signature.to_owned()),
+        legacy_signature: None,
+        seen_at: Micros(i64::from(n)),
+        body: body.into(),
+    };
+    let bounds = QuarantineBounds {
+        entries: 10_000,
+        bytes: 1 << 30,
+    };
+    let good = contact(1).to_string().into_bytes();
+    let mut entries: Vec<_> = (0..1_000)
+        .map(|n: u16| {
+            let mut bad = entry(1, "bm8=", n.to_string().into_bytes());
+            bad.fingerprint[..2].copy_from_slice(&n.to_be_bytes());
+            bad
+        })
+        .collect();
+    entries.push(entry(2, &world.ghl.key.sign_base64(&good), good));
+    store.quarantine(&entries, bounds).await.unwrap();
+    store.close().await;
+    drop(store);
+    let daemon = world.start().await;
+    let ada = Visitor::ada(&daemon).await;
+    let question = ada.get("/quarantine/admit").await.text();
+    assert!(
+        question.contains("Oldest first, until 1000 are admitted"),
+        "{question}"
+    );
+    let admitted = Visitor::program(&daemon)
+        .send("/quarantine/admit", &[])
+        .await;
+    assert_eq!(admitted.json(), json!({"affected": 1}));
 }

@@ -164,3 +164,28 @@ async fn a_collector_that_is_away_holds_up_nobody() {
     .await;
     assert!(daemon.terminate().await.success());
 }
+
+/// Webhooks alone are traced, too, up to the last message before the daemon ends.
+#[tokio::test(flavor = "multi_thread")]
+async fn spans_need_no_app_with_credentials() {
+    let (collector, broker) = (Collector::start().await, fresh_vhost().await);
+    let store = store_url(Backend::Sqlite).await;
+    let config = DaemonConfig::new(store.url())
+        .broker(&broker.url)
+        .set("trace", &format!("otlp_url = {:?}", collector.url));
+    let mut daemon = Daemon::start(&config).await;
+    let ghl = Ghl::new();
+    let sink = Sink::open(&broker.url, &[ALL]).await;
+    const EVENTS: u64 = 20;
+    for n in 0..EVENTS {
+        let body = ghl.body("ContactCreate", "l1", n);
+        assert_eq!(ghl.post(&daemon, &body).await.status, 200);
+    }
+    sink.wait_for(EVENTS as usize, WITHIN).await;
+    assert!(daemon.terminate().await.success());
+    let spans = collector.spans();
+    for name in ["webhook ContactCreate", "publish ContactCreate"] {
+        let count = spans.iter().filter(|span| span["name"] == name).count();
+        assert_eq!(count, EVENTS as usize, "{name}");
+    }
+}

@@ -36,7 +36,10 @@ impl Api {
             connections: 4096,
             header_timeout: Duration::from_secs(120),
             connection_max_age: Duration::from_secs(3600),
+            first_head: Duration::from_secs(120),
+            request: Duration::from_secs(120),
             drain: Duration::from_secs(1),
+            retry_after: Duration::from_secs(30),
         };
         let serving = http::serve(
             listener,

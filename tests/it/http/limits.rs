@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::SOON;
-use crate::harness::ghl::PATH;
+use crate::harness::ghl::{PATH, get};
 use crate::harness::{Backend, Client, Daemon, DaemonConfig, Ghl, StoreUrl, eventually, store_url};
 
 async fn daemon(http: &str) -> (Daemon, StoreUrl) {
@@ -138,9 +138,52 @@ async fn an_idle_connection_is_closed_and_an_old_one_after_its_request() {
     );
 }
 
+/// The age of a connection is no reason to lose what is on its way, however long the requests of a shutdown have.
+#[tokio::test]
+async fn a_request_on_an_old_connection_comes_to_its_end() {
+    let url = store_url(Backend::Sqlite).await;
+    let config = DaemonConfig::new(url.url())
+        .set("http", "connection_max_age = \"1s\"")
+        .set("shutdown", "grace = \"1s\"");
+    let (daemon, ghl) = (Daemon::start(&config).await, Ghl::new());
+    let mut client = connect(&daemon).await;
+    let request = ghl.request_bytes(PATH, &ghl.body("ContactCreate", "l1", 1));
+    let (head, body) = request.split_at(request.len() - 30);
+    client.write(head).await.unwrap();
+    // As slow as a sender may be.
+    for byte in body {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        client.write(&[*byte]).await.unwrap();
+    }
+    assert_eq!(client.answer().await.unwrap().status, 200);
+    assert!(client.is_closed(SOON).await);
+}
+
+/// Who holds every place of the admin listener and says nothing does not keep probes out for long.
+#[tokio::test]
+async fn silent_connections_to_the_admin_listener_are_closed() {
+    let (daemon, _url) = daemon("").await;
+    let admin = daemon
+        .admin()
+        .trim_start_matches("http://")
+        .parse()
+        .unwrap();
+    let mut silent = Vec::new();
+    for _ in 0..64 {
+        silent.push(Client::connect(admin).await.unwrap());
+    }
+    assert!(silent[0].is_closed(Duration::from_secs(20)).await);
+    eventually("probes are answered", SOON, async || {
+        let alive = get(&format!("{}/livez", daemon.admin())).await.ok()?;
+        (alive.status == 200).then_some(())
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn connections_over_the_cap_are_answered_429_and_room_comes_back() {
-    let (daemon, _url) = daemon("max_connections = 2\nheader_timeout = \"60s\"").await;
+    let (daemon, _url) =
+        daemon("max_connections = 2\nheader_timeout = \"60s\"\nretry_after = \"7s\"").await;
     let ghl = Ghl::new();
     let mut places = Vec::new();
     for n in 0..2 {
@@ -152,7 +195,7 @@ async fn connections_over_the_cap_are_answered_429_and_room_comes_back() {
     let mut over = connect(&daemon).await;
     let answer = over.answer().await.unwrap();
     assert_eq!(answer.status, 429);
-    assert!(answer.header("retry-after").is_some());
+    assert_eq!(answer.header("retry-after"), Some("7"));
     assert!(over.is_closed(SOON).await);
     assert_eq!(
         daemon

@@ -3,6 +3,7 @@
 use hookwell::budget::Limits;
 use hookwell::event::lifecycle::Lifecycle;
 use hookwell::store::{Beside, Erased, Found, Held, Planned, Settled, SettledHeld, Subject};
+use sqlx::Connection as _;
 
 use super::*;
 
@@ -391,10 +392,25 @@ pub(super) async fn dead_letters_are_discarded_a_part_at_a_time(f: &Fixture) {
         reader.settle(&settled, Micros(5)).await.unwrap();
     }
     let planned = Plan {
-        upto: Position(PART + 1),
+        upto: Position(PART),
         ..Plan::default()
     };
     plan(f, planned).await;
+    // Those that a reader has not passed stay, and that is said.
+    let early = f
+        .store
+        .discard_dead_letters(Selection::All, Position(PART))
+        .await
+        .unwrap();
+    assert_eq!((early.events, early.left), (0, 1));
+    plan(
+        f,
+        Plan {
+            upto: Position(PART + 1),
+            ..Plan::default()
+        },
+    )
+    .await;
     let discard = async |after| {
         let discarded = f.store.discard_dead_letters(Selection::All, after).await;
         let discarded = discarded.unwrap();
@@ -457,4 +473,39 @@ pub(super) async fn types_are_kept_for_times_of_their_own(f: &Fixture) {
         .collect();
     assert_eq!(f.positions().await, expected);
     assert_eq!(gone, 40 - expected.len() as u64);
+}
+
+/// A call that is being claimed counts in its tenant's budget until it ends: removed meanwhile, it would count for ever.
+#[tokio::test]
+async fn calls_are_erased_only_when_nobody_claims_of_their_tenant() {
+    let f = Fixture::new(Backend::Postgres).await;
+    filled(&f).await;
+    let mut connection = sqlx::PgConnection::connect(f.url.url()).await.unwrap();
+    let mut claiming = connection.begin().await.unwrap();
+    let locked = sqlx::query("select budget from call_budgets for update").execute(&mut *claiming);
+    assert_eq!(locked.await.unwrap().rows_affected(), 1);
+    let subject = contact();
+    let erasing = f.store.erase_beside(&subject);
+    tokio::pin!(erasing);
+    let waits = "select 1 from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock' \
+                 and query like 'insert into call_budgets%'";
+    let mut watching = sqlx::PgConnection::connect(f.url.url()).await.unwrap();
+    tokio::select! {
+        erased = &mut erasing => panic!("it did not wait: {erased:?}"),
+        () = eventually("it waits", DEADLINE, async || {
+            sqlx::query(waits).fetch_optional(&mut watching).await.unwrap().map(|_| ())
+        }) => (),
+    }
+    sqlx::query("update follow_ups set claimed = true where position = 1")
+        .execute(&mut *claiming)
+        .await
+        .unwrap();
+    claiming.commit().await.unwrap();
+    let all = sqlx::query_scalar::<_, i64>("select count(*) from follow_ups");
+    let erased = erasing.await.unwrap();
+    assert_eq!(
+        all.fetch_one(&mut connection).await.unwrap(),
+        1,
+        "{erased:?}"
+    );
 }

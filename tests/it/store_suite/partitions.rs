@@ -185,3 +185,29 @@ async fn what_came_where_no_partition_is_stays_where_it_is() {
     f.append(&[event("w13", "body 13")]).await;
     assert_eq!(f.positions().await.len(), 13);
 }
+
+/// What has to stay is copied while nobody can append: not more than 32 MiB of it.
+#[tokio::test]
+async fn a_partition_with_large_dead_letters_is_in_nobodys_way() {
+    let f = small(3).await;
+    published(&f, 20, 6, &[1, 2]).await;
+    published(&f, 5, 4, &[]).await;
+    let large = "update events set body = decode(repeat('00', 17 << 20), 'hex') where position < 3";
+    execute(f.url.url(), large).await;
+    assert_eq!(f.store.prune(&cutoff()).await.unwrap().events, 10);
+    assert_eq!(names(&f).await, ["events_1", "events_21", "events_kept"]);
+    execute(f.url.url(), "delete from dead_letters where position = 1").await;
+    assert_eq!(f.store.prune(&cutoff()).await.unwrap().events, 9);
+    assert_eq!(names(&f).await, ["events_21", "events_kept"]);
+}
+
+/// What else is old goes all the same.
+#[tokio::test]
+async fn a_partition_that_cannot_be_dropped_keeps_nothing_else() {
+    let f = small(3).await;
+    published(&f, 20, 8, &[]).await;
+    execute(f.url.url(), "create view looks as select * from events_1").await;
+    assert_eq!(f.store.prune(&cutoff()).await.unwrap().events, 20);
+    assert!(names(&f).await.contains(&"events_1".to_owned()));
+    assert_eq!(f.positions().await, [] as [i64; 0]);
+}
