@@ -9,6 +9,7 @@ use axum::Router;
 use axum::routing::get;
 
 use crate::metrics::Metrics;
+use crate::observe::Readiness;
 
 mod console;
 mod pretty;
@@ -16,7 +17,6 @@ mod probes;
 mod session;
 
 pub use console::{Console, Parts};
-pub use probes::Readiness;
 pub use session::Token;
 
 /// `/metrics`, `/livez`, `/readyz`, and the console.

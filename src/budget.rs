@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::event::Micros;
+use crate::event::{Micros, micros};
 
 /// Answers whose places come free within this time of each other are counted together.
 const GRAIN: i64 = 20_000;
@@ -35,10 +35,6 @@ impl Limits {
     fn interval(&self) -> i64 {
         micros(self.interval)
     }
-}
-
-fn micros(time: Duration) -> i64 {
-    i64::try_from(time.as_micros()).unwrap_or(i64::MAX)
 }
 
 /// What an answer said of the limits, as far as it did (`X-RateLimit-…`).
@@ -132,8 +128,7 @@ impl Budget {
     pub fn reserve(&mut self, limits: &Limits, longest: Duration, now: Micros) -> Micros {
         self.begin(1, now);
         self.under_way = self.under_way.saturating_sub(1);
-        let longest = i64::try_from(longest.as_micros()).unwrap_or(i64::MAX);
-        self.rest(limits, 1, Micros(now.0.saturating_add(longest)))
+        self.rest(limits, 1, Micros(now.0.saturating_add(micros(longest))))
     }
 
     /// A call that was begun with a place of its own was answered now; or it was not made, where nothing is told.
@@ -189,15 +184,6 @@ impl Budget {
             };
             self.closed_until = self.closed_until.max(until);
         }
-    }
-
-    /// Whether nothing of it matters any more.
-    pub fn is_idle(&self, now: Micros) -> bool {
-        let past = |at: i64| at <= now.0;
-        self.under_way == 0
-            && self.places.iter().all(|(free_at, _)| past(*free_at))
-            && past(self.closed_until)
-            && past(self.day.0)
     }
 
     /// Calls made in the running day.

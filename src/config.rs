@@ -25,11 +25,11 @@ use crate::signature::Verifier;
 use crate::spans;
 use crate::telemetry;
 
-mod layers;
+mod lay;
+mod section;
 mod sections;
 
-pub use layers::Problem;
-pub(crate) use layers::is_open;
+pub use section::Problem;
 
 /// The defaults, as shipped in `config/`.
 pub const DEFAULTS: &str = include_str!("../config/default.toml");
@@ -225,7 +225,7 @@ impl Config {
         file: Option<(&str, &str)>,
         variables: impl Iterator<Item = (String, String)>,
     ) -> Result<Self, Problems> {
-        let mut root = layers::lay(DEFAULTS, file, variables).map_err(Problems)?;
+        let mut root = lay::lay(DEFAULTS, file, variables).map_err(Problems)?;
         let mut warnings = Vec::new();
         let grace = sections::shutdown(&mut root);
         let http = sections::http_of(&mut root, grace);

@@ -4,6 +4,7 @@
 //! [`identify`]'s job, the table of known types is [`catalogue`]'s.
 
 use std::fmt;
+use std::time::Duration;
 
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
@@ -99,6 +100,11 @@ impl fmt::Display for Position {
 /// A moment, in microseconds since the Unix epoch (UTC).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Micros(pub i64);
+
+/// A length of time in microseconds; what is too long for any clock leaves room to be added to a moment.
+pub fn micros(length: Duration) -> i64 {
+    i64::try_from(length.as_micros()).unwrap_or(i64::MAX / 4)
+}
 
 /// How an event came into the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

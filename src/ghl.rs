@@ -1,4 +1,4 @@
-//! The way to GHL's API: the only HTTP client of the daemon.
+//! The only way to GHL's API.
 //!
 //! A request goes to the configured base and to nowhere else: no redirect is followed, no proxy of the
 //! environment is used, an answer is cut off at a limit of bytes and of time, and an address that is private is

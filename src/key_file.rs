@@ -109,3 +109,10 @@ fn read(path: &std::path::Path) -> Result<Keyring, Error> {
         problem,
     })
 }
+
+/// Whether a file can be read or changed by anybody, or changed by its group. Its group may read it: where root keeps
+/// the file, that is how the daemon does.
+pub(crate) fn is_open(path: &std::path::Path) -> bool {
+    use std::os::unix::fs::PermissionsExt;
+    std::fs::metadata(path).is_ok_and(|about| about.permissions().mode() & 0o027 != 0)
+}

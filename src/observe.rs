@@ -8,7 +8,6 @@ use tokio::runtime::Handle;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
 
-use crate::admin::Readiness;
 use crate::clock::Clock;
 use crate::metrics::Metrics;
 use crate::store::{self, FollowUpCounts, Ledger, Store};
@@ -18,8 +17,10 @@ use appends::Appends;
 
 mod appends;
 mod history;
+mod readiness;
 
 pub use history::{History, MINUTES, Sample};
+pub use readiness::Readiness;
 
 const PERIOD: Duration = Duration::from_secs(1);
 /// Counting calls reads as many rows as wait.

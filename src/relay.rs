@@ -8,18 +8,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use crate::broker::{self, Session};
 use crate::clock::Clock;
-use crate::event::{Position, Recorded};
-use crate::failpoints;
+use crate::event::Recorded;
 use crate::feed::Feed;
 use crate::metrics::Metrics;
-use crate::retry::Delays;
 use crate::spans::Spans;
-use crate::store::{self, Parked, Reader, Settled, Store};
+use crate::store::{self, Parked, Reader, Store};
 use crate::telemetry::Chain;
 
 mod account;
@@ -32,14 +30,10 @@ mod recovery;
 mod replace;
 mod replay;
 mod retries;
+mod run;
 mod window;
 
-use courtesy::Courtesy;
 use recovery::Recovery;
-use replace::Successor;
-use replay::Replaying;
-use retries::Retrying;
-use window::Window;
 
 pub use message::{CLOUD_EVENTS, HEADERS, message};
 
@@ -199,172 +193,6 @@ impl Relay {
         }
     }
 
-    async fn relay(
-        &self,
-        reader: &mut dyn Reader,
-        session: &mut Session,
-        shutdown: &CancellationToken,
-        recovery: &mut Recovery,
-    ) -> Result<(), Ended> {
-        let mut cursor = reader.position().await?;
-        tracing::info!(position = cursor.0, broker = session.address(), "relaying");
-        let mut lanes = self.held_lanes().await?;
-        let mut retrying = Retrying::new(self.settings.retry_delays);
-        let mut replaying = Replaying::new(self.settings.retry_delays);
-        // Between rounds of what RabbitMQ did not take.
-        let (first, cap) = self.settings.retry_delays;
-        let mut rounds = Delays::new(first, cap);
-        let mut successor = Successor::default();
-        // What is left of a window that RabbitMQ did not take whole, and what was read behind it.
-        let mut unsettled: Option<Window> = None;
-        let mut ahead = Vec::new();
-        // Whether the store may hold what the feed does not.
-        let mut look = true;
-        let mut courtesy = Courtesy::new(self.feed.committed_in_all());
-        loop {
-            let mut woken = std::pin::pin!(self.feed.grown());
-            // Registered before looking, so that no wake-up is lost.
-            woken.as_mut().enable();
-            failpoints::panic("relay.panic");
-            if shutdown.is_cancelled() {
-                return Ok(());
-            }
-            if session.is_blocked() && !failpoints::mutant("mutant.M11") {
-                self.wait_while_blocked(session, shutdown).await?;
-                continue;
-            }
-            self.succeed_session(session, &mut successor).await;
-            self.take_retries(reader, session, &mut retrying, shutdown)
-                .await?;
-            self.turn_to_replays(reader, session, &mut replaying, shutdown)
-                .await?;
-            let released = self.try_held(reader, session, &mut lanes, shutdown).await?;
-            if let Some(window) = &mut unsettled {
-                released.iter().for_each(|tenant| window.release(tenant));
-            }
-            let mut window = match unsettled.take() {
-                Some(window) => window,
-                None => {
-                    let mut events = std::mem::take(&mut ahead);
-                    if events.is_empty() {
-                        let size = courtesy.window(self.settings.window);
-                        events = self.next_events(reader, cursor, size, &mut look).await?;
-                    }
-                    if events.is_empty() {
-                        if !session.is_open() {
-                            return Err(Ended::Broker(broker::Error::Closed));
-                        }
-                        let poll = Instant::now() + POLL;
-                        let dues = [lanes.next_due(), replaying.next_due()];
-                        let due = dues.into_iter().flatten().fold(poll, Instant::min);
-                        tokio::select! {
-                            () = shutdown.cancelled() => (),
-                            () = woken => (),
-                            () = sleep_until(due) => look = true,
-                        }
-                        continue;
-                    }
-                    failpoints::crash("relay.read");
-                    Window::new(events, &lanes)
-                }
-            };
-            let last = window.last().unwrap_or(cursor);
-            if failpoints::mutant("mutant.M8") {
-                let (upto, published) = (last, window.unsettled() as i64);
-                let settled = Settled {
-                    upto,
-                    published,
-                    ..Settled::default()
-                };
-                self.settle(reader, &settled).await?;
-            }
-            let (begun, open) = (Instant::now(), window.unsettled());
-            let is_read = !ahead.is_empty();
-            let size = courtesy.window(self.settings.window);
-            let ((), read) = tokio::join!(
-                self.publish_window(session, &mut window, &mut lanes, shutdown, &mut rounds),
-                self.read_ahead(reader, last, size, is_read)
-            );
-            failpoints::crash("relay.confirmed");
-            // Even where reading ahead failed: what is not told of confirms comes again.
-            if let Some(settled) = window.settle() {
-                recovery.went_on();
-                self.settle(reader, &settled).await?;
-                cursor = settled.upto;
-                failpoints::crash("relay.settled");
-            }
-            if let Some(error) = window.broken {
-                return Err(Ended::Broker(error));
-            }
-            ahead.append(&mut read?);
-            let left = window.unsettled();
-            unsettled = (0 < left).then_some(window);
-            self.give_way(&mut courtesy, begun.elapsed(), open - left, shutdown)
-                .await;
-        }
-    }
-
-    /// Rests, when there is a backlog and webhooks come in.
-    async fn give_way(
-        &self,
-        courtesy: &mut Courtesy,
-        took: Duration,
-        published: usize,
-        shutdown: &CancellationToken,
-    ) {
-        let committed = self.feed.committed_in_all();
-        if self.feed.is_open() {
-            return courtesy.none_needed(committed);
-        }
-        let rest = courtesy.rest(took, published as u64, committed);
-        if !rest.is_zero() {
-            tokio::select! {
-                () = shutdown.cancelled() => (),
-                () = sleep(rest) => (),
-            }
-        }
-    }
-
-    /// What follows the cursor: from memory, or from the store where memory may not have it all.
-    async fn next_events(
-        &self,
-        reader: &mut dyn Reader,
-        cursor: Position,
-        size: i64,
-        look: &mut bool,
-    ) -> Result<Vec<Recorded>, store::Error> {
-        match self.take_fed(cursor) {
-            Some(fed) if !fed.is_empty() => return Ok(fed),
-            Some(_) => (),
-            None => *look = true,
-        }
-        if !*look {
-            return Ok(Vec::new());
-        }
-        let fed = self.feed.is_open();
-        let events = self.read(reader, cursor, size).await?;
-        if fed {
-            *look = !events.is_empty();
-        } else if (events.len() as i64) < size {
-            // The end is near. What is committed before this moment is still to be read.
-            self.feed.open();
-        }
-        Ok(events)
-    }
-
-    /// Moves the cursor, and says what is not as it should be.
-    async fn settle(&self, reader: &mut dyn Reader, settled: &Settled) -> Result<(), store::Error> {
-        reader.settle(settled, (self.clock)()).await?;
-        self.tell_parked(&settled.parked);
-        for held in settled.held.iter().filter(|held| !held.reason.is_empty()) {
-            tracing::warn!(
-                tenant = %held.tenant, reason = held.reason, detail = %held.detail,
-                "RabbitMQ refuses events of a tenant; they are held while others go on, see `hookwell held`"
-            );
-        }
-        Ok(())
-    }
-
     /// The message for an event.
     fn message(&self, recorded: &Recorded) -> broker::Message {
         message(recorded, self.spans.percent())
@@ -381,39 +209,5 @@ impl Relay {
                 "an event cannot be published and is parked; see `hookwell dead-letters list`"
             );
         }
-    }
-
-    async fn read(
-        &self,
-        reader: &mut dyn Reader,
-        after: Position,
-        size: i64,
-    ) -> Result<Vec<Recorded>, store::Error> {
-        reader.read(after, size, self.settings.window_bytes).await
-    }
-
-    /// The next window, while this one is under way, unless it is read already; with an open feed it will
-    /// come from there.
-    async fn read_ahead(
-        &self,
-        reader: &mut dyn Reader,
-        after: Position,
-        size: i64,
-        is_read: bool,
-    ) -> Result<Vec<Recorded>, store::Error> {
-        match is_read || self.feed.is_open() {
-            true => Ok(Vec::new()),
-            false => self.read(reader, after, size).await,
-        }
-    }
-
-    fn take_fed(&self, after: Position) -> Option<Vec<Recorded>> {
-        let size = |bound: i64| usize::try_from(bound).unwrap_or(usize::MAX);
-        let Settings {
-            window,
-            window_bytes,
-            ..
-        } = self.settings;
-        self.feed.take(after, size(window), size(window_bytes))
     }
 }

@@ -10,7 +10,7 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
-use crate::event::Micros;
+use crate::event::{Micros, micros};
 use crate::failpoints;
 use crate::metrics::Metrics;
 use crate::store::{Cutoff, Store};
@@ -41,13 +41,7 @@ pub async fn run(
     metrics: Metrics,
     shutdown: CancellationToken,
 ) {
-    let before = |age: Duration| {
-        Micros(
-            (clock)()
-                .0
-                .saturating_sub(i64::try_from(age.as_micros()).unwrap_or(i64::MAX)),
-        )
-    };
+    let before = |age: Duration| Micros((clock)().0.saturating_sub(micros(age)));
     loop {
         failpoints::panic("retention.panic");
         let cutoff = Cutoff {

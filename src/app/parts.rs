@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio_util::task::TaskTracker;
 
 use super::calls::Calls;
-use crate::admin::{self, Console, Readiness};
+use crate::admin::{self, Console};
 use crate::clock::{self, Clock};
 use crate::config::Config;
 use crate::feed::Feed;
@@ -16,7 +16,7 @@ use crate::http::{self, Routes, oauth, triggers};
 use crate::ingest::{Ingest, Writer};
 use crate::key_file::KeyFile;
 use crate::metrics::Metrics;
-use crate::observe::History;
+use crate::observe::{History, Readiness};
 use crate::quarantine::Keeper;
 use crate::relay::Relay;
 use crate::spans::{Exporter, Spans};

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::str::FromStr;
 use std::time::Duration;
 
-use super::layers::{Free, Section, nearest};
+use super::section::{Free, Section, nearest};
 use super::{Admin, Http, Log, OauthApps, Store};
 use crate::admin;
 use crate::event::{UNKNOWN_TYPE, catalogue};
@@ -105,9 +105,6 @@ pub(super) fn admin(root: &mut Section, warnings: &mut Vec<String>) -> Option<Ad
     }
     let mut tokens: Vec<admin::Token> = Vec::new();
     for (text, place) in s.secrets("token", true) {
-        if text.starts_with('#') {
-            continue;
-        }
         let (name, token) = text.split_once(':').unwrap_or(("admin", &text));
         match admin::Token::new(name.trim(), token.trim()) {
             Ok(token) if tokens.iter().any(|other| other.name() == token.name()) => {

@@ -19,6 +19,7 @@ use serde_json::{Map, Value};
 
 use crate::clock::Clock;
 use crate::event::Micros;
+use crate::event::micros;
 
 mod accounts;
 mod answer;
@@ -243,7 +244,7 @@ impl Ghl {
 impl State {
     /// What there is at the start. A search knows of it from the start.
     fn fill(&mut self, settings: &Settings, now: Micros) {
-        let before = Micros(now.0 - time::micros(settings.search_lag));
+        let before = Micros(now.0 - micros(settings.search_lag));
         for n in 0..settings.locations {
             let location = Settings::location(n);
             let contact = |n: usize| made_up::id(&format!("contact {n}"), &location);

@@ -5,14 +5,18 @@
 
 use std::time::Duration;
 
-use crate::event::Micros;
+use crate::event::{Micros, micros};
+use crate::retry::Attempts;
 
 /// Failures in a row that open it: no more than the attempts that a call has by default, so that an outage which only one
 /// call meets does not spend them.
 const FAILURES: u32 = 3;
 /// How long it is open at first, and at most.
-const FIRST: Duration = Duration::from_secs(1);
-const LONGEST: Duration = Duration::from_secs(60);
+const OPEN: Attempts = Attempts {
+    most: u32::MAX,
+    first: Duration::from_secs(1),
+    cap: Duration::from_secs(60),
+};
 
 /// A circuit breaker for one host.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -80,10 +84,7 @@ impl Breaker {
 }
 
 fn until(now: Micros, times: u32, chance: f64) -> Micros {
-    let doubled = 1_u32.checked_shl(times - 1).unwrap_or(u32::MAX);
-    let full = FIRST.saturating_mul(doubled).min(LONGEST);
-    let spread = full.mul_f64(0.5 + chance.clamp(0.0, 1.0) / 2.0);
-    Micros(now.0 + i64::try_from(spread.as_micros()).unwrap_or(0))
+    Micros(now.0 + micros(OPEN.after(times, chance).unwrap_or(OPEN.cap)))
 }
 
 #[cfg(test)]

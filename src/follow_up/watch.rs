@@ -17,7 +17,7 @@ use crate::clock::Clock;
 use crate::disk::Room;
 use crate::event::backfill::{Ask, Kind, reconcile};
 use crate::event::lifecycle::Account;
-use crate::event::{Event, Micros, Tenant};
+use crate::event::{Event, Micros, Tenant, micros};
 use crate::ingest::Handle;
 use crate::metrics::Metrics;
 use crate::store::{self, Gap, Installation, InstallationFilter, Store};
@@ -293,8 +293,4 @@ impl Asked {
             .filter(|company| !self.companies.contains(company))
             .collect()
     }
-}
-
-fn micros(time: Duration) -> i64 {
-    i64::try_from(time.as_micros()).unwrap_or(i64::MAX / 4)
 }

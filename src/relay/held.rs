@@ -4,8 +4,9 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::lanes::Lanes;
+use super::publish::Handed;
 use super::{Ended, Relay};
-use crate::broker::{self, Session};
+use crate::broker::Session;
 use crate::event::Recorded;
 use crate::store::{self, Reader};
 
@@ -39,13 +40,12 @@ impl Relay {
         }
         let events = || tried.iter().flat_map(|(_, events)| events);
         let batch: Vec<_> = events().map(|one| self.message(one)).collect();
-        let Some(published) = self.publish(session, &batch, shutdown).await else {
-            return Ok(released);
-        };
+        let handed = self.hand_over(session, &batch, shutdown).await?;
         let now = Instant::now();
         let mut settled = Vec::new();
-        match published {
-            Ok(outcomes) => {
+        match handed {
+            Handed::GivenUp => return Ok(released),
+            Handed::Outcomes(outcomes) => {
                 self.count(events().zip(&outcomes));
                 let most = usize::try_from(self.settings.window).unwrap_or(usize::MAX);
                 let mut outcomes = outcomes.into_iter();
@@ -54,15 +54,7 @@ impl Relay {
                     settled.push(lanes.note(tenant, events, own, most, now));
                 }
             }
-            Err(broker::Error::Refused { code, text }) => {
-                self.count_unknown(batch.len());
-                settled.extend(lanes.note_refusal(&tried, &format!("{code} {text}"), now));
-                self.replace_session(session).await?;
-            }
-            Err(error) => {
-                self.count_unknown(batch.len());
-                return Err(error.into());
-            }
+            Handed::Refused(detail) => settled.extend(lanes.note_refusal(&tried, &detail, now)),
         }
         settled.retain(|one| !one.published.is_empty() || !one.parked.is_empty());
         if settled.is_empty() {

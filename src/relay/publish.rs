@@ -11,6 +11,16 @@ use crate::broker::{self, Outcome, Session};
 use crate::failpoints;
 use crate::retry::Delays;
 
+/// What became of a batch.
+pub(super) enum Handed {
+    /// What RabbitMQ says of each message.
+    Outcomes(Vec<Outcome>),
+    /// It refused one of them, with its words.
+    Refused(String),
+    /// Shutdown came first.
+    GivenUp,
+}
+
 impl Relay {
     /// Waits for the end of an alarm, or of the session, or for shutdown.
     pub(super) async fn wait_while_blocked(
@@ -34,9 +44,9 @@ impl Relay {
         }
     }
 
-    /// Publishes a batch; `None` when shutdown came while the broker blocks: it may never answer, and
+    /// Publishes a batch on this session; `None` when shutdown came while the broker blocks: it may never answer, and
     /// what is in flight is repeated after the restart.
-    pub(super) async fn publish(
+    async fn publish(
         &self,
         session: &Session,
         batch: &[broker::Message],
@@ -67,6 +77,32 @@ impl Relay {
         Some(published)
     }
 
+    /// Publishes a batch, and puts a fresh session in place of one that RabbitMQ closed for a message that it refuses.
+    ///
+    /// # Errors
+    /// The session broke, or there is no fresh one: what became of the batch is not known.
+    pub(super) async fn hand_over(
+        &self,
+        session: &mut Session,
+        batch: &[broker::Message],
+        shutdown: &CancellationToken,
+    ) -> Result<Handed, broker::Error> {
+        let Some(published) = self.publish(session, batch, shutdown).await else {
+            return Ok(Handed::GivenUp);
+        };
+        if published.is_err() {
+            self.count_unknown(batch.len());
+        }
+        match published {
+            Ok(outcomes) => Ok(Handed::Outcomes(outcomes)),
+            Err(broker::Error::Refused { code, text }) => {
+                self.replace_session(session).await?;
+                Ok(Handed::Refused(format!("{code} {text}")))
+            }
+            Err(error) => Err(error),
+        }
+    }
+
     /// Publishes until every event of the window is settled, or one delay is over, or the session breaks, or
     /// shutdown.
     pub(super) async fn publish_window(
@@ -90,29 +126,21 @@ impl Relay {
                 .iter()
                 .map(|index| self.message(window.event(*index)))
                 .collect();
-            let Some(published) = self.publish(session, &batch, shutdown).await else {
-                return;
-            };
-            match published {
-                Ok(outcomes) => {
+            match self.hand_over(session, &batch, shutdown).await {
+                Ok(Handed::GivenUp) => return,
+                Ok(Handed::Outcomes(outcomes)) => {
                     let events = round.iter().map(|index| window.event(*index));
                     self.count(events.zip(&outcomes));
                     if window.note(&round, outcomes, lanes, Instant::now()) {
                         continue;
                     }
                 }
-                Err(broker::Error::Refused { code, text }) => {
-                    self.count_unknown(round.len());
-                    window.note_refusal(&round, &format!("{code} {text}"));
-                    if let Err(error) = self.replace_session(session).await {
-                        window.broken = Some(error);
-                        return;
-                    }
+                Ok(Handed::Refused(detail)) => {
+                    window.note_refusal(&round, &detail);
                     continue;
                 }
                 Err(broker::Error::Deadline(_)) if failpoints::mutant("mutant.M11") => (),
                 Err(error) => {
-                    self.count_unknown(round.len());
                     window.broken = Some(error);
                     return;
                 }

@@ -12,8 +12,9 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::message::ORIGIN;
+use super::publish::Handed;
 use super::{Ended, RETRY_POLL, Relay};
-use crate::broker::{self, Header, Message, Outcome, Session};
+use crate::broker::{Header, Message, Outcome, Session};
 use crate::event::{Origin, Position, Recorded};
 use crate::retry::Delays;
 use crate::store::{Reader, Replay, ReplayStep};
@@ -177,11 +178,9 @@ impl Relay {
             let message = |one| again(self.message(one));
             let batch: Vec<_> = events.iter().map(message).collect();
             turn.pace.spend(batch.len());
-            let Some(published) = self.publish(session, &batch, shutdown).await else {
-                return Ok(());
-            };
-            match published {
-                Ok(outcomes) => {
+            match self.hand_over(session, &batch, shutdown).await? {
+                Handed::GivenUp => return Ok(()),
+                Handed::Outcomes(outcomes) => {
                     let rejected = note(&mut step, &events, outcomes);
                     if rejected {
                         turn.not_before = Instant::now() + turn.delays.next_delay();
@@ -189,17 +188,15 @@ impl Relay {
                         turn.delays.reset();
                     }
                 }
-                Err(broker::Error::Refused { code, text }) => {
+                Handed::Refused(detail) => {
                     if let [alone] = events.as_slice() {
                         step.upto = alone.position;
                         step.failed = 1;
-                        step.detail = Some(format!("{code} {text}"));
+                        step.detail = Some(detail);
                     } else {
                         turn.singly = upto;
                     }
-                    self.replace_session(session).await?;
                 }
-                Err(error) => return Err(error.into()),
             }
         }
         reader.settle_replay(&step, (self.clock)()).await?;

@@ -5,8 +5,9 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::publish::Handed;
 use super::{Ended, REFUSED, RETRY_POLL, Relay, UNROUTABLE};
-use crate::broker::{self, Outcome, Session};
+use crate::broker::{Outcome, Session};
 use crate::event::Position;
 use crate::retry::Delays;
 use crate::store::{Parked, Reader};
@@ -59,12 +60,13 @@ impl Relay {
                 detail,
             };
             let batch = [self.message(recorded)];
-            let Some(published) = self.publish(session, &batch, shutdown).await else {
-                return Ok(());
-            };
-            retrying.after = recorded.position;
-            let verdict = match published {
-                Ok(outcomes) => {
+            let handed = self.hand_over(session, &batch, shutdown).await?;
+            if !matches!(handed, Handed::GivenUp) {
+                retrying.after = recorded.position;
+            }
+            let verdict = match handed {
+                Handed::GivenUp => return Ok(()),
+                Handed::Outcomes(outcomes) => {
                     self.count(std::iter::once(recorded).zip(&outcomes));
                     match outcomes.into_iter().next() {
                         Some(Outcome::Confirmed) => None,
@@ -75,15 +77,7 @@ impl Relay {
                         }
                     }
                 }
-                Err(broker::Error::Refused { code, text }) => {
-                    self.count_unknown(1);
-                    self.replace_session(session).await?;
-                    Some(parked(REFUSED, format!("{code} {text}")))
-                }
-                Err(error) => {
-                    self.count_unknown(1);
-                    return Err(error.into());
-                }
+                Handed::Refused(detail) => Some(parked(REFUSED, detail)),
             };
             match &verdict {
                 None => tracing::info!(

@@ -31,6 +31,7 @@ mod erasure;
 mod follow_ups;
 mod gaps;
 mod installations;
+mod listing;
 mod locked;
 mod partitions;
 mod pooler;

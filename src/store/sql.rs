@@ -29,7 +29,7 @@ macro_rules! event_columns {
 
 macro_rules! shared_statements {
     ($connection:ty, $row:ty) => {
-        use crate::event::{BodyHash, Event, EventKey, Micros, Origin, Position, Recorded, Tenant};
+        use crate::event::{BodyHash, Event, EventKey, Micros, Origin, Position, Recorded, Tenant, micros};
         use crate::store::{
             DeadLetter, Error, Ledger, Parked, Quarantined, QuarantineBounds, RELAY,
             Refused, Selection, Settled,

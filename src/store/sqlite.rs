@@ -33,7 +33,7 @@ pub use file::Access;
 use checkpoint::Written;
 use file::FileLock;
 use reader::SqliteReader;
-use writer::{Writer, on};
+use writer::{Writer, deed, on};
 
 mod append;
 mod census;
@@ -45,6 +45,7 @@ mod follow_ups;
 mod gaps;
 mod installations;
 mod keys;
+mod listing;
 mod reader;
 mod replays;
 mod shrink;
@@ -131,6 +132,17 @@ impl SqliteStore {
         })
     }
 
+    /// The open file of one that is gone would take events that nobody can ever read again.
+    fn expect_there(&self) -> Result<(), Error> {
+        match self.path.exists() {
+            true => Ok(()),
+            false => Err(Error::NotDurable(format!(
+                "{} is gone",
+                self.path.display()
+            ))),
+        }
+    }
+
     async fn reader(&self) -> Result<PoolConnection<Sqlite>, Error> {
         Ok(self.readers.acquire().await?)
     }
@@ -173,13 +185,7 @@ impl Store for SqliteStore {
 
     async fn append(&self, batch: &[Event]) -> Result<Vec<Appended>, Error> {
         let mut writer = self.writer.lock().await;
-        if !self.path.exists() {
-            // The open file would take events that nobody can ever read again.
-            return Err(Error::NotDurable(format!(
-                "{} is gone",
-                self.path.display()
-            )));
-        }
+        self.expect_there()?;
         keys::know(&mut writer, &self.written).await?;
         let done = on!(writer, Now, connection => async {
             let mut transaction = connection.begin_with("begin immediate").await?;
@@ -241,14 +247,11 @@ impl Store for SqliteStore {
     }
 
     async fn quarantine(&self, refused: &[Refused], bounds: QuarantineBounds) -> Result<(), Error> {
-        let mut writer = self.writer.lock().await;
-        on!(writer, Later, connection => async {
-            let mut transaction = connection.begin_with("begin immediate").await?;
+        deed!(self, Later, transaction => async {
             for entry in refused {
-                statements::refuse(&mut transaction, entry).await?;
+                statements::refuse(transaction, entry).await?;
             }
-            statements::trim_quarantine(&mut transaction, bounds).await?;
-            Ok(transaction.commit().await?)
+            statements::trim_quarantine(transaction, bounds).await
         })
     }
 
@@ -276,12 +279,7 @@ impl Store for SqliteStore {
     }
 
     async fn check(&self) -> Result<(), Error> {
-        if !self.path.exists() {
-            return Err(Error::NotDurable(format!(
-                "{} is gone",
-                self.path.display()
-            )));
-        }
+        self.expect_there()?;
         let mut writer = self.writer.lock().await;
         on!(writer, Now, connection => expect_durable(connection, &self.path))
     }

@@ -3,10 +3,11 @@
 use super::{Findings, counted};
 use crate::census;
 use crate::clock;
-use crate::config::{Calls, Config, is_open};
+use crate::config::{Calls, Config};
 use crate::event::Micros;
 use crate::follow_up::tokens::missing_key;
 use crate::key_file::KeyFile;
+use crate::key_file::is_open;
 use crate::store::{self, GHL_LEAST, SILENCE_FACTOR, Store, TokenCensus};
 use crate::telemetry::Chain;
 

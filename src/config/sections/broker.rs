@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::super::layers::{Free, Section};
+use super::super::section::{Free, Section};
 use super::{HOUR, KIB, MIB, SECOND};
 use crate::broker::{self, Argument, Credentials, Queue, QueueKind, Topology, TopologyMode};
 use crate::relay;

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use super::super::layers::{Section, nearest};
+use super::super::section::{Section, nearest};
 use super::{DAY, HOUR, SECOND};
 use crate::event::catalogue;
 use crate::follow_up::rule::{

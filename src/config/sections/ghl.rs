@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use secrecy::SecretString;
 
-use super::super::layers::Section;
+use super::super::section::Section;
 use super::super::{Calls, OauthApp, OauthApps, TriggersPath};
 use super::repair::Pace;
 use super::{DAY, HOUR, KIB, MIB, SECOND, follow_ups, own_path, usize_of};

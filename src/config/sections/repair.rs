@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::super::layers::Section;
+use super::super::section::Section;
 use super::{DAY, HOUR, SECOND};
 use crate::event::backfill::Kind;
 use crate::follow_up::Repair;

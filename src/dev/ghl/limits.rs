@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use super::answer::Answer;
 use super::settings::Settings;
-use super::time::micros;
 use crate::event::Micros;
+use crate::event::micros;
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 

@@ -4,6 +4,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use crate::clock::rfc3339;
 use crate::event::Micros;
+use crate::event::micros;
 
 /// `2026-01-31T12:00:00.000Z`
 pub(super) fn iso(time: Micros) -> String {
@@ -34,9 +35,4 @@ pub(super) fn american_day(text: &str) -> Option<i64> {
 /// `time` and so much later.
 pub(super) fn after(time: Micros, length: Duration) -> Micros {
     Micros(time.0.saturating_add(micros(length)))
-}
-
-/// A length of time in microseconds.
-pub(super) fn micros(length: Duration) -> i64 {
-    i64::try_from(length.as_micros()).unwrap_or(i64::MAX)
 }

@@ -20,12 +20,17 @@ use crate::event::Micros;
 use crate::event::lifecycle::Lifecycle;
 use crate::failpoints;
 use crate::ghl::{self, Answer, Body, Meaning, Method, Request};
+use crate::retry::Attempts;
 use crate::spans::{Kind as SpanKind, Span};
 use crate::store::{Claimed, Ended, NO_TOKEN, Next};
 use crate::telemetry::Chain;
 
 /// How long a call waits for a token that nobody has authorised yet, first and at most: one that comes wakes it.
-const TOKEN_WAIT: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(15 * 60));
+const TOKEN_WAIT: Attempts = Attempts {
+    most: u32::MAX,
+    first: Duration::from_secs(2),
+    cap: Duration::from_secs(15 * 60),
+};
 /// How often it waits before it is parked: about three days.
 const TOKEN_WAITS: u32 = 300;
 /// How long a call waits where a token cannot be had at the moment, and nobody knows when.
@@ -363,12 +368,9 @@ pub(super) fn without_token(error: NoToken, attempt: u32, progress: &mut Progres
             return NoCall(Next::Park, Some(NO_TOKEN), detail);
         }
         NoToken::NotYet => {
-            let (first, most) = TOKEN_WAIT;
-            let doubled = 1_u32
-                .checked_shl(progress.waited.min(16))
-                .unwrap_or(u32::MAX);
             progress.waited += 1;
-            (first.saturating_mul(doubled).min(most), NO_TOKEN)
+            let after = TOKEN_WAIT.after(progress.waited, 1.0);
+            (after.unwrap_or(TOKEN_WAIT.cap), NO_TOKEN)
         }
         NoToken::Sealed(_) => {
             if progress.waited == 0 {
@@ -423,7 +425,7 @@ mod tests {
             let NoCall(Next::Again { after, .. }, Some(NO_TOKEN), _) = came else {
                 panic!("it does not wait: {progress:?}");
             };
-            assert!(after <= TOKEN_WAIT.1);
+            assert!(after <= TOKEN_WAIT.cap);
             waited += after;
         }
         let days = waited.as_secs_f64() / 86_400.0;

@@ -1,44 +1,10 @@
-//! What is counted and what people look at, on Postgres. Times are the server's.
+//! What is counted, on Postgres. Times are the server's.
 
 use async_trait::async_trait;
 
-use super::super::{
-    Answers, AuditEntry, Census, Counted, Disk, Error, EventFilter, EventPage, EventRange,
-    Listings, Silent, Tenants, TokenCensus,
-};
+use super::super::{Answers, Census, Counted, Disk, Error, Silent, Tenants, TokenCensus};
 use super::{PostgresStore, deed, pooled, server_time, statements};
-use crate::event::{Micros, Position, Recorded};
-
-#[async_trait]
-impl Listings for PostgresStore {
-    async fn events(&self, filter: &EventFilter) -> Result<EventPage, Error> {
-        pooled!(self, connection => statements::events(connection, filter))
-    }
-
-    async fn read_range(
-        &self,
-        range: &EventRange,
-        limit: i64,
-        max_bytes: i64,
-    ) -> Result<(Vec<Recorded>, Position), Error> {
-        pooled!(self, connection => statements::read_range(connection, range, limit, max_bytes))
-    }
-
-    async fn note_audit(
-        &self,
-        who: &str,
-        action: &str,
-        subject: &str,
-        count: i64,
-        now: Micros,
-    ) -> Result<i64, Error> {
-        pooled!(self, connection => statements::note_audit(connection, who, action, subject, count, now))
-    }
-
-    async fn audit_trail(&self, before: Option<i64>, limit: i64) -> Result<Vec<AuditEntry>, Error> {
-        pooled!(self, connection => statements::audit_trail(connection, before, limit))
-    }
-}
+use crate::event::Micros;
 
 #[async_trait]
 impl Census for PostgresStore {

@@ -14,10 +14,6 @@ macro_rules! follow_up_statements {
         /// Tenants of one claim at most.
         const CLAIM_TENANTS: i64 = 64;
 
-        fn micros(time: Duration) -> i64 {
-            i64::try_from(time.as_micros()).unwrap_or(i64::MAX / 4)
-        }
-
         /// Locks the budgets of tenants, in order, making those that are not there.
         async fn lock_budgets(
             conn: &mut $connection,
@@ -126,79 +122,81 @@ macro_rules! follow_up_statements {
                     true => share,
                     false => budget.room(limits, now).min(share),
                 };
-                // The first of its rule and record, by the index that has them in order: before Postgres knows how many
-                // rows there are, it would look for an earlier one among all that the tenant has waiting.
-                let due = sqlx::query(
-                    "select f.id, f.position, f.rule, f.lease, f.attempt, f.progress, f.reason, \
-                            exists (select 1 from events e where e.position = f.position) as has_event \
-                     from follow_ups f \
-                     where f.app_id = $1 and f.tenant = $2 and f.state = 'pending' and not f.claimed and f.due_at <= $3 \
-                     and (f.entity_id is null or f.id = (\
-                        select b.id from follow_ups b where b.rule = f.rule and b.app_id = f.app_id \
-                        and b.tenant = f.tenant and b.entity_id = f.entity_id and b.state = 'pending' \
-                        order by b.id limit 1)) \
-                     order by f.due_at, f.id limit $4",
-                )
-                .bind(app_id.as_str())
-                .bind(tenant.as_str())
-                .bind(now.0)
-                .bind(i64::from(room))
-                .fetch_all(&mut *conn)
-                .await?;
-                let mut taken: u32 = 0;
-                for row in &due {
-                    let id: i64 = row.try_get("id")?;
-                    if !row.try_get::<bool, _>("has_event")? {
-                        park_without_event(conn, id, now).await?;
-                        continue;
-                    }
-                    let lease_before: i64 = row.try_get("lease")?;
-                    let attempt: i64 = row.try_get("attempt")?;
-                    let reason: Option<String> = row.try_get("reason")?;
-                    taken += 1;
-                    claimed.push(ClaimedRow {
-                        id,
-                        lease: lease_before + 1,
-                        rule: row.try_get("rule")?,
-                        tenant: tenant.clone(),
-                        attempt: u32::try_from(attempt).unwrap_or(u32::MAX),
-                        progress: row.try_get("progress")?,
-                        taken_over: reason.as_deref() == Some(CLAIM_LOST),
-                        position: row.try_get("position")?,
-                    });
-                }
-                if 0 < taken {
-                    let ids = claimed.iter().rev().take(taken as usize).map(|row| row.id);
-                    let mut query = sqlx::QueryBuilder::<$database>::new(
-                        "update follow_ups set claimed = true, lease = lease + 1, due_at = ",
-                    );
-                    query.push_bind(now.0 + micros(lease)).push(" where id in (");
-                    let mut list = query.separated(", ");
-                    ids.for_each(|id| {
-                        list.push_bind(id);
-                    });
-                    query.push(")");
-                    query.build().execute(&mut *conn).await?;
-                }
-                left -= taken;
-                budget.begin(taken, now);
-                let next_at = next_look(conn, &app_id, &tenant, &budget, limits, now).await?;
-                sqlx::query(
-                    "update call_budgets set budget = $3, next_at = $4, served_at = $5 \
-                     where app_id = $1 and tenant = $2",
-                )
-                .bind(app_id.as_str())
-                .bind(tenant.as_str())
-                .bind(budget.to_text())
-                .bind(next_at)
-                .bind(now.0)
-                .execute(&mut *conn)
-                .await?;
+                let taken = take_due(conn, &app_id, &tenant, room, lease, now).await?;
+                let count = u32::try_from(taken.len()).unwrap_or(left);
+                left -= count;
+                budget.begin(count, now);
+                keep_budget(conn, (&app_id, &tenant), &budget, Some(now), limits, now).await?;
+                claimed.extend(taken);
             }
             let next_at = sqlx::query_scalar("select min(next_at) from call_budgets")
                 .fetch_one(&mut *conn)
                 .await?;
             Ok((with_events(conn, claimed).await?, next_at))
+        }
+
+        /// Claims what is due of a tenant, as far as there is room for it.
+        async fn take_due(
+            conn: &mut $connection,
+            app_id: &str,
+            tenant: &str,
+            room: u32,
+            lease: Duration,
+            now: Micros,
+        ) -> Result<Vec<ClaimedRow>, Error> {
+            // The first of its rule and record, by the index that has them in order: before Postgres knows how many
+            // rows there are, it would look for an earlier one among all that the tenant has waiting.
+            let due = sqlx::query(
+                "select f.id, f.position, f.rule, f.lease, f.attempt, f.progress, f.reason, \
+                        exists (select 1 from events e where e.position = f.position) as has_event \
+                 from follow_ups f \
+                 where f.app_id = $1 and f.tenant = $2 and f.state = 'pending' and not f.claimed and f.due_at <= $3 \
+                 and (f.entity_id is null or f.id = (\
+                    select b.id from follow_ups b where b.rule = f.rule and b.app_id = f.app_id \
+                    and b.tenant = f.tenant and b.entity_id = f.entity_id and b.state = 'pending' \
+                    order by b.id limit 1)) \
+                 order by f.due_at, f.id limit $4",
+            )
+            .bind(app_id)
+            .bind(tenant)
+            .bind(now.0)
+            .bind(i64::from(room))
+            .fetch_all(&mut *conn)
+            .await?;
+            let mut taken = Vec::with_capacity(due.len());
+            for row in &due {
+                let id: i64 = row.try_get("id")?;
+                if !row.try_get::<bool, _>("has_event")? {
+                    park_without_event(conn, id, now).await?;
+                    continue;
+                }
+                let lease_before: i64 = row.try_get("lease")?;
+                let attempt: i64 = row.try_get("attempt")?;
+                let reason: Option<String> = row.try_get("reason")?;
+                taken.push(ClaimedRow {
+                    id,
+                    lease: lease_before + 1,
+                    rule: row.try_get("rule")?,
+                    tenant: tenant.to_owned(),
+                    attempt: u32::try_from(attempt).unwrap_or(u32::MAX),
+                    progress: row.try_get("progress")?,
+                    taken_over: reason.as_deref() == Some(CLAIM_LOST),
+                    position: row.try_get("position")?,
+                });
+            }
+            if !taken.is_empty() {
+                let mut query = sqlx::QueryBuilder::<$database>::new(
+                    "update follow_ups set claimed = true, lease = lease + 1, due_at = ",
+                );
+                query.push_bind(now.0 + micros(lease)).push(" where id in (");
+                let mut list = query.separated(", ");
+                for row in &taken {
+                    list.push_bind(row.id);
+                }
+                query.push(")");
+                query.build().execute(conn).await?;
+            }
+            Ok(taken)
         }
 
         /// When a tenant is to be looked at again: when a call of it is due and there is room for it.
@@ -264,7 +262,7 @@ macro_rules! follow_up_statements {
                         }
                     }
                 }
-                keep_budget(conn, app_id, tenant, &budget, limits, now).await?;
+                keep_budget(conn, (app_id, tenant), &budget, None, limits, now).await?;
             }
             Ok(held)
         }
@@ -280,22 +278,27 @@ macro_rules! follow_up_statements {
             Ok(Budget::from_text(&text))
         }
 
+        /// Writes a budget down, and when its tenant was served, if it was.
         async fn keep_budget(
             conn: &mut $connection,
-            app_id: &str,
-            tenant: &str,
+            (app_id, tenant): (&str, &str),
             budget: &Budget,
+            served_at: Option<Micros>,
             limits: &Limits,
             now: Micros,
         ) -> Result<(), Error> {
             let next_at = next_look(conn, app_id, tenant, budget, limits, now).await?;
-            sqlx::query("update call_budgets set budget = $3, next_at = $4 where app_id = $1 and tenant = $2")
-                .bind(app_id)
-                .bind(tenant)
-                .bind(budget.to_text())
-                .bind(next_at)
-                .execute(conn)
-                .await?;
+            sqlx::query(
+                "update call_budgets set budget = $3, next_at = $4, served_at = coalesce($5, served_at) \
+                 where app_id = $1 and tenant = $2",
+            )
+            .bind(app_id)
+            .bind(tenant)
+            .bind(budget.to_text())
+            .bind(next_at)
+            .bind(served_at.map(|at| at.0))
+            .execute(conn)
+            .await?;
             Ok(())
         }
 
@@ -312,7 +315,7 @@ macro_rules! follow_up_statements {
                 return Ok(Room::None(crate::store::until(now, budget.room_at(limits, now))));
             }
             let place = budget.reserve(limits, longest, now);
-            keep_budget(conn, app_id, tenant, &budget, limits, now).await?;
+            keep_budget(conn, (app_id, tenant), &budget, None, limits, now).await?;
             Ok(Room::Taken(place))
         }
 
@@ -327,7 +330,7 @@ macro_rules! follow_up_statements {
         ) -> Result<(), Error> {
             let mut budget = budget_of(conn, app_id, tenant).await?;
             budget.settle(limits, place, told, now);
-            keep_budget(conn, app_id, tenant, &budget, limits, now).await
+            keep_budget(conn, (app_id, tenant), &budget, None, limits, now).await
         }
 
         async fn end_one(conn: &mut $connection, one: &Ended, now: Micros) -> Result<bool, Error> {

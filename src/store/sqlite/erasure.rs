@@ -48,6 +48,7 @@ impl Erasure for SqliteStore {
         selection: Selection,
         after: Position,
     ) -> Result<Erased, Error> {
+        self.overwrite_what_goes().await?;
         deed!(self, Now, transaction => statements::discard_dead_letters(transaction, selection, after))
     }
 }

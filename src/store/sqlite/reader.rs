@@ -10,7 +10,7 @@ use tokio::sync::Mutex;
 use super::super::{Error, Parked, RELAY, Reader, Replay, ReplayStep, Settled, SettledHeld};
 use super::checkpoint::Written;
 use super::statements;
-use super::writer::{Writer, on};
+use super::writer::{Writer, deed, on};
 use crate::event::{Micros, Position, Recorded};
 
 /// The relay's reader.
@@ -64,14 +64,8 @@ impl Reader for SqliteReader {
         settled: &[SettledHeld],
         now: Micros,
     ) -> Result<Vec<String>, Error> {
-        let mut writer = self.writer.lock().await;
         self.written.pages(settled.len() as u64);
-        on!(writer, Later, connection => async {
-            let mut transaction = connection.begin_with("begin immediate").await?;
-            let released = statements::settle_held(&mut transaction, settled, now).await?;
-            transaction.commit().await?;
-            Ok(released)
-        })
+        deed!(self, Later, transaction => statements::settle_held(transaction, settled, now))
     }
 
     async fn retries(&mut self, after: Position, limit: i64) -> Result<Vec<Recorded>, Error> {
@@ -84,14 +78,11 @@ impl Reader for SqliteReader {
         parked: Option<&Parked>,
         now: Micros,
     ) -> Result<(), Error> {
-        let mut writer = self.writer.lock().await;
-        on!(writer, Later, connection => async {
-            let mut transaction = connection.begin_with("begin immediate").await?;
+        deed!(self, Later, transaction => async {
             match parked {
-                Some(entry) => statements::park_again(&mut transaction, entry, now).await?,
-                None => statements::drop_dead_letter(&mut transaction, position).await?,
+                Some(entry) => statements::park_again(transaction, entry, now).await,
+                None => statements::drop_dead_letter(transaction, position).await,
             }
-            Ok(transaction.commit().await?)
         })
     }
 

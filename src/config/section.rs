@@ -1,5 +1,4 @@
-//! Reading configuration: defaults, file and environment laid over each other, every value with its
-//! place, every problem collected.
+//! A table of configuration that is being read: every value with its place, every problem collected.
 //!
 //! Values are taken out by key; what nobody has taken in the end is an unknown key. Nothing here knows
 //! what a key means.
@@ -8,9 +7,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
-mod lay;
-
-pub use lay::lay;
+mod secrets;
 
 /// Something wrong, with its key, its place and the way out.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -30,7 +27,7 @@ impl fmt::Display for Problem {
 }
 
 #[derive(Debug, Clone, PartialEq)]
-enum Value {
+pub(super) enum Value {
     Text(String),
     Number(i64),
     Flag(bool),
@@ -54,9 +51,9 @@ impl Value {
 }
 
 #[derive(Debug, Clone, PartialEq)]
-struct Node {
-    value: Value,
-    place: String,
+pub(super) struct Node {
+    pub(super) value: Value,
+    pub(super) place: String,
 }
 
 /// A table of configuration that is being read.
@@ -69,14 +66,18 @@ pub struct Section {
     problems: Vec<Problem>,
 }
 
-/// Whether a file can be read or changed by anybody, or changed by its group. Its group may read it: where root keeps
-/// the file, that is how the daemon does.
-pub(crate) fn is_open(path: &std::path::Path) -> bool {
-    use std::os::unix::fs::PermissionsExt;
-    std::fs::metadata(path).is_ok_and(|about| about.permissions().mode() & 0o027 != 0)
-}
-
 impl Section {
+    /// The whole configuration.
+    pub(super) fn root(entries: BTreeMap<String, Node>, place: String) -> Self {
+        Self {
+            name: String::new(),
+            entries,
+            place,
+            known: Vec::new(),
+            problems: Vec::new(),
+        }
+    }
+
     fn path(&self, key: &str) -> String {
         if self.name.is_empty() {
             key.to_owned()
@@ -280,50 +281,6 @@ impl Section {
                     &node.place,
                     format!("must be text or a list of texts and is {}", other.kind()),
                 );
-                Vec::new()
-            }
-        }
-    }
-
-    /// The file with a secret, where others than its owner and its group may read it, or its group may change it.
-    pub fn open_secret(&self, key: &str) -> Option<String> {
-        let Value::Text(path) = &self.entries.get(&format!("{key}_file"))?.value else {
-            return None;
-        };
-        // There Docker puts secrets that the whole container may read; nobody else is in it.
-        let is_containers = path.starts_with("/run/secrets/");
-        (!is_containers && is_open(std::path::Path::new(path))).then(|| path.clone())
-    }
-
-    /// Takes a secret: from the key itself, or from the file that `<key>_file` names. `several` says
-    /// whether commas and line ends separate more than one.
-    pub fn secrets(&mut self, key: &str, several: bool) -> Vec<(String, String)> {
-        let file_key = format!("{key}_file");
-        let Some((path, place)) = self.given_text(&file_key) else {
-            // Commas are legal in a password.
-            return match several {
-                true => self.texts(key),
-                false => self.given_text(key).into_iter().collect(),
-            };
-        };
-        if let Some(node) = self.take(key)
-            && node.place != "default"
-        {
-            self.problem(
-                key,
-                &node.place,
-                format!("is also given by {file_key}; keep one of the two"),
-            );
-        }
-        match std::fs::read_to_string(&path) {
-            Ok(text) => text
-                .split(|c| several && matches!(c, ',' | '\n'))
-                .map(str::trim)
-                .filter(|part| !part.is_empty())
-                .map(|part| (part.to_owned(), path.clone()))
-                .collect(),
-            Err(error) => {
-                self.problem(&file_key, &place, format!("{path} cannot be read: {error}"));
                 Vec::new()
             }
         }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::{Node, Problem, Section, Value};
+use super::section::{Node, Problem, Section, Value};
 
 /// Lays the layers over each other: embedded defaults, the file's text under its name, and variables.
 ///
@@ -51,13 +51,7 @@ pub fn lay(
             BTreeMap::from([(section.to_lowercase(), section_node)]),
         );
     }
-    Ok(Section {
-        name: String::new(),
-        entries,
-        place,
-        known: Vec::new(),
-        problems: Vec::new(),
-    })
+    Ok(Section::root(entries, place))
 }
 
 fn parse(
