@@ -139,9 +139,9 @@ metrics! {
     held_tenants: gauge("held_tenants",
         "Tenants whose events wait because RabbitMQ refuses them, while others go on.");
     quarantine_entries: gauge("quarantine_entries", "Refused requests kept.");
-    quarantine_dropped: counter("quarantine_dropped_total", "Refused requests not kept, over the rate.");
+    quarantine_dropped: counter("quarantine_dropped_total", "Refused requests not kept: over the rate, or the store did not take them.");
     retention_removed: counters("retention_removed_total",
-        "Rows that retention removed: `events`, `keys`, `follow_ups`.",
+        "Rows that retention removed: `events` (of a partition that was dropped all its places), `keys`, `follow_ups`.",
         "what", ["events", "keys", "follow_ups"]);
     follow_ups_planned: counters("follow_ups_planned_total", "API calls that events called for.", "rule", []);
     follow_ups_ended: counters("follow_ups_ended_total",
