@@ -4,9 +4,10 @@ use std::fmt;
 use std::io;
 use std::net::Shutdown;
 use std::os::fd::AsFd;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, Once, PoisonError};
 use std::time::Duration;
 
+use async_compat::Compat;
 use lapin::tcp::{AMQPUriTcpExt, TLSConfig};
 use lapin::uri::{AMQPScheme, AMQPUri};
 use lapin::{AsyncTcpStream, Connection, ConnectionProperties};
@@ -82,6 +83,7 @@ pub struct Settings {
 
 /// Connects to the first address that answers.
 pub(super) async fn connect(settings: &Settings) -> Result<(Connection, String), Error> {
+    start_closer();
     let mut last = None;
     for credentials in &settings.addresses {
         let address = credentials.address();
@@ -100,6 +102,18 @@ pub(super) async fn connect(settings: &Settings) -> Result<(Connection, String),
         address: "no address".to_owned(),
         source: None,
     }))
+}
+
+/// Starts the thread that async-compat closes connections on, before the first one is opened. Lapin's own thread would start
+/// it when the first one breaks; where the system gives none then, it panics, and so would every later one.
+fn start_closer() {
+    static STARTED: Once = Once::new();
+    STARTED.call_once(|| {
+        // On a thread beside the runtime: within it there is nothing to start.
+        let beside = std::thread::Builder::new().spawn(|| drop(Compat::new(())));
+        // Without one, no connection can be opened either.
+        drop(beside.map(|beside| beside.join()));
+    });
 }
 
 /// Cancel-safe: nothing of an attempt stays that nobody waits for.

@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 use tokio::time::Instant;
 
 use super::Relay;
@@ -32,20 +32,26 @@ impl Relay {
         let mut opening = JoinSet::new();
         self.begin_to_open(&mut opening);
         match opening.join_next().await {
-            Some(Ok(opened)) => opened,
-            Some(Err(error)) => Err(broker::Error::Opening(error)),
+            Some(opened) => self.opened(opened),
             None => Err(broker::Error::Closed),
         }
     }
 
     fn begin_to_open(&self, opening: &mut JoinSet<Result<Session, broker::Error>>) {
-        let (settings, metrics) = (self.settings.broker.clone(), self.metrics.clone());
-        opening.spawn(async move {
-            let opened = Session::open(&settings).await;
-            let outcome = if opened.is_ok() { "ok" } else { "error" };
-            metrics.broker_connects.with_label_values(&[outcome]).inc();
-            opened
-        });
+        let settings = self.settings.broker.clone();
+        opening.spawn(async move { Session::open(&settings).await });
+    }
+
+    /// What came of an attempt, which is counted.
+    fn opened(
+        &self,
+        ended: Result<Result<Session, broker::Error>, JoinError>,
+    ) -> Result<Session, broker::Error> {
+        let opened = ended.unwrap_or_else(|error| Err(broker::Error::Opening(error)));
+        let outcome = if opened.is_ok() { "ok" } else { "error" };
+        let connects = &self.metrics.broker_connects;
+        connects.with_label_values(&[outcome]).inc();
+        opened
     }
 
     /// A fresh session in place of one that is of no use any more.
@@ -59,18 +65,14 @@ impl Relay {
     /// not wait for it. Nothing may be in flight.
     pub(super) async fn succeed_session(&self, session: &mut Session, successor: &mut Successor) {
         if let Some(opened) = successor.opening.try_join_next() {
-            match opened {
-                Ok(Ok(fresh)) => {
+            match self.opened(opened) {
+                Ok(fresh) => {
                     session.close().await;
                     *session = fresh;
                     successor.failed_at = None;
                 }
-                Ok(Err(error)) => {
-                    tracing::warn!(error = %Chain(&error), "no fresh session with RabbitMQ; the one there is goes on");
-                    successor.failed_at = Some(Instant::now());
-                }
                 Err(error) => {
-                    tracing::error!(%error, "opening a session ended badly");
+                    tracing::warn!(error = %Chain(&error), "no fresh session with RabbitMQ; the one there is goes on");
                     successor.failed_at = Some(Instant::now());
                 }
             }

@@ -19,11 +19,13 @@ pub enum Ability {
     Prlimit,
     /// A bound on a process's memory that the kernel keeps by killing it.
     MemoryLimit,
+    /// A bound on a process's threads.
+    ThreadLimit,
     /// A build with `--features failpoints`.
     Failpoints,
 }
 
-use Ability::{Failpoints, Iptables, MemoryLimit, PowerCut, Prlimit, Root, Strace};
+use Ability::{Failpoints, Iptables, MemoryLimit, PowerCut, Prlimit, Root, Strace, ThreadLimit};
 
 /// What makes, mounts and shuts down a file system.
 const DISK_TOOLS: [&str; 4] = ["mkfs.xfs", "xfs_io", "losetup", "mount"];
@@ -32,13 +34,14 @@ const DISK_TOOLS: [&str; 4] = ["mkfs.xfs", "xfs_io", "losetup", "mount"];
 pub const FAILPOINTS_BINARY: &str = "HOOKWELL_FAILPOINTS_BIN";
 
 impl Ability {
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 8] = [
         Root,
         PowerCut,
         Strace,
         Iptables,
         Prlimit,
         MemoryLimit,
+        ThreadLimit,
         Failpoints,
     ];
 
@@ -54,7 +57,8 @@ impl Ability {
             Strace => succeeds("strace", &["-qq", "-o", "/dev/null", "true"]),
             Iptables => succeeds("iptables", &["-n", "-L"]),
             Prlimit => is_there("prlimit"),
-            MemoryLimit => crate::lab::memory::MemoryLimit::probe(),
+            MemoryLimit => crate::lab::limits::Limit::probe_memory(),
+            ThreadLimit => crate::lab::limits::Limit::probe_threads(),
             Failpoints => {
                 std::env::var_os(FAILPOINTS_BINARY).is_some_and(|path| Path::new(&path).exists())
             }
@@ -65,7 +69,7 @@ impl Ability {
     /// a device, as a container does that may not mount or filter packets.
     pub fn can_be_installed(self) -> bool {
         match self {
-            Root | Iptables | MemoryLimit => false,
+            Root | Iptables | MemoryLimit | ThreadLimit => false,
             PowerCut => {
                 Path::new("/dev/loop-control").exists() && !DISK_TOOLS.into_iter().all(is_there)
             }
@@ -85,6 +89,7 @@ impl fmt::Display for Ability {
             Iptables => "iptables",
             Prlimit => "prlimit",
             MemoryLimit => "a memory cgroup",
+            ThreadLimit => "a pids cgroup",
             Failpoints => "a build with failpoints",
         })
     }

@@ -83,6 +83,7 @@ const BOTH: &[Backend] = &Backend::ALL;
 const SQLITE: &[Backend] = &[Backend::Sqlite];
 const POSTGRES: &[Backend] = &[Backend::Postgres];
 const PRLIMIT: &[Ability] = &[Ability::Prlimit];
+const THREADS: &[Ability] = &[Ability::ThreadLimit];
 const MEMORY: &[Ability] = &[Ability::MemoryLimit];
 const POWER: &[Ability] = &[Ability::Root, Ability::PowerCut];
 const POWER_CONTROL: &[Ability] = &[Ability::Root, Ability::PowerCut, Ability::Failpoints];
@@ -190,6 +191,7 @@ pub const ROWS: &[Row] = &[
     row!("D-06", "the one of three daemons that reads is cut off from Postgres", POSTGRES, &[], first: &[], process::replicas::cut_off),
     row!("D-07", "more memory than its limit: killed", BOTH, MEMORY, first: &[], process::memory::killed_at_a_limit),
     row!("D-07-rlimit", "more memory than its limit: refused", BOTH, PRLIMIT, first: &[], process::memory::refused_at_a_limit),
+    row!("D-07-threads", "no thread for a new connection", BOTH, THREADS, first: &[], process::threads::no_thread),
     row!("D-08", "hardly any time", BOTH, &[], first: &[], process::starved::hardly_any_time),
     row!("D-09", "a task panics", BOTH, CRASH, first: &[], process::panics::panicked),
     row!("D-10", "nobody reads the log", BOTH, &[], first: &[], process::logs::nobody_reads),

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 const HOMES: &[(&str, &[&str])] = &[
     ("sqlx", &["store.rs", "store/"]),
     ("lapin", &["broker.rs", "broker/"]),
+    ("async_compat", &["broker/"]),
     ("axum", &["http.rs", "http/", "admin.rs", "admin/", "dev/"]),
     ("hyper", &["http.rs"]),
     ("hyper_util", &["http.rs"]),

@@ -17,6 +17,7 @@ pub mod points;
 pub mod replicas;
 pub mod settings;
 pub mod starved;
+pub mod threads;
 pub mod upgrade;
 
 /// D-01: the daemon is killed at random times.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::abilities::said;
 use crate::harness::Daemon;
-use crate::lab::memory::MemoryLimit;
+use crate::lab::limits::Limit;
 use crate::lab::{Lab, Outcome, WITHIN};
 use crate::records::FaultKind;
 
@@ -26,7 +26,7 @@ const LIVES: Duration = Duration::from_secs(20);
 /// D-07: it takes more than it may, and the kernel kills it.
 pub async fn killed_at_a_limit(lab: Lab) -> Outcome {
     run_out(&lab, WITHIN, &[KILLED], |daemon| {
-        MemoryLimit::on(daemon.pid(), ROOM).expect("probed before")
+        Limit::of_memory(daemon.pid(), ROOM).expect("probed before")
     })
     .await
 }
