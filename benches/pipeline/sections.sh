@@ -10,6 +10,8 @@ FEW=10000 ROUNDS=9
 ACCEPT_ROUNDS=3
 # Of them those in the middle are measured: connections are warm, and the relay still reads ahead.
 MEASURED_FROM=1000 MEASURED_UPTO=9000
+# And of the many those behind what a start has to do when so many are there.
+MANY_FROM=20000 MANY_UPTO=60000
 # How many of the many are drained in one go.
 LONG=200000
 END_TO_END_RATE=500
@@ -221,7 +223,7 @@ drain() {
     preload "$store" "$FEW"
     drain_some "$store" "$store.few$round" --from "$MEASURED_FROM" --count "$MEASURED_UPTO"
     store_url=$kept_url
-    drain_some "$store" "$store.many$round" --from "$MEASURED_FROM" --count "$MEASURED_UPTO"
+    drain_some "$store" "$store.many$round" --from "$MANY_FROM" --count "$MANY_UPTO"
   done
   note "$store: draining $LONG of them in one go"
   kept_url=''

@@ -31,9 +31,11 @@ const MOST: usize = 4 * WORTH_IT;
 /// Keys written into the tree in one statement, and in one transaction while they are few: an append waits a few
 /// milliseconds for it.
 const AT_ONCE: usize = 64;
-/// And when they are many: about as many as an append brings, or the cursor would fall ever further behind in an overload,
-/// and a start would have to catch up before anything is taken.
-const MANY_AT_ONCE: usize = 1_024;
+/// And when they are many: so many times what the last append brought. Fewer, and the cursor would fall far behind in an
+/// overload, and a start would have to catch up before anything is taken.
+const APPENDS_AT_ONCE: usize = 4;
+/// For which an append counts as no smaller than this.
+const SMALL_APPEND: usize = 256;
 /// Rows of the log read in one go.
 const READ_AT_ONCE: i64 = 4_096;
 /// How often it is looked whether there is something to do.
@@ -70,6 +72,8 @@ pub(super) struct YoungKeys {
     /// These are being written into the tree, up to a place.
     old: Option<(Keys, Position)>,
     count: usize,
+    /// How much the last append brought.
+    brought: usize,
     /// The head of the log when the last one was added.
     head: Position,
 }
@@ -165,6 +169,7 @@ impl YoungKeys {
 
     /// Takes the keys of a committed append; everything else up to this head is in the tree.
     pub(super) fn committed(&mut self, fresh: Vec<Placed<'_>>, head: Position) {
+        self.brought = usize::try_from(head.0 - self.head.0).unwrap_or(0);
         for (position, key, event) in fresh {
             self.add(&event.app_id, key, Kept::of(position, event));
         }
@@ -207,7 +212,7 @@ impl YoungKeys {
         };
         let keys = old.entry(app_id.clone()).or_default();
         let run: Vec<_> = std::iter::from_fn(|| keys.pop_first())
-            .take(at_once(self.count))
+            .take(at_once(self.count, self.brought))
             .collect();
         if keys.is_empty() {
             old.remove(&app_id);
@@ -217,9 +222,10 @@ impl YoungKeys {
     }
 }
 
-/// How many of so many keys are written in one transaction.
-fn at_once(count: usize) -> usize {
-    (count * MANY_AT_ONCE / MOST).clamp(AT_ONCE, MANY_AT_ONCE)
+/// How many of so many keys are written in one transaction, where the last append brought so much.
+fn at_once(count: usize, brought: usize) -> usize {
+    let most = APPENDS_AT_ONCE * brought.max(SMALL_APPEND);
+    (count * most / MOST).clamp(AT_ONCE, most)
 }
 
 /// The head of the log.
@@ -386,4 +392,18 @@ async fn write_a_run(writer: &mut Writer, written: &Written) -> Result<bool, Err
     }
     writer.keys = Some(keys);
     Ok(more)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn where_there_is_no_room_more_keys_go_into_the_tree_than_come() {
+        assert_eq!(at_once(0, 2_000), AT_ONCE);
+        assert_eq!(at_once(MOST, 10), 1_024);
+        assert_eq!(at_once(MOST, 2_000), 8_000);
+        // They are more than an append brings long before that.
+        assert!(2_000 < at_once(MOST / 2, 2_000));
+    }
 }
