@@ -239,8 +239,13 @@ impl Section {
 
     /// Whether a key is there by somebody's wish. Asked before it is taken.
     pub fn is_given(&self, key: &str) -> bool {
-        let node = self.entries.get(key);
-        node.is_some_and(|node| node.place != "default")
+        self.given_at(key).is_some()
+    }
+
+    /// Where a key is given, if it is, and not just by the defaults.
+    pub fn given_at(&self, key: &str) -> Option<String> {
+        let place = &self.entries.get(key)?.place;
+        (place != "default").then(|| place.clone())
     }
 
     /// Whether a problem with a key was noted.

@@ -54,7 +54,7 @@ pub(super) fn rules(
     complete.then_some(rules)
 }
 
-/// Rules whose events call for each other, or for themselves: `a, b, a`.
+/// Rules whose events call for each other, or for themselves: `a -> b -> a`.
 fn circle(rules: &[Rule]) -> Option<String> {
     // Each walk goes on from a rule to those that its events call for, until there is none or the first one again.
     let next = |rule: &Rule| -> Vec<usize> {
@@ -84,7 +84,7 @@ fn circle(rules: &[Rule]) -> Option<String> {
                     }
                     names.push(&rules[first].name);
                     names.reverse();
-                    return Some(names.join(", "));
+                    return Some(names.join(" -> "));
                 }
                 if came_from[to].is_none() {
                     came_from[to] = Some(at);

@@ -204,7 +204,7 @@ pub(in crate::config) fn calls(
     let authorize_url = s.read("authorize_url", web_address);
     let white_label = s.read("white_label_authorize_url", web_address);
     let timeout = s.duration("timeout", SECOND, Duration::from_secs(40));
-    let is_connect_given = s.is_given("connect_timeout");
+    let connect_given_at = s.given_at("connect_timeout");
     let connect_timeout = s.duration("connect_timeout", SECOND, Duration::from_secs(120));
     let answer = s.size("max_answer", KIB, 256 * MIB);
     let burst = s.number("burst", 1, 100_000);
@@ -226,10 +226,10 @@ pub(in crate::config) fn calls(
     // Otherwise nobody would know of a host that cannot be reached that nothing was sent to it.
     let connect_timeout = match (timeout, connect_timeout) {
         (Some(timeout), Some(connect)) if timeout <= connect => {
-            if is_connect_given {
+            if let Some(place) = &connect_given_at {
                 s.problem(
                     "connect_timeout",
-                    &place,
+                    place,
                     "must be shorter than ghl.timeout, of which it is a part",
                 );
             }
