@@ -56,6 +56,17 @@ async fn refuse_what_is_not_kept(url: &str) {
     }
 }
 
+/// Writes through the pool, and not on the connection of the appends.
+async fn keep(n: u8, store: &PostgresStore) -> Result<(), Error> {
+    let bounds = QuarantineBounds {
+        entries: 10,
+        bytes: NO_LIMIT,
+    };
+    store
+        .quarantine(&[refused(n, i64::from(n), "body")], bounds)
+        .await
+}
+
 /// Tokens and calls are committed there, as is the quarantine.
 #[tokio::test]
 async fn what_is_committed_beside_the_appends_is_kept_though_the_server_was_told_otherwise_since() {
@@ -66,14 +77,7 @@ async fn what_is_committed_beside_the_appends_is_kept_though_the_server_was_told
     refuse_what_is_not_kept(&url).await;
     let off = format!("alter database {database} set synchronous_commit = off");
     store::execute(&url, &off).await;
-    let bounds = QuarantineBounds {
-        entries: 10,
-        bytes: NO_LIMIT,
-    };
-    store
-        .quarantine(&[refused(1, 1, "body")], bounds)
-        .await
-        .unwrap();
+    keep(1, &store).await.unwrap();
     assert_eq!(store.quarantined(10).await.unwrap().len(), 1);
 }
 
@@ -85,24 +89,14 @@ async fn a_session_of_the_pool_holds_what_it_was_found_with() {
     let store = postgres(&url).await;
     store.migrate().await.unwrap();
     refuse_what_is_not_kept(&url).await;
-    let bounds = QuarantineBounds {
-        entries: 10,
-        bytes: NO_LIMIT,
-    };
-    store
-        .quarantine(&[refused(1, 1, "body")], bounds)
-        .await
-        .unwrap();
+    keep(1, &store).await.unwrap();
     store::execute(&url, "alter system set synchronous_commit = off").await;
     store::execute(&url, "select pg_reload_conf()").await;
     eventually("new sessions are told", DEADLINE, async || {
         PostgresStore::open(&url, DEADLINE).await.err()
     })
     .await;
-    store
-        .quarantine(&[refused(2, 2, "body")], bounds)
-        .await
-        .unwrap();
+    keep(2, &store).await.unwrap();
 }
 
 #[tokio::test]
