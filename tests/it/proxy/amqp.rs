@@ -295,7 +295,7 @@ async fn a_confirm_that_is_dropped_never_comes_though_the_message_did() {
 async fn confirms_can_be_late_while_everything_else_is_in_time() {
     let bench = Bench::new().await;
     let publisher = bench.publisher().await;
-    let delay = Duration::from_millis(700);
+    let delay = Duration::from_secs(2);
     bench.proxy.delay_acks(Some(delay));
     let began = Instant::now();
     let first = publisher.publish(QUEUE, "one", b"one").await.unwrap();
