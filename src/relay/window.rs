@@ -51,6 +51,9 @@ pub(super) struct Window {
     /// After a refusal that could be anybody's, events go one at a time, so that the next one is
     /// somebody's.
     one_by_one: bool,
+    /// Tenants whose events were tried alone, in vain, since one got through: those of others are tried before
+    /// them again, for only somebody who gets through shows that it is their affair and nobody else's.
+    in_vain: BTreeSet<String>,
     problem: String,
     /// What ended the session, if something did.
     pub(super) broken: Option<broker::Error>,
@@ -67,6 +70,7 @@ impl Window {
             states: events.iter().map(state).collect(),
             events,
             one_by_one: false,
+            in_vain: BTreeSet::new(),
             problem: String::new(),
             broken: None,
         }
@@ -96,7 +100,8 @@ impl Window {
             return claimed;
         }
         if self.one_by_one {
-            open.take(1).collect()
+            let others = |index: &usize| !self.in_vain.contains(lane(&self.events[*index]));
+            open.filter(others).take(1).collect()
         } else {
             open.collect()
         }
@@ -114,6 +119,9 @@ impl Window {
         let confirmed = round.iter().zip(&outcomes);
         let confirmed = confirmed.filter(|(_, outcome)| **outcome == Outcome::Confirmed);
         lanes.got_through(confirmed.map(|(index, _)| of(index)));
+        if outcomes.contains(&Outcome::Confirmed) {
+            self.in_vain.clear();
+        }
         let mut refused: BTreeMap<String, (&'static str, String)> = BTreeMap::new();
         let mut clean = true;
         for (index, outcome) in round.iter().zip(outcomes) {
@@ -143,8 +151,9 @@ impl Window {
         }
         let tenants: BTreeSet<_> = refused.keys().cloned().collect();
         if !lanes.hold(&tenants, now) {
-            return clean;
+            return clean || self.asks_others(tenants);
         }
+        self.in_vain.clear();
         for (recorded, state) in self.events.iter().zip(&mut self.states) {
             let State::Open { returns } = *state else {
                 continue;
@@ -160,6 +169,20 @@ impl Window {
             }
         }
         true
+    }
+
+    /// Where events go one at a time, those of other tenants come next; whether there are any. Once all were tried, the
+    /// first one is the next again.
+    fn asks_others(&mut self, tenants: BTreeSet<String>) -> bool {
+        if !self.one_by_one {
+            return false;
+        }
+        self.in_vain.extend(tenants);
+        let is_left = !self.round().is_empty();
+        if !is_left {
+            self.in_vain.clear();
+        }
+        is_left
     }
 
     /// A tenant is held no more: what waits with it here, behind events that are still open, goes on.
