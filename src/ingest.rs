@@ -38,7 +38,9 @@ impl App {
     /// The event name in a path of this app, `<path>/<EventName>`. As it is on the wire: GHL's names
     /// need no escapes, and what has some is no name.
     pub fn event_name<'a>(&self, path: &'a str) -> Option<&'a str> {
-        path.strip_prefix(&self.path)?.strip_prefix('/')
+        let name = path.strip_prefix(&self.path)?.strip_prefix('/')?;
+        // What has another segment is a path of somebody else.
+        (!name.contains('/')).then_some(name)
     }
 }
 
@@ -365,5 +367,27 @@ impl Ingest {
             ],
             error: None,
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::App;
+
+    #[test]
+    fn an_event_name_is_one_segment_below_the_path() {
+        let app = App {
+            id: String::new(),
+            path: "/hooks".to_owned(),
+        };
+        for (path, name) in [
+            ("/hooks/ContactCreate", Some("ContactCreate")),
+            // Of the app at /hooks/ghl, say.
+            ("/hooks/ghl/ContactCreate", None),
+            ("/hooks", None),
+            ("/hooksContactCreate", None),
+        ] {
+            assert_eq!(app.event_name(path), name, "{path}");
+        }
     }
 }

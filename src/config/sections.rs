@@ -393,29 +393,26 @@ pub(super) fn apps(root: &mut Section) -> Option<(Vec<App>, OauthApps)> {
         }
         match (id, path) {
             (Some(id), Some(path)) => {
+                let app = App { id, path };
                 let clash = apps.iter().find(|other| {
-                    let under = |long: &str, short: &str| {
-                        long.strip_prefix(short)
-                            .and_then(|rest| rest.strip_prefix('/'))
-                            .is_some_and(|rest| !rest.contains('/'))
-                    };
-                    other.path == path || under(&other.path, &path) || under(&path, &other.path)
+                    let under = |long: &App, short: &App| short.event_name(&long.path).is_some();
+                    other.path == app.path || under(other, &app) || under(&app, other)
                 });
-                if apps.iter().any(|other| other.id == id) {
+                if apps.iter().any(|other| other.id == app.id) {
                     a.problem(
                         "id",
                         &place,
-                        format!("{id} is there twice; an app has one path"),
+                        format!("{} is there twice; an app has one path", app.id),
                     );
                 }
                 if let Some(other) = clash {
                     let message = format!(
-                        "{path} collides with {} of app {}: what follows a path is an event name",
-                        other.path, other.id
+                        "{} collides with {} of app {}: what follows a path is an event name",
+                        app.path, other.path, other.id
                     );
                     a.problem("path", &place, message);
                 }
-                apps.push(App { id, path });
+                apps.push(app);
             }
             (id, path) => {
                 complete = false;
@@ -429,7 +426,7 @@ pub(super) fn apps(root: &mut Section) -> Option<(Vec<App>, OauthApps)> {
         root.finish(a);
     }
     let of_webhooks = |path: &str| {
-        let under = |app: &App| app.event_name(path).is_some_and(|name| !name.contains('/'));
+        let under = |app: &App| app.event_name(path).is_some();
         apps.iter().any(|app| app.path == path || under(app))
     };
     let mut taken = BTreeSet::from(["/oauth/install"]);

@@ -137,6 +137,11 @@ fn queue(q: &mut Section, warnings: &mut Vec<String>) -> Option<Queue> {
         QueueKind::parse(text).ok_or("must be \"quorum\", \"classic\" or \"stream\"".to_owned())
     });
     let kind = kind.unwrap_or(QueueKind::Quorum);
+    let arguments = q.free_table("arguments", |value, _| match value {
+        Free::Text(text) => Argument::Text(text.to_owned()),
+        Free::Number(number) => Argument::Number(number),
+        Free::Flag(flag) => Argument::Flag(flag),
+    });
     let name = name?;
     if kind == QueueKind::Classic {
         warnings.push(format!(
@@ -144,11 +149,6 @@ fn queue(q: &mut Section, warnings: &mut Vec<String>) -> Option<Queue> {
              hookwell's promise ends at the confirm, so use kind = \"quorum\""
         ));
     }
-    let arguments = q.free_table("arguments", |value, _| match value {
-        Free::Text(text) => Argument::Text(text.to_owned()),
-        Free::Number(number) => Argument::Number(number),
-        Free::Flag(flag) => Argument::Flag(flag),
-    });
     if drops(kind, &arguments) {
         warnings.push(format!(
             "broker.queues: the arguments of {name} let RabbitMQ drop confirmed messages"

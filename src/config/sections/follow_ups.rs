@@ -25,7 +25,7 @@ const MOST: usize = 500;
 /// Every rule of the configuration, with problems for those that are wrong.
 pub(super) fn rules(
     root: &mut Section,
-    attempts: Attempts,
+    attempts: Option<Attempts>,
     warnings: &mut Vec<String>,
 ) -> Option<Vec<Rule>> {
     let mut rules: Vec<Rule> = Vec::new();
@@ -80,7 +80,8 @@ fn note(
     s.problem(key, place, format!("in rule {rule}: {error}{hint}"));
 }
 
-fn rule(s: &mut Section, defaults: Attempts, warnings: &mut Vec<String>) -> Option<Rule> {
+/// Without `defaults`, where the section that has them is wrong, nothing but what is wrong with the rule comes of it.
+fn rule(s: &mut Section, defaults: Option<Attempts>, warnings: &mut Vec<String>) -> Option<Rule> {
     let place = s.place().to_owned();
     let name = s.read("name", |text| {
         let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'_';
@@ -157,6 +158,7 @@ fn rule(s: &mut Section, defaults: Attempts, warnings: &mut Vec<String>) -> Opti
         );
     }
     let (method, target) = call?;
+    let defaults = defaults?;
     Some(Rule {
         name: name?,
         on: on?,

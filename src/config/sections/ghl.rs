@@ -238,12 +238,13 @@ pub(in crate::config) fn calls(
         (_, connect) => connect,
     };
     root.finish(s);
-    let attempts = Some(Attempts {
-        most: u32::try_from(attempts?).ok()?,
-        first: first?,
-        cap: cap?,
-    });
-    let rules = follow_ups::rules(root, attempts?, warnings)?;
+    let attempts = attempts.and_then(|most| u32::try_from(most).ok());
+    let attempts = match (attempts, first, cap) {
+        (Some(most), Some(first), Some(cap)) => Some(Attempts { most, first, cap }),
+        _ => None,
+    };
+    // They are read in any case, so that everything is said at once.
+    let rules = follow_ups::rules(root, attempts, warnings)?;
     if apps.is_empty() && !rules.is_empty() {
         let place = root.place().to_owned();
         root.problem(

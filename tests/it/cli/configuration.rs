@@ -516,3 +516,42 @@ fn queue_arguments_that_drop_confirmed_messages_are_noted() {
         assert_eq!(noted(kind, arguments), expected, "{kind}: {arguments}");
     }
 }
+
+/// A wrong value in one place makes no right key elsewhere unknown.
+#[test]
+fn what_is_right_is_not_called_unknown_beside_what_is_wrong() {
+    let text = r##"
+[ghl]
+attempts = 0
+[[broker.queues]]
+bind = ["#"]
+arguments = { "x-max-length" = 5 }
+[[follow_ups]]
+name = "contact"
+on = ["ContactCreate"]
+request = "GET /contacts/{entity_id}"
+publish_as = "contact.snapshot"
+"##;
+    let (config, path) = file(text);
+    let output = run_plain(&["check-config", "--config", &path], &config);
+    assert_eq!(code(&output), Some(78));
+    let said = stderr(&output);
+    assert!(!said.contains("no such key"), "{said}");
+    for wrong in ["ghl.attempts", "broker.queues[0].name"] {
+        assert!(said.contains(wrong), "{wrong} is missing: {said}");
+    }
+}
+
+#[test]
+fn a_path_that_another_app_would_take_for_its_own_is_refused_and_one_below_it_is_not() {
+    for (other, refused) in [("/hooks/second", true), ("/hooks/ghl/second", false)] {
+        let text = format!(
+            "[[apps]]\nid = \"65f0c0ffee65f0c0ffee65f0\"\npath = \"/hooks\"\n\
+             [[apps]]\nid = \"65f0c0ffee65f0c0ffee65f1\"\npath = \"{other}\"\n"
+        );
+        let (config, path) = file(&text);
+        let output = run_plain(&["check-config", "--config", &path], &config);
+        let said = stderr(&output);
+        assert_eq!(said.contains("collides with /hooks"), refused, "{said}");
+    }
+}
