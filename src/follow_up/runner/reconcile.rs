@@ -4,7 +4,7 @@
 //! A location that the app is not installed at any more is believed to be that only when it is missing twice, some
 //! time apart, and nothing newer is known of it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value as Json, json};
@@ -156,12 +156,17 @@ impl Runner {
             );
             return Ok(Some(Next::Park));
         }
+        let of_company: HashMap<_, _> = known.iter().map(|one| (&*one.tenant, one)).collect();
         for (location, since) in looked.seen.clone() {
             let since = since.unwrap_or(looked.began);
             let app_id = &claimed.event.event.app_id;
-            // By its id: the company of some is not known ("install to future locations").
-            let known = self.store.installation(app_id, &location).await?;
-            let (kind, at) = match &known {
+            let elsewhere = match of_company.get(&*location) {
+                Some(_) => None,
+                // The company of some is not known ("install to future locations").
+                None => self.store.installation(app_id, &location).await?,
+            };
+            let known = of_company.get(&*location).copied().or(elsewhere.as_ref());
+            let (kind, at) = match known {
                 Some(known) if !is_news(known, since, looked.began) => {
                     match company_said_at(known, since) {
                         Some(at) => ("UPDATE", at),
