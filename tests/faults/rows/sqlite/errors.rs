@@ -5,8 +5,9 @@ use std::time::{Duration, Instant};
 use tokio::time::sleep;
 
 use crate::generator::Retry;
-use crate::harness::DaemonConfig;
-use crate::lab::{Lab, Outcome, RATE, Run};
+use crate::harness::services::send_signal;
+use crate::harness::{DaemonConfig, eventually};
+use crate::lab::{Lab, Outcome, RATE, Run, WITHIN};
 use crate::records::FaultKind;
 
 /// Events that wait for RabbitMQ.
@@ -108,10 +109,11 @@ pub async fn down_to_the_reserve(lab: Lab) -> Outcome {
     run.judge().await
 }
 
-/// The N-th fsync of a thread of the daemon's fails, once.
+/// The N-th fsync of a thread of the daemon's fails, once. strace counts for each thread by itself, and whoever failed is
+/// followed by a connection in a new thread: so it lets go of the daemon after the first error.
 pub async fn sync_fails(lab: Lab) -> Outcome {
     let errors = |n: usize| format!("inject=fsync,fdatasync:error=EIO:when={n}");
-    once_each(lab, "fsync,fdatasync", errors).await
+    once_each(lab, "fsync,fdatasync", errors, Lasts::Once).await
 }
 
 /// From the N-th on, so many writes find no room.
@@ -120,11 +122,25 @@ pub async fn no_room_for_a_while(lab: Lab) -> Outcome {
         let (from, to) = (10 * n, 10 * n + 40);
         format!("inject=pwrite64:error=ENOSPC:when={from}..{to}")
     };
-    once_each(lab, "pwrite64", errors).await
+    once_each(lab, "pwrite64", errors, Lasts::Throughout).await
+}
+
+/// How long a daemon has such errors.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Lasts {
+    /// Until an append failed.
+    Once,
+    /// Until it is killed.
+    Throughout,
 }
 
 /// Starts daemons whose calls fail, each with other errors, on the store that the one before left.
-async fn once_each(lab: Lab, calls: &str, errors: impl Fn(usize) -> String) -> Outcome {
+async fn once_each(
+    lab: Lab,
+    calls: &str,
+    errors: impl Fn(usize) -> String,
+    lasts: Lasts,
+) -> Outcome {
     let counts = match lab.whole {
         true => (1..=60).collect(),
         false => SLICE.to_vec(),
@@ -133,12 +149,28 @@ async fn once_each(lab: Lab, calls: &str, errors: impl Fn(usize) -> String) -> O
     for n in counts {
         run.fault(FaultKind::DaemonKill, &errors(n), async |run| {
             let calls = format!("trace={calls}");
-            let strace = ["strace", "-D", "-qq", "-f", "-o", "/dev/null", "-e", &calls];
+            // With `-I 2` it can be ended; a program to start and a file to write to make it deaf otherwise.
+            let strace = [
+                "strace",
+                "-D",
+                "-I",
+                "2",
+                "-qq",
+                "-f",
+                "-o",
+                "/dev/null",
+                "-e",
+                &calls,
+            ];
             let strace = strace.map(ToOwned::to_owned).into_iter();
             run.config().wrapper = strace.chain(["-e".to_owned(), errors(n)]).collect();
             match run.launch_daemon().await {
                 // Whether or not it was hit, it serves.
                 Ok(()) => {
+                    if lasts == Lasts::Once {
+                        until_an_append_fails(run, 150).await;
+                        let_go(run.daemon().pid());
+                    }
                     run.more(150).await;
                     run.kill_daemon().await;
                 }
@@ -158,4 +190,27 @@ async fn once_each(lab: Lab, calls: &str, errors: impl Fn(usize) -> String) -> O
     run.start_daemon().await;
     run.more(100).await;
     run.judge().await
+}
+
+/// Or until so many went through.
+async fn until_an_append_fails(run: &Run, count: usize) {
+    let goal = run.answers_of(200) + count;
+    eventually("an append fails, or none does", WITHIN, async || {
+        let failed = run.daemon().metric("hookwell_commit_errors_total").await;
+        (Some(0.0) < failed || goal <= run.answers_of(200)).then_some(())
+    })
+    .await;
+}
+
+/// Ends the strace that traces the daemon. It is nobody's child (`-D`).
+fn let_go(daemon: u32) {
+    let status = std::fs::read_to_string(format!("/proc/{daemon}/status")).unwrap();
+    let tracer = status
+        .lines()
+        .find_map(|line| line.strip_prefix("TracerPid:"));
+    let tracer = tracer.and_then(|pid| pid.trim().parse().ok()).unwrap();
+    // Where it has ended by itself, nobody traces.
+    if tracer != 0 {
+        send_signal("TERM", &[tracer]);
+    }
 }
