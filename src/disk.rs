@@ -2,7 +2,7 @@
 //! relay, the calls and retention go on with what is left. On a disk that is full nothing of that could write.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
 use tokio::time::{MissedTickBehavior, interval};
@@ -18,27 +18,38 @@ const LOW: u64 = 4;
 
 /// Whether there is room for more webhooks.
 #[derive(Debug, Default)]
-pub struct Room {
-    used_up: AtomicBool,
-}
+pub struct Room(AtomicU8);
 
 impl Room {
     /// Whether there is.
     pub fn is_left(&self) -> bool {
-        !self.used_up.load(Ordering::Relaxed)
+        self.level() != Level::Reserve
+    }
+
+    /// How full the disk was when it was last looked at. Where it cannot be seen, on Postgres, there is always room.
+    pub fn level(&self) -> Level {
+        let level = self.0.load(Ordering::Relaxed);
+        let mut levels = [Level::Low, Level::Reserve].into_iter();
+        levels
+            .find(|known| *known as u8 == level)
+            .unwrap_or(Level::Roomy)
     }
 }
 
 /// How full the disk is, the worst last.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Level {
+pub enum Level {
+    /// Nothing to say.
     Roomy,
+    /// It is time to make room: less than four times `store.disk_reserve` is free.
     Low,
+    /// Less than `store.disk_reserve` is free: webhooks are answered 429.
     Reserve,
 }
 
 impl Level {
-    fn of(free: u64, reserve: u64) -> Self {
+    /// The level with so many bytes free; without a reserve it is always roomy.
+    pub fn of(free: u64, reserve: u64) -> Self {
         if free < reserve {
             Self::Reserve
         } else if free < reserve.saturating_mul(LOW) {
@@ -123,8 +134,7 @@ impl Watcher {
             }
         }
         self.level = level;
-        let used_up = level == Level::Reserve;
-        self.room.used_up.store(used_up, Ordering::Relaxed);
+        self.room.0.store(level as u8, Ordering::Relaxed);
     }
 }
 

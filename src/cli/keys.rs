@@ -144,7 +144,13 @@ async fn rotate(file: &Path, config: &ConfigArgs, keep: bool, drop: bool) -> Out
 fn lock(file: &Path) -> Result<fs::File, Failure> {
     let folder = folder(file);
     let failed = |error: io::Error| {
-        let said = format!("cannot lock the folder {}: {error}", folder.display());
+        let said = match error.kind() {
+            io::ErrorKind::NotFound => format!(
+                "there is no folder {}: name a file of keys that is there",
+                folder.display()
+            ),
+            _ => format!("cannot lock the folder {}: {error}", folder.display()),
+        };
         Failure::saying(Failure::CANNOT_CREATE, said)
     };
     let opened = fs::File::open(folder).map_err(failed)?;

@@ -119,14 +119,6 @@ pub struct Disk {
     pub total: u64,
 }
 
-impl Disk {
-    /// Whether it is time to make room: below a tenth, where that is not much either.
-    pub fn is_low(&self) -> bool {
-        const ROOMY: u64 = 10 * 1024 * 1024 * 1024;
-        self.free < ROOMY && self.free < self.total / 10
-    }
-}
-
 /// Answers and tenants.
 #[async_trait]
 pub trait Census: Send + Sync {

@@ -5,6 +5,7 @@
 #   bash tests/faults/run.sh all                every row with every cycle: hours
 #   bash tests/faults/run.sh ROW|GROUP... [OPTION...]   such as F-01, or L --store sqlite
 #   bash tests/faults/run.sh list
+#   bash tests/faults/run.sh build              only the daemon with crash points, for HOOKWELL_FAILPOINTS_BIN
 #
 # Options: --store sqlite|postgres, --seed N, --whole, --jobs N (rows at once),
 # --results FILE, --keep, --strict (a row that cannot run here is a failure).
@@ -28,9 +29,13 @@ for tool in xfs strace iptables; do
 done
 
 # The binary under test, as it ships but for the profile; and one with crash
-# points and deliberate defects, which the bench must catch.
+# points and deliberate defects, which the bench must catch. Cargo gives both the
+# same name: the tests of `tests/run.sh` run beside this, and build them before.
 target=$(cargo metadata --format-version 1 --no-deps --locked | sed -n 's/.*"target_directory":"\([^"]*\)".*/\1/p')
-cargo build --locked --bin hookwell --features failpoints
-cp "$target/debug/hookwell" "$target/debug/hookwell-failpoints"
-export HOOKWELL_FAILPOINTS_BIN=$target/debug/hookwell-failpoints
+if [[ -z ${HOOKWELL_FAILPOINTS_BIN-} ]]; then
+  export HOOKWELL_FAILPOINTS_BIN=$target/debug/hookwell-failpoints
+  cargo build --locked --bin hookwell --features failpoints
+  cp "$target/debug/hookwell" "$HOOKWELL_FAILPOINTS_BIN"
+fi
+[[ $1 != build ]] || exit 0
 exec cargo test --quiet --locked --test faults -- run "$@"

@@ -5,9 +5,10 @@ use serde_json::{Value, json};
 
 use super::{Console, Parts, Trouble, Visit, counted};
 use crate::clock::rfc3339;
+use crate::disk::Level;
 use crate::event::Micros;
 use crate::observe::{MINUTES, Sample};
-use crate::store::{Answers, Disk, FollowUpCounts, GHL_LEAST, Ledger};
+use crate::store::{Answers, FollowUpCounts, GHL_LEAST, Ledger};
 
 /// Sparklines are drawn in a box of this size.
 const WIDTH: f64 = 120.0;
@@ -208,20 +209,21 @@ fn problems(
             format!("{tokens} a person: authorise the app again."),
         );
     }
-    if let Some(disk) = store.disk().filter(Disk::is_low) {
-        let left = disk.free / 1024 / 1024;
-        say(
-            "bad",
-            "",
-            format!("The disk of the store has {left} MiB left."),
-        );
-    }
-    if !room.is_left() {
-        say(
+    match room.level() {
+        Level::Roomy => {}
+        Level::Low => {
+            let left = store.disk().map_or(0, |disk| disk.free / 1024 / 1024);
+            say(
+                "warn",
+                "",
+                format!("The disk of the store has {left} MiB left: below store.disk_reserve every webhook is answered 429."),
+            );
+        }
+        Level::Reserve => say(
             "bad",
             "",
             "The disk is down to store.disk_reserve: every webhook is answered 429 until there is room.".to_owned(),
-        );
+        ),
     }
     if 0 < gaps {
         say(

@@ -4,6 +4,7 @@ use super::{Findings, counted};
 use crate::census;
 use crate::clock;
 use crate::config::{Calls, Config};
+use crate::disk::Level;
 use crate::event::Micros;
 use crate::follow_up::tokens::missing_key;
 use crate::key_file::KeyFile;
@@ -39,18 +40,18 @@ pub(super) async fn look(
     if let Some(disk) = store.disk() {
         let (free, percent) = (disk.free / 1024 / 1024, disk.free * 100 / disk.total.max(1));
         let reserve = config.store.disk_reserve;
-        match disk.is_low() {
-            _ if disk.free < reserve => findings.broken(
+        match Level::of(disk.free, reserve) {
+            Level::Reserve => findings.broken(
                 "disk",
                 format!("{free} MiB are free, less than store.disk_reserve"),
                 "make room: until then every webhook is answered 429",
             ),
-            true => findings.warning(
+            Level::Low => findings.warning(
                 "disk",
                 format!("{free} MiB are free, {percent} %"),
                 "make room: with less than store.disk_reserve every webhook is answered 429",
             ),
-            false => findings.good("disk", format!("{free} MiB are free, {percent} %")),
+            Level::Roomy => findings.good("disk", format!("{free} MiB are free, {percent} %")),
         }
     }
     let ledger = store.ledger().await?;

@@ -1,5 +1,7 @@
 //! `hookwell doctor` and `hookwell healthcheck`: what is good, what is broken, and the way out.
 
+use hookwell::store::{Access, Census as _, SqliteStore};
+
 use super::*;
 use crate::harness::ghl::PATH;
 use crate::harness::store::execute_on;
@@ -61,6 +63,13 @@ async fn the_doctor_finds_nothing_where_all_is_well() {
             let found = doctor(&full, &[]);
             assert_eq!(found.code, Some(1));
             assert_eq!(found.level("disk"), "broken", "{found:?}");
+            let file = SqliteStore::open(store.url(), Access::Shared)
+                .await
+                .unwrap();
+            let half = file.disk().unwrap().free / 2 / 1024 / 1024;
+            let low = format!("disk_reserve = \"{half}MiB\"");
+            let found = doctor(&config.clone().set("store", &low), &[]);
+            assert_eq!(found.level("disk"), "warning", "{found:?}");
         }
         let people = run_cli(&["doctor"], &config);
         assert!(

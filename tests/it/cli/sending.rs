@@ -41,6 +41,13 @@ fn keys_are_rotated_by_one_command_at_a_time() {
     let file = config.dir().join("token-keys");
     let rotate = || run_plain(&["keys", "rotate", "--file", "token-keys"], &config);
     assert_eq!(code(&rotate()), Some(0));
+    let elsewhere = run_plain(&["keys", "rotate", "--file", "no/token-keys"], &config);
+    assert_ne!(code(&elsewhere), Some(0));
+    assert!(
+        stderr(&elsewhere).contains("there is no folder no"),
+        "{}",
+        stderr(&elsewhere)
+    );
     let before = std::fs::read_to_string(&file).unwrap();
     let other = std::fs::File::open(config.dir()).unwrap();
     other.try_lock().unwrap();

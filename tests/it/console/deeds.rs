@@ -2,7 +2,7 @@
 
 use super::*;
 use hookwell::event::Micros;
-use hookwell::store::{Access, QuarantineBounds, Refused, SqliteStore, Store};
+use hookwell::store::{Access, Census, QuarantineBounds, Refused, SqliteStore, Store};
 
 use crate::harness::daemon::ALL;
 use crate::harness::ghl::PATH;
@@ -435,12 +435,23 @@ on_both! {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_overview_says_that_the_disk_has_no_room_for_webhooks() {
-    let mut world = World::new(Backend::Sqlite).await;
-    world.config = world.config.set("store", "disk_reserve = \"1PiB\"");
-    let daemon = Daemon::launch(&world.config).await.unwrap();
-    let page = Visitor::ada(&daemon).await.get("/").await.text();
-    assert!(page.contains("every webhook is answered 429"), "{page}");
+async fn the_overview_says_that_the_disk_has_little_or_no_room_for_webhooks() {
+    let world = World::new(Backend::Sqlite).await;
+    let store = SqliteStore::open(world.store.url(), Access::Exclusive);
+    let free = Census::disk(&store.await.unwrap()).unwrap().free;
+    for (reserve, expected) in [
+        (format!("{}MiB", free / 2 / 1024 / 1024), "MiB left"),
+        ("1PiB".to_owned(), "until there is room"),
+    ] {
+        let reserve = format!("disk_reserve = {reserve:?}");
+        let config = world.config.clone().set("store", &reserve);
+        let mut daemon = Daemon::launch(&config).await.unwrap();
+        let page = Visitor::ada(&daemon).await.get("/").await.text();
+        for part in [expected, "every webhook is answered 429"] {
+            assert!(page.contains(part), "{part} is missing: {page}");
+        }
+        daemon.terminate().await;
+    }
 }
 
 /// Entries that stay refused are in nobody's way.
