@@ -200,6 +200,7 @@ pub const ROWS: &[Row] = &[
     row!("D-12-refused", "a way back that the next version does not allow", BOTH, CRASH, first: &[], process::upgrade::refused),
     row!("D-14", "the wall clock jumps by an hour", BOTH, &[], first: &[], process::clock::jumped),
     row!("D-15", "kill -9, and again while it recovers", BOTH, &[], first: &[], process::killed_again),
+    row!("D-15-replicas", "one of three is killed, and again while it recovers", POSTGRES, &[], first: &[], process::killed_again_beside_others),
     row!("O-01", "many calls are refused for their token at once", BOTH, &[], first: POSTGRES, follow_ups::tokens::refreshed_once),
     row!("O-02-planner.read", "abort at planner.read", BOTH, CRASH, first: &[], follow_ups::points::crashed),
     row!("O-02-planner.settled", "abort at planner.settled", BOTH, CRASH, first: &[], follow_ups::points::crashed),

@@ -69,13 +69,18 @@ impl Run {
         self.load().point_at(&self.entrances()[1..]);
     }
 
-    /// The sum of a counter over all daemons.
-    pub async fn counted(&self, counter: &str) -> f64 {
-        let mut sum = 0.0;
+    /// A counter of each daemon.
+    pub async fn counts(&self, counter: &str) -> Vec<f64> {
+        let mut counts = Vec::new();
         for daemon in self.daemon.iter().chain(&self.peers) {
-            sum += daemon.metric(counter).await.unwrap_or(0.0);
+            counts.push(daemon.metric(counter).await.unwrap_or(0.0));
         }
-        sum
+        counts
+    }
+
+    /// Its sum over all daemons.
+    pub async fn counted(&self, counter: &str) -> f64 {
+        self.counts(counter).await.iter().sum()
     }
 
     /// Who holds the readers, when each of them is held.

@@ -47,9 +47,21 @@ const SOON: Duration = Duration::from_millis(200);
 
 /// D-15: a daemon that was killed is killed again while it recovers, several times.
 pub async fn killed_again(lab: Lab) -> Outcome {
+    in_a_loop(lab, false).await
+}
+
+/// D-15-replicas: the same beside two that stay, and read the log between its deaths.
+pub async fn killed_again_beside_others(lab: Lab) -> Outcome {
+    in_a_loop(lab, true).await
+}
+
+async fn in_a_loop(lab: Lab, beside_others: bool) -> Outcome {
     let mut random = lab.random();
     let (mut again, mut before) = (0, 0);
     let mut run = lab.setup().start().await;
+    if beside_others {
+        run.start_replicas().await;
+    }
     for _ in 0..lab.times(3, 20) {
         run.more(200).await;
         run.fault(FaultKind::DaemonKill, "kill -9, and again", async |run| {
@@ -70,7 +82,9 @@ pub async fn killed_again(lab: Lab) -> Outcome {
             }
             run.config().wrapper.clear();
             // Not before: whoever looks into a SQLite file first has recovered it.
-            run.look_after_crash().await;
+            if !beside_others {
+                run.look_after_crash().await;
+            }
             run.start_daemon().await;
         })
         .await;

@@ -133,6 +133,14 @@ async fn carried(lab: Lab, by_three: bool) -> Outcome {
         ),
         by_three || used <= share,
     );
+    if by_three {
+        let done = run
+            .counts("hookwell_api_calls_total{outcome=\"done\"}")
+            .await;
+        run.figure(format!("calls of each daemon: {done:?}"));
+        let all = done.len() == 3 && done.iter().all(|count| 0.0 < *count);
+        run.expect("each of the three makes calls", all);
+    }
     let report = run.api().report().await;
     run.expect(NOBODY_OVER_BUDGET, report.over_budget == 0);
     let most = report

@@ -10,8 +10,8 @@ const VERSIONS: [(&str, &str); 2] = [("the next version", "schema.next=return"),
 const WARNING: &str = "the store's schema is newer than this hookwell's, and lets it run";
 
 /// D-12: a daemon is replaced by the next version, which migrates the store, and that by the one before,
-/// under load and while events wait for the broker. On Postgres there are two, replaced one after the other:
-/// the one that was not yet replaced goes on beside the migration.
+/// under load and while events wait for the broker. On Postgres there are three, replaced one after the other:
+/// those that were not yet replaced go on beside the migration.
 pub async fn there_and_back(lab: Lab) -> Outcome {
     let rolling = lab.store == Backend::Postgres;
     let mut run = lab
@@ -21,7 +21,7 @@ pub async fn there_and_back(lab: Lab) -> Outcome {
         .start()
         .await;
     if rolling {
-        run.start_peer().await;
+        run.start_replicas().await;
     }
     for _ in 0..lab.times(1, 10) {
         for (name, points) in VERSIONS {
@@ -42,12 +42,14 @@ pub async fn there_and_back(lab: Lab) -> Outcome {
             .await;
             run.arrived(400).await;
             if rolling {
-                let what = format!("{name}, the other daemon");
+                let what = format!("{name}, the other daemons");
                 run.fault(FaultKind::DaemonStop, &what, async |run| {
-                    let status = run.stop_peer().await;
-                    run.expect("the other one ends with 0", status.code() == Some(0));
-                    run.more(200).await;
-                    run.start_peer().await;
+                    for _ in 0..2 {
+                        let status = run.stop_peer().await;
+                        run.expect("another one ends with 0", status.code() == Some(0));
+                        run.more(200).await;
+                        run.start_peer().await;
+                    }
                 })
                 .await;
                 run.arrived(400).await;
