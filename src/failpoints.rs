@@ -34,11 +34,11 @@ pub(crate) fn crash_soon(point: &'static str) {
 
 /// Does for a deliberate defect what it did not wait for, half a second late.
 #[inline]
-pub(crate) fn later(deed: impl Future<Output = ()> + Send + 'static) {
+pub(crate) fn later(work: impl Future<Output = ()> + Send + 'static) {
     let runtime = tokio::runtime::Handle::current();
     std::thread::spawn(move || {
         std::thread::sleep(std::time::Duration::from_millis(500));
-        runtime.block_on(deed);
+        runtime.block_on(work);
     });
 }
 

@@ -1,7 +1,7 @@
-//! What people do to the log and to what is kept beside it, each deed with its entry in the audit trail: who, when,
+//! What people do to the log and to what is kept beside it, each action with its entry in the audit trail: who, when,
 //! what, to how many. The command line and the console both come through here.
 //!
-//! A deed is done first and then noted: where the note fails, the log line that says the same is what is left.
+//! An action is done first and then noted: where the note fails, the log line that says the same is what is left.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -52,7 +52,7 @@ pub mod action {
 
 /// A person with a store.
 pub struct Operator {
-    /// Where the deeds are done and noted.
+    /// Where they are done and noted.
     pub store: Arc<dyn Store>,
     /// A name for the trail.
     pub who: String,
@@ -307,7 +307,7 @@ impl Operator {
         Ok(Admission::Admitted(appended))
     }
 
-    /// Notes a deed, where it changed anything.
+    /// Notes an action, where it changed anything.
     pub async fn note(&self, action: &str, subject: &str, count: u64) {
         if count == 0 {
             return;
@@ -319,7 +319,7 @@ impl Operator {
             .note_audit(who, action, subject, affected, (self.clock)())
             .await;
         if let Err(error) = noted {
-            tracing::error!(%who, action, subject, affected, error = %Chain(&error), "a deed is not in the audit trail");
+            tracing::error!(%who, action, subject, affected, error = %Chain(&error), "an action is not in the audit trail");
         }
     }
 }

@@ -113,7 +113,7 @@ impl Ledger {
     }
 }
 
-/// The log and what is kept beside it. Each method is one whole deed.
+/// The log and what is kept beside it. Each method is done as a whole or not at all.
 #[async_trait]
 pub trait Store:
     FollowUps + Installations + Subscriptions + Gaps + Listings + Census + Replays + Erasure

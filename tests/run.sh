@@ -26,9 +26,12 @@ work=$(mktemp -d "${TMPDIR:-/tmp}/hookwell-tests.XXXXXX")
 # Root runs Postgres as another user, who must be able to pass through here.
 chmod 711 "$work"
 
+declare -A beside=()
+
 clean_up() {
-  local code=$? record
+  local code=$? record name
   trap - EXIT INT TERM HUP
+  for name in "${!beside[@]}"; do kill -TERM -- "-${beside[$name]}" 2>/dev/null || true; done
   # Tests start services of their own below $work; one that was killed left them running.
   while IFS= read -r -d '' record; do
     stop_service "$(dirname "$record")" at-once || true
@@ -55,6 +58,26 @@ step() {
   "$@" || { outcome=FAILED; failed+=("$name"); }
   steps+=("$(printf '%-7s %5d s  %s' "$outcome" "$((SECONDS - began))" "$name")")
   printf '%s-- %s: %s, %d s%s\n' "$bold" "$name" "$outcome" "$((SECONDS - began))" "$plain"
+}
+
+# begin NAME COMMAND...: runs it beside the next steps. `step NAME collect` waits
+# for it, and prints what it said.
+begin() {
+  local name=$1
+  shift
+  # A process group of its own, so that it can be ended with all that it started.
+  set -m
+  "$@" >"$work/$name.log" 2>&1 </dev/null &
+  set +m
+  beside[$name]=$!
+}
+
+collect() {
+  local name=$1 code=0
+  wait "${beside[$name]}" || code=$?
+  unset "beside[$name]"
+  cat "$work/$name.log"
+  return "$code"
 }
 
 need_rust() {
@@ -90,6 +113,12 @@ documentation() { RUSTDOCFLAGS='-D warnings' cargo doc --no-deps --locked; }
 
 shell_scripts() { shellcheck -x deploy/*.sh deploy/*/*.sh tests/*.sh tests/faults/*.sh tests/it/fixtures/*.sh benches/*.sh .ci/run; }
 
+# All that runs below, so that nothing is built beside something that measures. The
+# daemon with crash points first, for the other one gets the same name.
+build() {
+  bash tests/faults/run.sh build && cargo test --locked --no-run && cargo test --locked --no-run --test faults
+}
+
 # Everything runs even after a failure; what it prints is kept for the sums. Tests
 # wait for servers most of the time: there are four for each processor.
 rust_tests() {
@@ -122,18 +151,8 @@ consumers() {
   AMQP_URL=$url bash tests/consumers.sh
 }
 
-# Both wait most of the time.
-alerts_and_restore() {
-  local binary restored
-  binary=$(cargo_target)/debug/hookwell
-  bash tests/restore.sh "$binary" sqlite >"$work/restore.log" 2>&1 &
-  restored=$!
-  bash tests/alerts.sh --only HookwellSignaturesWrong --only HookwellBrokerDown --only HookwellStoreDown "$binary" || {
-    wait "$restored" || true
-    return 1
-  }
-  wait "$restored" || { cat "$work/restore.log"; return 1; }
-  tail -n 1 "$work/restore.log"
+alerts() {
+  bash tests/alerts.sh --only HookwellSignaturesWrong --only HookwellBrokerDown --only HookwellStoreDown "$(cargo_target)/debug/hookwell"
 }
 
 # The last lines: what ran, and the sum of all "test result:" lines.
@@ -172,13 +191,18 @@ else
   step 'cargo fmt' cargo fmt --check
   step 'cargo clippy' lints
   step 'cargo doc' documentation
+  step 'cargo build' build
+  # All of it waits for servers half of the time.
+  HOOKWELL_FAILPOINTS_BIN=$(cargo_target)/debug/hookwell-failpoints begin faults bash tests/faults/run.sh first --jobs 3
   step 'cargo test' rust_tests
-  step 'fault bench, first slice' bash tests/faults/run.sh first --jobs 3
-  step 'three alerts, and a backup restored' alerts_and_restore
+  begin restore bash tests/restore.sh "$(cargo_target)/debug/hookwell" sqlite
+  step 'three alerts' alerts
+  step 'a backup restored' collect restore
   step 'example consumers' consumers
   step 'quick start' quick_start
   if command -v shellcheck >/dev/null; then
     step 'shellcheck' shell_scripts
   fi
+  step 'fault bench, first slice' collect faults
 fi
 summary

@@ -1,7 +1,7 @@
 //! The console: pages for the person on call, and the same as JSON for programs (`Accept: application/json`).
 //!
 //! A page is a function from a visit to a value; the value is shown in a template, or as it is. No page owns a
-//! statement of the store: it hands a deed to a task and waits, two at a time, so that whoever looks never takes
+//! statement of the store: it hands what it asks to a task and waits, two at a time, so that whoever looks never takes
 //! the store from whoever works. Changes are asked for on a page of their own first, and noted in the audit trail.
 
 use std::future::Future;
@@ -50,7 +50,7 @@ mod trail;
 
 /// How long a page waits for its turn at the store.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// Deeds in the store at once.
+/// Questions to the store at once.
 const AT_ONCE: usize = 2;
 /// Bytes of a form.
 const MOST_FORM: usize = 16 * 1024;
@@ -65,8 +65,8 @@ pub struct Parts {
     pub room: Arc<Room>,
     /// The last hour.
     pub history: Arc<History>,
-    /// Deeds in the store, which no request owns: whoever closes the store waits for them.
-    pub deeds: TaskTracker,
+    /// Work in the store, which no request owns: whoever closes the store waits for them.
+    pub tasks: TaskTracker,
     /// The clock.
     pub clock: Clock,
     /// For cookies.
@@ -122,8 +122,8 @@ impl Console {
         (self.parts.clock)()
     }
 
-    /// Has a deed done in the store.
-    async fn ask<T, F>(&self, deed: impl FnOnce(Arc<dyn Store>) -> F) -> Result<T, Trouble>
+    /// Asks the store.
+    async fn ask<T, F>(&self, work: impl FnOnce(Arc<dyn Store>) -> F) -> Result<T, Trouble>
     where
         T: Send + 'static,
         F: Future<Output = Result<T, store::Error>> + Send + 'static,
@@ -132,10 +132,10 @@ impl Console {
         let Ok(Ok(permit)) = permit else {
             return Err(Trouble::Busy);
         };
-        let deed = deed(Arc::clone(&self.parts.store));
-        let done = self.parts.deeds.spawn(async move {
+        let work = work(Arc::clone(&self.parts.store));
+        let done = self.parts.tasks.spawn(async move {
             let _permit = permit;
-            deed.await
+            work.await
         });
         match done.await {
             Ok(Ok(answer)) => Ok(answer),
@@ -298,12 +298,12 @@ impl Visit {
         }
     }
 
-    async fn ask<T, F>(&self, deed: impl FnOnce(Arc<dyn Store>) -> F) -> Result<T, Trouble>
+    async fn ask<T, F>(&self, work: impl FnOnce(Arc<dyn Store>) -> F) -> Result<T, Trouble>
     where
         T: Send + 'static,
         F: Future<Output = Result<T, store::Error>> + Send + 'static,
     {
-        self.console.ask(deed).await
+        self.console.ask(work).await
     }
 
     /// A page, or what is wrong.

@@ -9,7 +9,7 @@ use crate::config;
 use crate::event::backfill::Kind;
 use crate::follow_up::tokens::{self, Tokens};
 use crate::follow_up::{Planner, Runner};
-use crate::http::oauth::{Door, Oauth};
+use crate::http::oauth::{Oauth, Rates};
 use crate::http::triggers::Triggers;
 use crate::key_file::KeyFile;
 use crate::metrics::Metrics;
@@ -51,12 +51,12 @@ impl Calls {
             Arc::clone(&chance),
             metrics.clone(),
         );
-        let deeds = TaskTracker::new();
+        let tasks = TaskTracker::new();
         let triggers = Arc::new(Triggers {
             apps: settings.apps.clone(),
             api_base: client.base().to_owned(),
             store: Arc::clone(&store),
-            deeds: deeds.clone(),
+            tasks: tasks.clone(),
             clock: Arc::clone(&clock),
             metrics: metrics.clone(),
         });
@@ -67,8 +67,8 @@ impl Calls {
             tokens: Arc::clone(&tokens),
             clock: Arc::clone(&clock),
             chance: Arc::clone(&chance),
-            deeds,
-            door: Door::default(),
+            tasks,
+            rates: Rates::default(),
         });
         let runner = Runner {
             store,

@@ -34,7 +34,7 @@ pub(super) struct Parts {
     pub(super) limits: http::Limits,
     /// The admin listener's, and what is under way at the wish of people at its console.
     pub(super) admin_routes: Routes,
-    pub(super) deeds: TaskTracker,
+    pub(super) tasks: TaskTracker,
     pub(super) writer: Writer,
     pub(super) keeper: Keeper,
     pub(super) relay: Relay,
@@ -67,7 +67,7 @@ impl Parts {
         );
         let readiness = Arc::new(Readiness::new(Arc::clone(&room)));
         let history = Arc::new(History::default());
-        let deeds = TaskTracker::new();
+        let tasks = TaskTracker::new();
         let console = Console::new(
             &config,
             admin::Parts {
@@ -75,7 +75,7 @@ impl Parts {
                 metrics: metrics.clone(),
                 room: Arc::clone(&room),
                 history: Arc::clone(&history),
-                deeds: deeds.clone(),
+                tasks: tasks.clone(),
                 clock: Arc::clone(&clock),
                 chance: chance::system(),
             },
@@ -169,7 +169,7 @@ impl Parts {
             grace: config.grace,
             routes,
             limits: config.http.connections,
-            deeds,
+            tasks,
             writer,
             keeper,
             relay,

@@ -68,8 +68,8 @@ pub(super) fn start(parts: Parts, listeners: Listeners, shutdown: CancellationTo
         )
         .await;
         // What a person asked for at the console is done before the store is closed.
-        parts.deeds.close();
-        parts.deeds.wait().await;
+        parts.tasks.close();
+        parts.tasks.wait().await;
     });
     // Requests append, and calls their answers.
     let (requests, follow_ups) = (requests_done.clone(), calls_done.clone());
@@ -157,7 +157,7 @@ fn start_calls(
     calls_done: CancellationToken,
     shutdown: CancellationToken,
 ) {
-    let (deeds, tokens, runner) = (calls.oauth.deeds.clone(), calls.tokens, calls.runner);
+    let (tasks, tokens, runner) = (calls.oauth.tasks.clone(), calls.tokens, calls.runner);
     let done = calls_done.clone();
     supervisor.spawn("runner", async move {
         runner.run(shutdown).await;
@@ -165,8 +165,8 @@ fn start_calls(
     });
     supervisor.spawn("tokens", async move {
         requests_done.cancelled().await;
-        deeds.close();
-        deeds.wait().await;
+        tasks.close();
+        tasks.wait().await;
         tokens.run(calls_done).await;
     });
 }

@@ -36,7 +36,7 @@ impl Account {
 
 /// What happened to an installation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Deed {
+pub enum Transition {
     /// The app was installed.
     Installed,
     /// It was removed; for a company, from every location of it as well.
@@ -49,7 +49,7 @@ pub enum Deed {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Lifecycle {
     /// What happened.
-    pub deed: Deed,
+    pub transition: Transition,
     /// The kind of account.
     pub account: Account,
     /// Its id.
@@ -104,10 +104,10 @@ pub const TYPES: [&str; 4] = ["INSTALL", "UNINSTALL", "UPDATE", "PLAN_CHANGE"];
 impl Lifecycle {
     /// What an event says of an installation; `None` for every other event, and for one of no tenant.
     pub fn of(event: &Event) -> Option<Self> {
-        let deed = match event.event_type.as_str() {
-            "INSTALL" => Deed::Installed,
-            "UNINSTALL" => Deed::Uninstalled,
-            "UPDATE" | "PLAN_CHANGE" => Deed::Updated,
+        let transition = match event.event_type.as_str() {
+            "INSTALL" => Transition::Installed,
+            "UNINSTALL" => Transition::Uninstalled,
+            "UPDATE" | "PLAN_CHANGE" => Transition::Updated,
             _ => return None,
         };
         let body: Body = serde_json::from_slice(&event.body).ok()?;
@@ -120,7 +120,7 @@ impl Lifecycle {
             (None, None) => return None,
         };
         Some(Self {
-            deed,
+            transition,
             account,
             tenant: tenant.clone(),
             company_id: event.tenant.company_id.clone(),
@@ -184,8 +184,8 @@ mod tests {
             "timestamp": "2026-08-17T09:06:59.366Z", "whitelabelDetails": {"domain": "crm.example.com"}});
         let read_ = read(&location).unwrap();
         assert_eq!(
-            (read_.deed, read_.account),
-            (Deed::Installed, Account::Location)
+            (read_.transition, read_.account),
+            (Transition::Installed, Account::Location)
         );
         assert_eq!(
             (read_.tenant.as_str(), read_.company_id.as_deref()),
@@ -213,23 +213,25 @@ mod tests {
 
     #[test]
     fn the_rest_of_a_life_is_read_as_well_and_nothing_else_is() {
-        let of =
-            |body: Value| read(&body).map(|read| (read.deed, read.tenant, read.details.plan_id));
-        let found =
-            |deed, plan: Option<&str>| Some((deed, "l1".to_owned(), plan.map(str::to_owned)));
+        let of = |body: Value| {
+            read(&body).map(|read| (read.transition, read.tenant, read.details.plan_id))
+        };
+        let found = |transition, plan: Option<&str>| {
+            Some((transition, "l1".to_owned(), plan.map(str::to_owned)))
+        };
         assert_eq!(
             of(json!({"type": "UNINSTALL", "locationId": "l1"})),
-            found(Deed::Uninstalled, None)
+            found(Transition::Uninstalled, None)
         );
         assert_eq!(
             of(json!({"type": "UPDATE", "locationId": "l1", "planId": "p"})),
-            found(Deed::Updated, Some("p"))
+            found(Transition::Updated, Some("p"))
         );
         assert_eq!(
             of(
                 json!({"type": "PLAN_CHANGE", "locationId": "l1", "companyId": "c1", "currentPlanId": "a", "newPlanId": "b"})
             ),
-            found(Deed::Updated, Some("b"))
+            found(Transition::Updated, Some("b"))
         );
         assert_eq!(
             of(json!({"type": "ContactCreate", "locationId": "l1"})),

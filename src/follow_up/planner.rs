@@ -15,7 +15,7 @@ use super::rule::{self, Rules};
 use super::{BACKFILL, INSTALLATION_TOKEN, RECONCILE, runner::Wake};
 use crate::clock::Clock;
 use crate::event::backfill::{Ask, Kind, RECONCILE as RECONCILE_ASKED, REQUESTED};
-use crate::event::lifecycle::{self, Account, Deed, Lifecycle};
+use crate::event::lifecycle::{self, Account, Lifecycle, Transition};
 use crate::event::{Event, Origin, Position, Recorded};
 use crate::failpoints;
 use crate::metrics::Metrics;
@@ -159,7 +159,7 @@ impl Planner {
         for (position, app_id, life) in &plan.lifecycles {
             tracing::info!(
                 position = position.0, app_id = %app_id, tenant = %life.tenant, account = life.account.as_str(),
-                deed = ?life.deed, "the life of an installation"
+                transition = ?life.transition, "the life of an installation"
             );
         }
     }
@@ -238,7 +238,7 @@ impl Planner {
                     let location = (event.app_id.clone(), life.tenant.clone());
                     companies.insert(location, company.clone());
                 }
-                let installed = life.deed == Deed::Installed;
+                let installed = life.transition == Transition::Installed;
                 if installed && self.apps.contains(&event.app_id) {
                     let call = planned(recorded, INSTALLATION_TOKEN, &life.tenant, None);
                     plan.calls.push(call);

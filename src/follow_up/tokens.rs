@@ -1,6 +1,6 @@
 //! A token for a tenant, good now: the one that is kept, or a new one.
 //!
-//! A refresh token is good once, so a refresh is one deed: its right is committed before anything is sent, it
+//! A refresh token is good once, so a refresh is one whole: its right is committed before anything is sent, it
 //! belongs to a task that nobody cancels, and the new pair is committed before it is used. Over all daemons one
 //! refreshes and the others wait for what it brings. Where an answer was lost, the same token is tried once more;
 //! when GHL says that it is spent, a person has to authorise the app again, and nothing is tried any more.
@@ -134,8 +134,8 @@ pub struct Tokens {
     mints: std::sync::Mutex<HashMap<(String, String), Instant>>,
     /// When a company's token was given up for a mint, until a mint succeeds.
     uncured: std::sync::Mutex<HashMap<(String, String), Instant>>,
-    /// Deeds that nobody cancels.
-    deeds: TaskTracker,
+    /// What nobody cancels.
+    tasks: TaskTracker,
 }
 
 impl Tokens {
@@ -161,7 +161,7 @@ impl Tokens {
             locks: Locks::default(),
             mints: std::sync::Mutex::default(),
             uncured: std::sync::Mutex::default(),
-            deeds: TaskTracker::new(),
+            tasks: TaskTracker::new(),
         })
     }
 
@@ -173,8 +173,8 @@ impl Tokens {
     /// Lives until shutdown and then until every refresh that was begun has ended.
     pub async fn run(self: Arc<Self>, shutdown: CancellationToken) {
         shutdown.cancelled().await;
-        self.deeds.close();
-        self.deeds.wait().await;
+        self.tasks.close();
+        self.tasks.wait().await;
     }
 
     /// A token of a tenant that is good now, if there is one by then. May wait for a refresh or a mint, which come
@@ -196,7 +196,7 @@ impl Tokens {
         let (this, app_id, tenant) = (Arc::clone(self), app_id.to_owned(), tenant.to_owned());
         let company = company.map(str::to_owned);
         let had = async move { this.obtain(&app_id, &tenant, company.as_deref()).await };
-        match timeout_at(by, self.deeds.spawn(had)).await {
+        match timeout_at(by, self.tasks.spawn(had)).await {
             Ok(Ok(access)) => access,
             Ok(Err(_)) => Err(NoToken::Later("getting a token ended badly".to_owned())),
             Err(_) => Err(NoToken::Later("a token is not there in time".to_owned())),
@@ -288,7 +288,7 @@ impl Tokens {
     ) -> Result<String, NoToken> {
         let app = self.credentials(app_id)?;
         let (this, app_id) = (Arc::clone(self), app_id.to_owned());
-        let deed = self.deeds.spawn(async move {
+        let exchange = self.tasks.spawn(async move {
             let token = match oauth::exchange(&this.client, &app, code).await {
                 Ok(token) => token,
                 Err(error) => {
@@ -306,7 +306,8 @@ impl Tokens {
             }
             Ok(tenant)
         });
-        deed.await
+        exchange
+            .await
             .unwrap_or_else(|_| Err(NoToken::Later("the exchange ended badly".to_owned())))
     }
 
@@ -417,7 +418,7 @@ impl Tokens {
             return Ok(false);
         };
         failpoints::crash("refresh.begun");
-        let deed = Refresh {
+        let refresh = Refresh {
             tokens: Arc::clone(self),
             app,
             app_id: app_id.to_owned(),
@@ -430,7 +431,7 @@ impl Tokens {
             current,
             previous,
         };
-        match self.deeds.spawn(deed.run()).await {
+        match self.tasks.spawn(refresh.run()).await {
             Ok(ended) => ended,
             Err(_) => Err(NoToken::Later("the refresh ended badly".to_owned())),
         }

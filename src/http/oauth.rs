@@ -54,21 +54,21 @@ pub struct Oauth {
     pub clock: Clock,
     /// States and cookies.
     pub chance: Chance,
-    /// Deeds in the store, which no request owns.
-    pub deeds: TaskTracker,
+    /// Work in the store, which no request owns.
+    pub tasks: TaskTracker,
     /// How often all of it may be asked for.
-    pub door: Door,
+    pub rates: Rates,
 }
 
 /// Who is let in: beginnings and ends of authorisations apart, so that a flood of one leaves the other open.
 #[derive(Debug)]
-pub struct Door {
+pub struct Rates {
     installs: Rate,
     callbacks: Rate,
     told: Rate,
 }
 
-impl Default for Door {
+impl Default for Rates {
     fn default() -> Self {
         Self {
             installs: Rate::new(EACH, AT_ONCE),
@@ -83,7 +83,7 @@ impl Oauth {
     fn admits(&self, rate: &Rate) -> bool {
         let now = (self.clock)();
         let admitted = rate.admits(now);
-        if !admitted && self.door.told.admits(now) {
+        if !admitted && self.rates.told.admits(now) {
             tracing::warn!(
                 "more authorisations begin or end under /oauth than people would: some are answered 429; a proxy can \
                  refuse whoever it is"
@@ -252,7 +252,7 @@ async fn install(State(oauth): State<Arc<Oauth>>, request: Request) -> Response 
     let Some(install) = &app.install_query else {
         return Page::NoLink.into_response();
     };
-    if !oauth.admits(&oauth.door.installs) {
+    if !oauth.admits(&oauth.rates.installs) {
         return Page::TooMany.into_response();
     }
     let white_label = argument(query, "white_label").is_some_and(|value| value != "0");
@@ -263,7 +263,7 @@ async fn install(State(oauth): State<Arc<Oauth>>, request: Request) -> Response 
         cookie_hash: hash(&cookie),
     };
     let (store, app_id, now) = (Arc::clone(&oauth.store), app_id.clone(), (oauth.clock)());
-    let kept = oauth.deeds.spawn(async move {
+    let kept = oauth.tasks.spawn(async move {
         store
             .put_oauth_state(&app_id, &hashes, LIFE, MOST, now)
             .await
@@ -298,7 +298,7 @@ async fn install(State(oauth): State<Arc<Oauth>>, request: Request) -> Response 
 async fn callback(State(oauth): State<Arc<Oauth>>, request: Request) -> Page {
     let path = request.uri().path().to_owned();
     let query = request.uri().query().unwrap_or_default().to_owned();
-    if !oauth.admits(&oauth.door.callbacks) {
+    if !oauth.admits(&oauth.rates.callbacks) {
         return Page::TooMany;
     }
     let app_id = match argument(&query, "state") {
@@ -360,7 +360,7 @@ async fn authorised(
     };
     let (store, now) = (Arc::clone(&oauth.store), (oauth.clock)());
     let taken = oauth
-        .deeds
+        .tasks
         .spawn(async move { store.take_oauth_state(&hashes, now).await });
     match taken.await {
         Ok(Ok(app_id)) => Ok(app_id),

@@ -1,4 +1,4 @@
-//! How often a deed may be done that anybody can ask for: a pure account of the time that is used up.
+//! How often something may be done that anybody can ask for: a pure account of the time that is used up.
 //!
 //! The generic cell rate algorithm: one time stands for all that was admitted, and the next is admitted while that
 //! time is not too far ahead of the clock.

@@ -41,8 +41,8 @@ pub struct Triggers {
     pub api_base: String,
     /// Where subscriptions are kept.
     pub store: Arc<dyn Store>,
-    /// Deeds in the store, which no request owns.
-    pub deeds: TaskTracker,
+    /// Work in the store, which no request owns.
+    pub tasks: TaskTracker,
     /// The clock.
     pub clock: Clock,
     /// The metrics.
@@ -182,7 +182,7 @@ async fn receive(
     let (store, now) = (Arc::clone(&triggers.store), (triggers.clock)());
     let of = app_id.to_owned();
     let kept = triggers
-        .deeds
+        .tasks
         .spawn(async move { store.change_subscription(&of, &change, now).await });
     match kept.await {
         Ok(Ok(true)) => answer,

@@ -44,7 +44,7 @@ pub struct Limits {
 }
 
 /// What the routes share.
-pub struct Door {
+pub struct Webhooks {
     ingest: Arc<Ingest>,
     quarantine: quarantine::Handle,
     limits: Limits,
@@ -78,7 +78,7 @@ impl IntoResponse for Receipt {
     }
 }
 
-impl Door {
+impl Webhooks {
     /// Whether one more webhook may come in. Nothing of it has to be read to know that.
     fn has_room(&self) -> Result<(), Problem> {
         if !self.room.is_left() {
@@ -141,7 +141,7 @@ pub fn router(
     }
     let memory = Arc::new(Semaphore::new(limits.memory_bytes));
     let apps = ingest.apps().to_vec();
-    let door = Arc::new(Door {
+    let webhooks = Arc::new(Webhooks {
         ingest,
         quarantine,
         limits,
@@ -155,16 +155,16 @@ pub fn router(
         let paths = [app.path.clone(), format!("{}/{{event_name}}", app.path)];
         for path in paths {
             let app = app.clone();
-            let accept = move |State(door): State<Arc<Door>>, request: Request| async move {
+            let accept = move |State(webhooks): State<Arc<Webhooks>>, request: Request| async move {
                 // GHL signs everything: what has no signature is not GHL's, and no failure in its eyes.
                 let headers = request.headers();
                 let signed =
                     headers.contains_key(GHL_HEADER) || headers.contains_key(LEGACY_HEADER);
-                let result = receive(&door, &app, request).await;
+                let result = receive(&webhooks, &app, request).await;
                 if signed {
-                    door.count(result.is_ok());
+                    webhooks.count(result.is_ok());
                 }
-                door.answer(result)
+                webhooks.answer(result)
             };
             router = router.route(&path, post(accept).fallback(refuse_method));
         }
@@ -173,25 +173,29 @@ pub fn router(
         .into_iter()
         .fold(router, |router, beside| router.merge(beside.with_state(())));
     router
-        .fallback(
-            |State(door): State<Arc<Door>>| async move { door.answer(Err(Problem::NotFound)) },
-        )
+        .fallback(|State(webhooks): State<Arc<Webhooks>>| async move {
+            webhooks.answer(Err(Problem::NotFound))
+        })
         .layer(middleware::from_fn_with_state(
-            Arc::clone(&door),
+            Arc::clone(&webhooks),
             check_and_count,
         ))
-        .with_state(door)
+        .with_state(webhooks)
 }
 
-async fn refuse_method(State(door): State<Arc<Door>>) -> Response {
-    door.answer(Err(Problem::MethodNotAllowed))
+async fn refuse_method(State(webhooks): State<Arc<Webhooks>>) -> Response {
+    webhooks.answer(Err(Problem::MethodNotAllowed))
 }
 
 /// Refuses an ambiguous head, ends a connection on which it is not known what comes next, and counts every answer.
-async fn check_and_count(State(door): State<Arc<Door>>, request: Request, next: Next) -> Response {
+async fn check_and_count(
+    State(webhooks): State<Arc<Webhooks>>,
+    request: Request,
+    next: Next,
+) -> Response {
     let asks_first = request.headers().contains_key(header::EXPECT);
     let mut response = match is_ambiguous(&request) {
-        true => door.answer(Err(Problem::BadRequest)),
+        true => webhooks.answer(Err(Problem::BadRequest)),
         false => next.run(request).await,
     };
     if asks_first && !response.status().is_success() {
@@ -199,18 +203,19 @@ async fn check_and_count(State(door): State<Arc<Door>>, request: Request, next: 
         let close = HeaderValue::from_static("close");
         response.headers_mut().insert(header::CONNECTION, close);
     }
-    door.metrics
+    webhooks
+        .metrics
         .http_responses
         .with_label_values(&[response.status().as_str()])
         .inc();
     response
 }
 
-async fn receive(door: &Door, app: &App, request: Request) -> Result<Receipt, Problem> {
+async fn receive(webhooks: &Webhooks, app: &App, request: Request) -> Result<Receipt, Problem> {
     let (head, mut body) = request.into_parts();
     check_media_type(&head.headers)?;
-    if let Err(problem) = door.has_room() {
-        drain_unasked(&head.headers, &mut body, door.limits.body_bytes).await;
+    if let Err(problem) = webhooks.has_room() {
+        drain_unasked(&head.headers, &mut body, webhooks.limits.body_bytes).await;
         return Err(problem);
     }
     let path = head.uri.path();
@@ -225,7 +230,7 @@ async fn receive(door: &Door, app: &App, request: Request) -> Result<Receipt, Pr
                 .map(str::to_owned)
         };
         let (signature, legacy_signature) = (text(&ghl), text(&legacy));
-        door.quarantine.offer(Refused {
+        webhooks.quarantine.offer(Refused {
             fingerprint: fingerprint(
                 path,
                 signature.as_deref(),
@@ -236,12 +241,12 @@ async fn receive(door: &Door, app: &App, request: Request) -> Result<Receipt, Pr
             path: path.to_owned(),
             signature,
             legacy_signature,
-            seen_at: (door.clock)(),
+            seen_at: (webhooks.clock)(),
             body,
         });
     };
 
-    let (body, memory) = match read_body(door, &head.headers, body).await {
+    let (body, memory) = match read_body(webhooks, &head.headers, body).await {
         Ok(read) => read,
         Err((Problem::BodyTruncated, read)) => {
             quarantine(Problem::BodyTruncated.reason(), read);
@@ -249,7 +254,7 @@ async fn receive(door: &Door, app: &App, request: Request) -> Result<Receipt, Pr
         }
         Err((problem, _)) => return Err(problem),
     };
-    let _timer = door.metrics.accept_seconds.start_timer();
+    let _timer = webhooks.metrics.accept_seconds.start_timer();
     let webhook = Webhook {
         app,
         event_name: app.event_name(path),
@@ -259,7 +264,7 @@ async fn receive(door: &Door, app: &App, request: Request) -> Result<Receipt, Pr
         },
         body: &body,
     };
-    let accepted = door.ingest.accept(&webhook, memory).await;
+    let accepted = webhooks.ingest.accept(&webhook, memory).await;
     if let Err(refusal @ (Refusal::Signature(_) | Refusal::UnknownApp)) = accepted {
         quarantine(refusal.as_str(), body.clone());
     }

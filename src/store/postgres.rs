@@ -254,8 +254,8 @@ async fn server_time(connection: &mut PgConnection) -> Result<Micros, Error> {
     Ok(Micros(now))
 }
 
-/// Runs a deed in a transaction, with the server's time.
-macro_rules! deed {
+/// Runs statements in a transaction, with the server's time.
+macro_rules! transaction {
     ($store:expr, $transaction:ident, $now:ident => $work:expr) => {
         $crate::store::postgres::pooled!($store, connection => async {
             let mut begun = ::sqlx::Connection::begin(connection).await?;
@@ -267,7 +267,7 @@ macro_rules! deed {
         })
     };
 }
-use deed;
+use transaction;
 
 /// Runs a statement on the connection of the appends, within the deadline. Only one that answered goes back into its slot.
 macro_rules! appending {

@@ -33,7 +33,7 @@ pub use file::Access;
 use checkpoint::Written;
 use file::FileLock;
 use reader::SqliteReader;
-use writer::{Writer, deed, on};
+use writer::{Writer, on, transaction};
 
 mod append;
 mod census;
@@ -247,7 +247,7 @@ impl Store for SqliteStore {
     }
 
     async fn quarantine(&self, refused: &[Refused], bounds: QuarantineBounds) -> Result<(), Error> {
-        deed!(self, Later, transaction => async {
+        transaction!(self, Later, transaction => async {
             for entry in refused {
                 statements::refuse(transaction, entry).await?;
             }

@@ -10,8 +10,8 @@ use crate::harness::{
     store_url,
 };
 
+mod actions;
 mod browser;
-mod deeds;
 mod entrance;
 mod pages;
 

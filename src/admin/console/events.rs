@@ -26,8 +26,8 @@ const LOOK: i64 = 20_000;
 const LOOK_FOR_TEXT: i64 = 2_000;
 /// Bytes of a body that are shown laid out.
 const MOST_PRETTY: usize = 256 * 1024;
-/// The newest deeds, among which those of one event are looked for.
-const DEEDS: i64 = 500;
+/// The newest entries of the trail, among which those of one event are looked for.
+const ENTRIES: i64 = 500;
 
 #[derive(Deserialize, Default)]
 pub(super) struct Query {
@@ -197,16 +197,16 @@ async fn look(visit: &Visit, text: &str) -> Result<Value, Trouble> {
                 behind.map(|one| one.position.0),
             );
             let letter = store.dead_letter(position).await?;
-            let deeds = store.audit_trail(None, DEEDS).await?;
+            let entries = store.audit_trail(None, ENTRIES).await?;
             let mut shown = Vec::new();
             for call in store.follow_ups(&calls).await? {
                 let attempts = store.attempts(call.id).await?;
                 shown.push((call, attempts));
             }
-            Ok((listed, recorded, neighbours, letter, deeds, shown))
+            Ok((listed, recorded, neighbours, letter, entries, shown))
         })
         .await?;
-    let (Some(listed), Some(recorded), (before, behind), letter, deeds, calls) = found else {
+    let (Some(listed), Some(recorded), (before, behind), letter, entries, calls) = found else {
         return Err(absent(text));
     };
     let event = &recorded.event;
@@ -236,11 +236,11 @@ async fn look(visit: &Visit, text: &str) -> Result<Value, Trouble> {
     })));
     // When it was published is not kept; when a person asked for it again is.
     let subject = operator::subject_of(Selection::One(position));
-    value["asked_again"] = deeds
+    value["asked_again"] = entries
         .iter()
         .rev()
-        .filter(|deed| deed.action == RETRY_DEAD_LETTERS && deed.subject == subject)
-        .map(|deed| json!({ "at": rfc3339(deed.at), "who": deed.who }))
+        .filter(|entry| entry.action == RETRY_DEAD_LETTERS && entry.subject == subject)
+        .map(|entry| json!({ "at": rfc3339(entry.at), "who": entry.who }))
         .collect();
     value["calls"] = calls.iter().map(with_attempts).collect();
     Ok(value)

@@ -22,7 +22,7 @@ pub(super) async fn page(visit: Visit, asked: Asked<Query>) -> Response {
     visit.show("audit.html", found)
 }
 
-/// The page of what a deed was done to, if it has one and was not removed by it.
+/// The page of what an action was done to, if it has one and was not removed by it.
 fn page_of(entry: &AuditEntry) -> Option<String> {
     let number = |text: &str| text.parse::<i64>().ok();
     let (kind, name) = entry.subject.split_once(' ')?;

@@ -136,7 +136,7 @@ pub(super) async fn outside(
 ) {
     for app in &config.apps {
         let url = format!("{base}{}", app.path);
-        let found = asked(&url, Door::Posts, http).await;
+        let found = asked(&url, Expected::Posts, http).await;
         findings.0.push(found);
     }
     let Some(calls) = &config.calls else {
@@ -152,24 +152,24 @@ pub(super) async fn outside(
         }
     }
     for url in pages {
-        findings.0.push(asked(&url, Door::Page, http).await);
+        findings.0.push(asked(&url, Expected::Page, http).await);
     }
     for triggers in calls.apps.values().filter_map(|app| app.triggers.as_ref()) {
         let url = format!("{base}{}", triggers.path);
-        findings.0.push(asked(&url, Door::Posts, http).await);
+        findings.0.push(asked(&url, Expected::Posts, http).await);
     }
 }
 
 /// What answers at an address of ours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Door {
+enum Expected {
     /// Takes POST only, and says so.
     Posts,
     /// A page for browsers.
     Page,
 }
 
-impl Door {
+impl Expected {
     fn is_ours(self, status: u16, said: &str) -> bool {
         match self {
             Self::Posts => status == 405 && said.contains("post only"),
@@ -179,7 +179,7 @@ impl Door {
 }
 
 /// Asks with GET who answers at an address.
-async fn asked(url: &str, door: Door, http: &reqwest::Client) -> Finding {
+async fn asked(url: &str, expected: Expected, http: &reqwest::Client) -> Finding {
     let broken = |found: String, fix: String| (Level::Broken, "public URL", found, fix);
     let shown = url.split('?').next().unwrap_or_default();
     let answer = match http.get(url).send().await {
@@ -195,7 +195,7 @@ async fn asked(url: &str, door: Door, http: &reqwest::Client) -> Finding {
     };
     let status = answer.status();
     let said = answer.text().await.unwrap_or_default();
-    if door.is_ours(status.as_u16(), &said) {
+    if expected.is_ours(status.as_u16(), &said) {
         let found = format!("{shown} is hookwell's, and nothing before it answers instead");
         return (Level::Good, "public URL", found, String::new());
     }

@@ -11,7 +11,7 @@ use http_body_util::BodyExt;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::timeout;
 
-use super::Door;
+use super::Webhooks;
 use super::problem::Problem;
 
 /// Whether two servers could read this head differently.
@@ -84,14 +84,14 @@ const TYPICAL_BODY: usize = 4096;
 /// Reads the body within its limit, its deadline, and the memory for all bodies. With a truncated body
 /// comes what was read of it.
 pub(super) async fn read_body(
-    door: &Door,
+    webhooks: &Webhooks,
     headers: &HeaderMap,
     mut body: Body,
 ) -> Result<(Bytes, OwnedSemaphorePermit), (Problem, Bytes)> {
     let nothing = |problem| (problem, Bytes::new());
     let reserve = |bytes: usize| {
         let bytes = u32::try_from(bytes).map_err(|_| nothing(Problem::BodyTooLarge))?;
-        Arc::clone(&door.memory)
+        Arc::clone(&webhooks.memory)
             .try_acquire_many_owned(bytes)
             .map_err(|_| nothing(Problem::Full))
     };
@@ -99,8 +99,8 @@ pub(super) async fn read_body(
         .get(header::CONTENT_LENGTH)
         .and_then(|value| value.to_str().ok()?.parse::<usize>().ok())
         .unwrap_or(0);
-    if door.limits.body_bytes < announced {
-        drain_unasked(headers, &mut body, door.limits.body_bytes).await;
+    if webhooks.limits.body_bytes < announced {
+        drain_unasked(headers, &mut body, webhooks.limits.body_bytes).await;
         return Err(nothing(Problem::BodyTooLarge));
     }
     // Memory is reserved as bytes come: who only announces a large body takes nothing from others.
@@ -115,7 +115,7 @@ pub(super) async fn read_body(
                 continue;
             };
             let length = read.len() + data.len();
-            if door.limits.body_bytes < length {
+            if webhooks.limits.body_bytes < length {
                 return Err(Problem::BodyTooLarge);
             }
             if memory.num_permits() < length {
@@ -126,9 +126,9 @@ pub(super) async fn read_body(
         }
         Ok(())
     };
-    let outcome = timeout(door.limits.body_timeout, reading).await;
+    let outcome = timeout(webhooks.limits.body_timeout, reading).await;
     if let Ok(Err(Problem::BodyTooLarge | Problem::Full)) = outcome {
-        drain(&mut body, door.limits.body_bytes).await;
+        drain(&mut body, webhooks.limits.body_bytes).await;
     }
     match outcome {
         Ok(Ok(())) => Ok((read.freeze(), memory)),

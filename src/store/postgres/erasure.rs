@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 
 use super::super::{Beside, Erased, Erasure, Error, Found, Selection, Subject};
-use super::{PostgresStore, deed, pooled, statements};
+use super::{PostgresStore, pooled, statements, transaction};
 use crate::event::Position;
 
 #[async_trait]
@@ -17,7 +17,7 @@ impl Erasure for PostgresStore {
     }
 
     async fn erase_events(&self, subject: &Subject, after: Position) -> Result<Erased, Error> {
-        deed!(self, transaction, _now => statements::erase_events(transaction, subject, after))
+        transaction!(self, transaction, _now => statements::erase_events(transaction, subject, after))
     }
 
     async fn find_beside(&self, subject: &Subject) -> Result<Beside, Error> {
@@ -25,7 +25,7 @@ impl Erasure for PostgresStore {
     }
 
     async fn erase_beside(&self, subject: &Subject) -> Result<Beside, Error> {
-        deed!(self, transaction, _now => statements::erase_beside(transaction, subject))
+        transaction!(self, transaction, _now => statements::erase_beside(transaction, subject))
     }
 
     async fn discard_dead_letters(
@@ -33,6 +33,6 @@ impl Erasure for PostgresStore {
         selection: Selection,
         after: Position,
     ) -> Result<Erased, Error> {
-        deed!(self, transaction, _now => statements::discard_dead_letters(transaction, selection, after))
+        transaction!(self, transaction, _now => statements::discard_dead_letters(transaction, selection, after))
     }
 }

@@ -10,7 +10,7 @@ use super::super::{
     FollowUps, PLANNER, PlanReader, Room, WhichCalls,
 };
 use super::locked::{self, Locked, locked};
-use super::{PostgresStore, deed, pooled, server_time, statements};
+use super::{PostgresStore, pooled, server_time, statements, transaction};
 use crate::budget::{Limits, Told};
 use crate::event::{Micros, Position, Recorded};
 use crate::store::Plan;
@@ -77,7 +77,7 @@ impl FollowUps for PostgresStore {
         limits: &Limits,
         _now: Micros,
     ) -> Result<Vec<bool>, Error> {
-        deed!(self, transaction, now => statements::end(transaction, ended, limits, now))
+        transaction!(self, transaction, now => statements::end(transaction, ended, limits, now))
     }
 
     async fn begin_call(
@@ -88,7 +88,7 @@ impl FollowUps for PostgresStore {
         longest: Duration,
         _now: Micros,
     ) -> Result<Room, Error> {
-        deed!(self, transaction, now => statements::begin_call(transaction, app_id, tenant, limits, longest, now))
+        transaction!(self, transaction, now => statements::begin_call(transaction, app_id, tenant, limits, longest, now))
     }
 
     async fn end_call(
@@ -100,7 +100,7 @@ impl FollowUps for PostgresStore {
         limits: &Limits,
         _now: Micros,
     ) -> Result<(), Error> {
-        deed!(self, transaction, now => statements::end_call(transaction, app_id, tenant, place, told, limits, now))
+        transaction!(self, transaction, now => statements::end_call(transaction, app_id, tenant, place, told, limits, now))
     }
 
     async fn follow_up_page(&self, filter: &FollowUpFilter) -> Result<FollowUpPage, Error> {
@@ -124,10 +124,10 @@ impl FollowUps for PostgresStore {
     }
 
     async fn cancel_follow_ups(&self, which: &WhichCalls, _now: Micros) -> Result<u64, Error> {
-        deed!(self, transaction, now => statements::cancel_waiting(transaction, which, now))
+        transaction!(self, transaction, now => statements::cancel_waiting(transaction, which, now))
     }
 
     async fn retry_follow_ups(&self, which: &WhichCalls, _now: Micros) -> Result<u64, Error> {
-        deed!(self, transaction, now => statements::retry_parked(transaction, which, now))
+        transaction!(self, transaction, now => statements::retry_parked(transaction, which, now))
     }
 }

@@ -5,13 +5,13 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use super::super::{Error, Gap, Gaps, Known, Restored};
-use super::{PostgresStore, deed, pooled, statements};
+use super::{PostgresStore, pooled, statements, transaction};
 use crate::event::{Micros, Position};
 
 #[async_trait]
 impl Gaps for PostgresStore {
     async fn beat(&self, silence: Duration, _now: Micros) -> Result<(), Error> {
-        deed!(self, transaction, now => statements::beat(transaction, silence, now))
+        transaction!(self, transaction, now => statements::beat(transaction, silence, now))
     }
 
     async fn gaps(&self, limit: i64) -> Result<Vec<Gap>, Error> {
@@ -19,11 +19,11 @@ impl Gaps for PostgresStore {
     }
 
     async fn gap_repaired(&self, since: Micros, _now: Micros) -> Result<(), Error> {
-        deed!(self, transaction, now => statements::gap_repaired(transaction, since, now))
+        transaction!(self, transaction, now => statements::gap_repaired(transaction, since, now))
     }
 
     async fn restored(&self, head: Position, _now: Micros) -> Result<Restored, Error> {
-        deed!(self, transaction, now => statements::restored(transaction, head, now))
+        transaction!(self, transaction, now => statements::restored(transaction, head, now))
     }
 
     async fn place_at(&self, time: Micros) -> Result<Position, Error> {

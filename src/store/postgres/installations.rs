@@ -8,7 +8,7 @@ use super::super::{
     Begun, Error, Installation, InstallationFilter, Installations, NewToken, OauthState,
     RefreshEnd, SealedToken,
 };
-use super::{PostgresStore, deed, pooled, statements};
+use super::{PostgresStore, pooled, statements, transaction};
 use crate::event::Micros;
 
 #[async_trait]
@@ -36,7 +36,7 @@ impl Installations for PostgresStore {
         token: &NewToken,
         _now: Micros,
     ) -> Result<bool, Error> {
-        deed!(self, transaction, now => statements::put_token(transaction, app_id, tenant, token, now))
+        transaction!(self, transaction, now => statements::put_token(transaction, app_id, tenant, token, now))
     }
 
     async fn begin_refresh(
@@ -47,7 +47,7 @@ impl Installations for PostgresStore {
         lease: Duration,
         _now: Micros,
     ) -> Result<Option<Begun>, Error> {
-        deed!(self, transaction, now => statements::begin_refresh(transaction, app_id, tenant, version, lease, now))
+        transaction!(self, transaction, now => statements::begin_refresh(transaction, app_id, tenant, version, lease, now))
     }
 
     async fn complete_refresh(
@@ -58,7 +58,7 @@ impl Installations for PostgresStore {
         token: &NewToken,
         _now: Micros,
     ) -> Result<bool, Error> {
-        deed!(self, transaction, now => statements::complete_refresh(transaction, app_id, tenant, begun, token, now))
+        transaction!(self, transaction, now => statements::complete_refresh(transaction, app_id, tenant, begun, token, now))
     }
 
     async fn fail_refresh(
@@ -83,7 +83,7 @@ impl Installations for PostgresStore {
         most: i64,
         _now: Micros,
     ) -> Result<(), Error> {
-        deed!(self, transaction, now => statements::put_oauth_state(transaction, app_id, state, life, most, now))
+        transaction!(self, transaction, now => statements::put_oauth_state(transaction, app_id, state, life, most, now))
     }
 
     async fn take_oauth_state(
@@ -91,7 +91,7 @@ impl Installations for PostgresStore {
         state: &OauthState,
         _now: Micros,
     ) -> Result<Option<String>, Error> {
-        deed!(self, transaction, now => statements::take_oauth_state(transaction, state, now))
+        transaction!(self, transaction, now => statements::take_oauth_state(transaction, state, now))
     }
 
     async fn tokens_to_reseal(

@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 
 use super::super::{Error, Subscribed, SubscriptionFilter, Subscriptions};
-use super::{PostgresStore, deed, pooled, statements};
+use super::{PostgresStore, pooled, statements, transaction};
 use crate::event::Micros;
 use crate::event::subscription::{Change, Subscription};
 
@@ -15,7 +15,7 @@ impl Subscriptions for PostgresStore {
         change: &Change,
         _now: Micros,
     ) -> Result<bool, Error> {
-        deed!(self, transaction, now => statements::change_subscription(transaction, app_id, change, now))
+        transaction!(self, transaction, now => statements::change_subscription(transaction, app_id, change, now))
     }
 
     async fn subscription(

@@ -2,7 +2,7 @@
 
 macro_rules! installation_statements {
     ($connection:ty, $row:ty) => {
-        use crate::event::lifecycle::{Account, Deed, Details, Lifecycle};
+        use crate::event::lifecycle::{Account, Details, Lifecycle, Transition};
         use crate::store::{Installation, InstallationFilter, TokenState};
 
         /// What one event says of an installation, if nothing newer is known; on an uninstall the calls planned
@@ -14,15 +14,15 @@ macro_rules! installation_statements {
             life: &Lifecycle,
             now: Micros,
         ) -> Result<(), Error> {
-            match life.deed {
-                Deed::Installed | Deed::Updated => {
+            match life.transition {
+                Transition::Installed | Transition::Updated => {
                     note_installed(conn, app_id, life).await?;
                     match says_company(life) {
                         true => wake(conn, app_id, &life.tenant, now).await,
                         false => Ok(()),
                     }
                 }
-                Deed::Uninstalled => {
+                Transition::Uninstalled => {
                     if note_uninstalled(conn, app_id, life).await? {
                         cancel_calls(conn, position, app_id, &life.tenant, now).await?;
                         erase_tokens(conn, app_id, life).await?;
@@ -35,12 +35,12 @@ macro_rules! installation_statements {
         /// Whether an event may say first of which company a location is: calls that wait for a token have it minted
         /// from there. An INSTALL asks for a token itself.
         fn says_company(life: &Lifecycle) -> bool {
-            life.deed == Deed::Updated && life.account == Account::Location && life.company_id.is_some()
+            life.transition == Transition::Updated && life.account == Account::Location && life.company_id.is_some()
         }
 
         async fn note_installed(conn: &mut $connection, app_id: &str, life: &Lifecycle) -> Result<(), Error> {
             // An update of what is not known to be installed says that it is.
-            let is_install = life.deed == Deed::Installed;
+            let is_install = life.transition == Transition::Installed;
             sqlx::query(
                 "insert into installations (app_id, tenant, account, company_id, state, generation, changed_at, \
                         installed_at, company_name, user_id, plan_id, version_id, white_label_domain) \

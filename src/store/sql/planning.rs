@@ -56,7 +56,7 @@ macro_rules! planning_statements {
         pub(crate) async fn settle_plan(conn: &mut $connection, plan: &Plan, now: Micros) -> Result<(), Error> {
             let mut touched = Vec::new();
             for (_, app_id, life) in &plan.lifecycles {
-                if life.deed == Deed::Uninstalled || says_company(life) {
+                if life.transition == Transition::Uninstalled || says_company(life) {
                     for tenant in with_calls_of(conn, app_id, &life.tenant).await? {
                         touched.push((app_id.as_str(), tenant));
                     }

@@ -3,14 +3,14 @@
 use async_trait::async_trait;
 
 use super::super::{Answers, Census, Counted, Disk, Error, Silent, Tenants, TokenCensus};
-use super::writer::deed;
+use super::writer::transaction;
 use super::{SqliteStore, statements};
 use crate::event::Micros;
 
 #[async_trait]
 impl Census for SqliteStore {
     async fn note_answers(&self, answers: Answers, now: Micros) -> Result<(), Error> {
-        deed!(self, Later, transaction => statements::note_answers(transaction, answers, now))
+        transaction!(self, Later, transaction => statements::note_answers(transaction, answers, now))
     }
 
     async fn answers(&self, now: Micros) -> Result<Answers, Error> {
@@ -22,7 +22,7 @@ impl Census for SqliteStore {
     }
 
     async fn keep_count(&self, counted: &Counted, now: Micros) -> Result<bool, Error> {
-        deed!(self, Later, transaction => statements::keep_count(transaction, counted, now))
+        transaction!(self, Later, transaction => statements::keep_count(transaction, counted, now))
     }
 
     async fn tenants(&self, now: Micros) -> Result<Tenants, Error> {

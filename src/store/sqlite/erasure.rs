@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 
 use super::super::{Beside, Erased, Erasure, Error, Found, Selection, Subject};
-use super::writer::{deed, on};
+use super::writer::{on, transaction};
 use super::{SqliteStore, statements};
 use crate::event::Position;
 
@@ -31,7 +31,7 @@ impl Erasure for SqliteStore {
 
     async fn erase_events(&self, subject: &Subject, after: Position) -> Result<Erased, Error> {
         self.overwrite_what_goes().await?;
-        deed!(self, Now, transaction => statements::erase_events(transaction, subject, after))
+        transaction!(self, Now, transaction => statements::erase_events(transaction, subject, after))
     }
 
     async fn find_beside(&self, subject: &Subject) -> Result<Beside, Error> {
@@ -40,7 +40,7 @@ impl Erasure for SqliteStore {
 
     async fn erase_beside(&self, subject: &Subject) -> Result<Beside, Error> {
         self.overwrite_what_goes().await?;
-        deed!(self, Now, transaction => statements::erase_beside(transaction, subject))
+        transaction!(self, Now, transaction => statements::erase_beside(transaction, subject))
     }
 
     async fn discard_dead_letters(
@@ -49,6 +49,6 @@ impl Erasure for SqliteStore {
         after: Position,
     ) -> Result<Erased, Error> {
         self.overwrite_what_goes().await?;
-        deed!(self, Now, transaction => statements::discard_dead_letters(transaction, selection, after))
+        transaction!(self, Now, transaction => statements::discard_dead_letters(transaction, selection, after))
     }
 }

@@ -12,7 +12,7 @@ use super::super::{
     FollowUps, PLANNER, PlanReader, Room, WhichCalls,
 };
 use super::checkpoint::Written;
-use super::writer::{Writer, deed};
+use super::writer::{Writer, transaction};
 use super::{SqliteStore, statements};
 use crate::budget::{Limits, Told};
 use crate::event::{Micros, Position, Recorded};
@@ -46,7 +46,7 @@ impl PlanReader for SqlitePlanReader {
         self.written.pages(1 + plan.calls.len() as u64);
         // A plan that a power cut takes is made again from the log; calls are made only after a claim, which
         // is on disk when it returns, and with it everything before it.
-        deed!(self, Later, transaction => statements::settle_plan(transaction, plan, now))
+        transaction!(self, Later, transaction => statements::settle_plan(transaction, plan, now))
     }
 }
 
@@ -79,7 +79,7 @@ impl FollowUps for SqliteStore {
             });
         }
         self.written.pages(u64::from(wanted));
-        let (calls, next_at) = deed!(self, Now, transaction => statements::claim(transaction, wanted, limits, lease, now))?;
+        let (calls, next_at) = transaction!(self, Now, transaction => statements::claim(transaction, wanted, limits, lease, now))?;
         Ok(Claims {
             calls,
             next_in: next_at.map(|at| super::super::until(now, Micros(at))),
@@ -93,7 +93,7 @@ impl FollowUps for SqliteStore {
         now: Micros,
     ) -> Result<Vec<bool>, Error> {
         self.written.pages(ended.len() as u64);
-        deed!(self, Now, transaction => statements::end(transaction, ended, limits, now))
+        transaction!(self, Now, transaction => statements::end(transaction, ended, limits, now))
     }
 
     async fn begin_call(
@@ -104,7 +104,7 @@ impl FollowUps for SqliteStore {
         longest: Duration,
         now: Micros,
     ) -> Result<Room, Error> {
-        deed!(self, Later, transaction => statements::begin_call(transaction, app_id, tenant, limits, longest, now))
+        transaction!(self, Later, transaction => statements::begin_call(transaction, app_id, tenant, limits, longest, now))
     }
 
     async fn end_call(
@@ -116,7 +116,7 @@ impl FollowUps for SqliteStore {
         limits: &Limits,
         now: Micros,
     ) -> Result<(), Error> {
-        deed!(self, Later, transaction => statements::end_call(transaction, app_id, tenant, place, told, limits, now))
+        transaction!(self, Later, transaction => statements::end_call(transaction, app_id, tenant, place, told, limits, now))
     }
 
     async fn follow_up_page(&self, filter: &FollowUpFilter) -> Result<FollowUpPage, Error> {
@@ -140,10 +140,10 @@ impl FollowUps for SqliteStore {
     }
 
     async fn cancel_follow_ups(&self, which: &WhichCalls, now: Micros) -> Result<u64, Error> {
-        deed!(self, Now, transaction => statements::cancel_waiting(transaction, which, now))
+        transaction!(self, Now, transaction => statements::cancel_waiting(transaction, which, now))
     }
 
     async fn retry_follow_ups(&self, which: &WhichCalls, now: Micros) -> Result<u64, Error> {
-        deed!(self, Now, transaction => statements::retry_parked(transaction, which, now))
+        transaction!(self, Now, transaction => statements::retry_parked(transaction, which, now))
     }
 }

@@ -5,14 +5,14 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use super::super::{Error, Gap, Gaps, Known, Restored};
-use super::writer::deed;
+use super::writer::transaction;
 use super::{SqliteStore, keys, statements};
 use crate::event::{Micros, Position};
 
 #[async_trait]
 impl Gaps for SqliteStore {
     async fn beat(&self, silence: Duration, now: Micros) -> Result<(), Error> {
-        deed!(self, Later, transaction => statements::beat(transaction, silence, now))
+        transaction!(self, Later, transaction => statements::beat(transaction, silence, now))
     }
 
     async fn gaps(&self, limit: i64) -> Result<Vec<Gap>, Error> {
@@ -20,13 +20,14 @@ impl Gaps for SqliteStore {
     }
 
     async fn gap_repaired(&self, since: Micros, now: Micros) -> Result<(), Error> {
-        deed!(self, Later, transaction => statements::gap_repaired(transaction, since, now))
+        transaction!(self, Later, transaction => statements::gap_repaired(transaction, since, now))
     }
 
     async fn restored(&self, head: Position, now: Micros) -> Result<Restored, Error> {
         // Behind the new head nothing is read for its key.
         keys::write_older(&self.writer, &self.written, Micros(i64::MAX)).await?;
-        let answer = deed!(self, Now, transaction => statements::restored(transaction, head, now))?;
+        let answer =
+            transaction!(self, Now, transaction => statements::restored(transaction, head, now))?;
         self.writer.lock().await.keys = None;
         Ok(answer)
     }

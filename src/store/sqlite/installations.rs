@@ -8,7 +8,7 @@ use super::super::{
     Begun, Error, Installation, InstallationFilter, Installations, NewToken, OauthState,
     RefreshEnd, SealedToken,
 };
-use super::writer::deed;
+use super::writer::transaction;
 use super::{SqliteStore, statements};
 use crate::event::Micros;
 
@@ -37,7 +37,7 @@ impl Installations for SqliteStore {
         token: &NewToken,
         now: Micros,
     ) -> Result<bool, Error> {
-        deed!(self, Now, transaction => statements::put_token(transaction, app_id, tenant, token, now))
+        transaction!(self, Now, transaction => statements::put_token(transaction, app_id, tenant, token, now))
     }
 
     async fn begin_refresh(
@@ -48,7 +48,7 @@ impl Installations for SqliteStore {
         lease: Duration,
         now: Micros,
     ) -> Result<Option<Begun>, Error> {
-        deed!(self, Now, transaction => statements::begin_refresh(transaction, app_id, tenant, version, lease, now))
+        transaction!(self, Now, transaction => statements::begin_refresh(transaction, app_id, tenant, version, lease, now))
     }
 
     async fn complete_refresh(
@@ -59,7 +59,7 @@ impl Installations for SqliteStore {
         token: &NewToken,
         now: Micros,
     ) -> Result<bool, Error> {
-        deed!(self, Now, transaction => statements::complete_refresh(transaction, app_id, tenant, begun, token, now))
+        transaction!(self, Now, transaction => statements::complete_refresh(transaction, app_id, tenant, begun, token, now))
     }
 
     async fn fail_refresh(
@@ -69,11 +69,11 @@ impl Installations for SqliteStore {
         version: i64,
         end: RefreshEnd,
     ) -> Result<bool, Error> {
-        deed!(self, Now, transaction => statements::fail_refresh(transaction, app_id, tenant, version, end))
+        transaction!(self, Now, transaction => statements::fail_refresh(transaction, app_id, tenant, version, end))
     }
 
     async fn expire_token(&self, app_id: &str, tenant: &str, version: i64) -> Result<(), Error> {
-        deed!(self, Now, transaction => statements::expire_token(transaction, app_id, tenant, version))
+        transaction!(self, Now, transaction => statements::expire_token(transaction, app_id, tenant, version))
     }
 
     async fn put_oauth_state(
@@ -84,7 +84,7 @@ impl Installations for SqliteStore {
         most: i64,
         now: Micros,
     ) -> Result<(), Error> {
-        deed!(self, Now, transaction => statements::put_oauth_state(transaction, app_id, state, life, most, now))
+        transaction!(self, Now, transaction => statements::put_oauth_state(transaction, app_id, state, life, most, now))
     }
 
     async fn take_oauth_state(
@@ -92,7 +92,7 @@ impl Installations for SqliteStore {
         state: &OauthState,
         now: Micros,
     ) -> Result<Option<String>, Error> {
-        deed!(self, Now, transaction => statements::take_oauth_state(transaction, state, now))
+        transaction!(self, Now, transaction => statements::take_oauth_state(transaction, state, now))
     }
 
     async fn tokens_to_reseal(
@@ -110,6 +110,6 @@ impl Installations for SqliteStore {
         tenant: &str,
         token: &SealedToken,
     ) -> Result<bool, Error> {
-        deed!(self, Now, transaction => statements::reseal_token(transaction, app_id, tenant, token))
+        transaction!(self, Now, transaction => statements::reseal_token(transaction, app_id, tenant, token))
     }
 }

@@ -10,7 +10,7 @@ use tokio::sync::Mutex;
 use super::super::{Error, Parked, RELAY, Reader, Replay, ReplayStep, Settled, SettledHeld};
 use super::checkpoint::Written;
 use super::statements;
-use super::writer::{Writer, deed, on};
+use super::writer::{Writer, on, transaction};
 use crate::event::{Micros, Position, Recorded};
 
 /// The relay's reader.
@@ -65,7 +65,7 @@ impl Reader for SqliteReader {
         now: Micros,
     ) -> Result<Vec<String>, Error> {
         self.written.pages(settled.len() as u64);
-        deed!(self, Later, transaction => statements::settle_held(transaction, settled, now))
+        transaction!(self, Later, transaction => statements::settle_held(transaction, settled, now))
     }
 
     async fn retries(&mut self, after: Position, limit: i64) -> Result<Vec<Recorded>, Error> {
@@ -78,7 +78,7 @@ impl Reader for SqliteReader {
         parked: Option<&Parked>,
         now: Micros,
     ) -> Result<(), Error> {
-        deed!(self, Later, transaction => async {
+        transaction!(self, Later, transaction => async {
             match parked {
                 Some(entry) => statements::park_again(transaction, entry, now).await,
                 None => statements::drop_dead_letter(transaction, position).await,

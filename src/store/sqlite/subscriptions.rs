@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 
 use super::super::{Error, Subscribed, SubscriptionFilter, Subscriptions};
-use super::writer::deed;
+use super::writer::transaction;
 use super::{SqliteStore, statements};
 use crate::event::Micros;
 use crate::event::subscription::{Change, Subscription};
@@ -16,7 +16,7 @@ impl Subscriptions for SqliteStore {
         change: &Change,
         now: Micros,
     ) -> Result<bool, Error> {
-        deed!(self, Now, transaction => statements::change_subscription(transaction, app_id, change, now))
+        transaction!(self, Now, transaction => statements::change_subscription(transaction, app_id, change, now))
     }
 
     async fn subscription(

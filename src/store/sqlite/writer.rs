@@ -136,8 +136,8 @@ macro_rules! on {
 }
 pub(super) use on;
 
-/// Runs a deed in a transaction on the write connection.
-macro_rules! deed {
+/// Runs statements in a transaction on the write connection.
+macro_rules! transaction {
     ($store:expr, $durability:ident, $transaction:ident => $work:expr) => {{
         let mut writer = $store.writer.lock().await;
         $crate::store::sqlite::writer::on!(writer, $durability, connection => async {
@@ -149,7 +149,7 @@ macro_rules! deed {
         })
     }};
 }
-pub(super) use deed;
+pub(super) use transaction;
 
 #[cfg(test)]
 mod tests {

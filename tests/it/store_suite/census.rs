@@ -118,7 +118,7 @@ pub(super) async fn a_tenant_is_silent_after_twice_its_longest_gap(f: &Fixture) 
 
 async fn store_uninstall(f: &Fixture, tenant: &str) {
     let life = hookwell::event::lifecycle::Lifecycle {
-        deed: hookwell::event::lifecycle::Deed::Uninstalled,
+        transition: hookwell::event::lifecycle::Transition::Uninstalled,
         tenant: tenant.to_owned(),
         account: hookwell::event::lifecycle::Account::Location,
         company_id: None,
