@@ -87,7 +87,8 @@ impl fmt::Display for BodyHash {
     }
 }
 
-/// A place in the log. The first event has position 1; positions have no gaps.
+/// A place in the log. The first event has position 1; positions are given out without gaps, but for the one that a
+/// restored log begins behind (`hookwell restored`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Position(pub i64);
 
@@ -113,7 +114,7 @@ pub enum Origin {
     Webhook,
     /// The answer of an API call that an event called for.
     FollowUp,
-    /// Found by reading the API after a gap.
+    /// Found by reading the API, or asked for by hookwell itself so that it is read: a backfill, a repair.
     Backfill,
     /// Published again on request.
     Replay,

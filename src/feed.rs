@@ -1,6 +1,6 @@
 //! The newest events of the log, in memory, for a relay that has caught up with it.
 //!
-//! What the writer has just committed need not be read back from the store. Positions have no gaps, so
+//! What the writer has just committed need not be read back from the store. Positions are given out without gaps, so
 //! whether events follow on a cursor is to be seen from the events alone: where they do not (another
 //! daemon appended in between, or the relay fell behind), the feed has nothing to say and the store is
 //! read. The store stays the truth; nothing is here that is not committed.

@@ -23,7 +23,7 @@ pub const TRIGGER_OUTCOMES: [&str; 7] = [
     "unavailable",
 ];
 
-/// Seconds; from a tenth of a millisecond to ten seconds.
+/// Seconds; from a tenth of a millisecond to half a minute.
 const SECONDS: [f64; 16] = [
     0.0001, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
     30.0,

@@ -286,7 +286,7 @@ impl Operator {
 
     /// Judges a refused request as the door would now, appends it to the log if it is good, and takes it out of
     /// the quarantine then. Nothing unverified ever enters the log.
-    pub async fn admit(
+    async fn admit(
         &self,
         verifier: &Verifier,
         apps: &[App],
@@ -305,6 +305,41 @@ impl Operator {
         };
         self.note(action::ADMIT, &subject, 1).await;
         Ok(Admission::Admitted(appended))
+    }
+
+    /// Admits one, or where there is no id all of them, the oldest first, until `most` are in the log; `told` is called with
+    /// what became of each. `None` is of one that is not there: room was made for newer ones, or another person was quicker.
+    ///
+    /// # Errors
+    /// The store's; what was told until then stays as it is.
+    pub async fn admit_each(
+        &self,
+        verifier: &Verifier,
+        apps: &[App],
+        id: Option<i64>,
+        most: u64,
+        mut told: impl FnMut(i64, Option<Admission>),
+    ) -> Result<(), Error> {
+        let ids = match id {
+            Some(id) => vec![id],
+            None => {
+                let newest_first = self.store.quarantined(i64::from(i32::MAX)).await?;
+                newest_first.iter().rev().map(|entry| entry.id).collect()
+            }
+        };
+        let mut admitted = 0;
+        for id in ids {
+            if admitted == most {
+                break;
+            }
+            let admission = match self.store.quarantined_one(id).await? {
+                Some(entry) => Some(self.admit(verifier, apps, &entry).await?),
+                None => None,
+            };
+            admitted += u64::from(matches!(admission, Some(Admission::Admitted(_))));
+            told(id, admission);
+        }
+        Ok(())
     }
 
     /// Notes an action, where it changed anything.

@@ -45,7 +45,7 @@ pub const UNROUTABLE: &str = "unroutable";
 /// Why a tenant is held: a queue gives a negative confirm (it is full, and rejects).
 pub const REJECTED: &str = "rejected";
 
-/// Whose order an event keeps, as the routing key and the store name it.
+/// Whose order an event keeps; empty for events of nobody, which are one tenant here.
 fn lane(recorded: &Recorded) -> &str {
     recorded.event.tenant.id().unwrap_or_default()
 }

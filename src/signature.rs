@@ -102,18 +102,6 @@ impl Reject {
         Self::Wrong,
         Self::LegacyOff,
     ];
-
-    /// The reason as a metric label. These names are public and do not change.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Missing => "missing",
-            Self::NotApplicable => "not_applicable",
-            Self::Repeated => "repeated",
-            Self::Malformed => "malformed",
-            Self::Wrong => "wrong",
-            Self::LegacyOff => "legacy_disabled",
-        }
-    }
 }
 
 impl fmt::Display for Reject {

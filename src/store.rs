@@ -1,7 +1,6 @@
-//! The durable log and what is kept beside it, behind one trait with two real implementations.
+//! The durable log and what is kept beside it, behind traits with two real implementations.
 //!
-//! Invariants: what [`Store::append`] answered is on disk; positions become visible in order and
-//! without gaps; only the holder of a reader's lock moves its cursor. The only SQL of the project is
+//! Invariants: what [`Store::append`] answered is on disk; positions become visible in order; only the holder of a reader's lock moves its cursor. The only SQL of the project is
 //! under this module. It must not know HTTP, AMQP or policy.
 //!
 //! No request may own one of these futures: a future dropped half way can leave a pooled connection

@@ -1,7 +1,6 @@
 //! `hookwell quarantine`
 
 use std::io::Write;
-use std::sync::Arc;
 
 use clap::Subcommand;
 use serde_json::{Value, json};
@@ -108,43 +107,36 @@ pub(super) async fn run(args: Args) -> Outcome {
             writeln!(out, "\n{}", lines.join("\n"))?;
             Ok(())
         }
-        Command::Admit { id, all, config } => {
+        Command::Admit { id, config, .. } => {
             let config = config.load()?;
             let store = app::open_store_beside(&config.store).await?;
-            let ids = match id {
-                Some(id) => vec![id],
-                None => store
-                    .quarantined(i64::from(i32::MAX))
-                    .await?
-                    .iter()
-                    .rev()
-                    .map(|entry| entry.id)
-                    .collect(),
-            };
-            let operator = super::operator(Arc::clone(&store));
-            let mut stay = 0;
-            for id in ids {
-                let entry = match store.quarantined_one(id).await? {
-                    Some(entry) => entry,
-                    // Room was made for newer ones, or another person was quicker.
-                    None if all => continue,
-                    None => return Err(no_entry(id)),
-                };
-                let judged = operator
-                    .admit(&config.verifier, &config.apps, &entry)
-                    .await?;
-                stay += usize::from(!matches!(judged, Admission::Admitted(_)));
-                let said = match judged {
-                    Admission::Admitted(Appended::Duplicate) => "was in the log already".to_owned(),
-                    Admission::Admitted(
-                        Appended::New(position) | Appended::Altered(position, _),
-                    ) => {
-                        format!("is in the log at position {position}")
+            let operator = super::operator(store);
+            let (mut stay, mut missing) = (0, false);
+            let told = |id, admission| {
+                let said = match admission {
+                    Some(Admission::Admitted(Appended::Duplicate)) => {
+                        "was in the log already".to_owned()
                     }
-                    Admission::Stays(why) => format!("stays in quarantine: {why}"),
+                    Some(Admission::Admitted(
+                        Appended::New(position) | Appended::Altered(position, _),
+                    )) => format!("is in the log at position {position}"),
+                    Some(Admission::Stays(why)) => {
+                        stay += 1;
+                        format!("stays in quarantine: {why}")
+                    }
+                    None => {
+                        missing = true;
+                        return;
+                    }
                 };
                 // Nobody may be reading any more; the rest is admitted all the same.
                 let _ = writeln!(std::io::stdout(), "{id}  {said}");
+            };
+            operator
+                .admit_each(&config.verifier, &config.apps, id, u64::MAX, told)
+                .await?;
+            if let (Some(id), true) = (id, missing) {
+                return Err(no_entry(id));
             }
             match stay {
                 0 => Ok(()),

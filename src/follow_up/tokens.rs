@@ -165,11 +165,6 @@ impl Tokens {
         })
     }
 
-    /// The apps with credentials.
-    pub fn apps(&self) -> &HashMap<String, Credentials> {
-        &self.apps.credentials
-    }
-
     /// Lives until shutdown and then until every refresh that was begun has ended.
     pub async fn run(self: Arc<Self>, shutdown: CancellationToken) {
         shutdown.cancelled().await;

@@ -1,6 +1,6 @@
 //! The message contract: what consumers get for an event. Changing it is a breaking change.
 //!
-//! The body is the very bytes that GHL signed. Everything else is derived from the event alone, so a
+//! The body is the very bytes of the log, those of a webhook as GHL signed them. Everything else is derived from the event alone, so a
 //! message published again is the same message.
 
 use crate::broker::{Header, Message};

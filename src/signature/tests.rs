@@ -276,17 +276,7 @@ fn there_is_no_verifier_without_a_key() {
 }
 
 #[test]
-fn every_reason_has_its_own_label_and_words() {
-    let labels = Reject::ALL.map(Reject::as_str);
-    let expected = [
-        "missing",
-        "not_applicable",
-        "repeated",
-        "malformed",
-        "wrong",
-        "legacy_disabled",
-    ];
-    assert_eq!(labels, expected);
+fn every_reason_has_its_own_words() {
     let words: std::collections::BTreeSet<_> =
         Reject::ALL.iter().map(ToString::to_string).collect();
     assert_eq!(words.len(), Reject::ALL.len());

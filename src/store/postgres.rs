@@ -47,7 +47,7 @@ pub struct PostgresStore {
     pool: PgPool,
     appender: Mutex<Option<PgConnection>>,
     deadline: Duration,
-    /// Where the sweep over the keys stands.
+    /// Where the sweeps of retention stand.
     sweep: Sweep,
 }
 

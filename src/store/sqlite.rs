@@ -76,7 +76,7 @@ pub struct SqliteStore {
     /// For the checkpoints: their connection's settings, and how much there is to do.
     options: SqliteConnectOptions,
     written: Arc<Written>,
-    /// Where the sweep over the keys stands.
+    /// Where the sweeps of retention stand.
     sweep: Sweep,
     /// Held by a daemon for as long as it lives.
     _lock: Option<FileLock>,

@@ -11,7 +11,7 @@ use crate::admin::pretty::pretty;
 use crate::clock::rfc3339;
 use crate::event::{Event, Position};
 use crate::operator::{self, Admission};
-use crate::store::Quarantined;
+use crate::store::{Appended, Quarantined};
 
 const ROWS: i64 = 200;
 /// Entries that one request admits, the oldest first; the rest is for the next one. Those that stay are passed over.
@@ -175,38 +175,19 @@ struct Judged {
 async fn judge(visit: &Visit, id: Option<i64>) -> Result<Judged, Trouble> {
     let (operator, console) = (visit.operator(), std::sync::Arc::clone(&visit.console));
     visit
-        .ask(move |store| async move {
-            // Oldest first, in the order in which they came.
-            let ids = match id {
-                Some(id) => vec![id],
-                None => store
-                    .quarantined(i64::from(i32::MAX))
-                    .await?
-                    .iter()
-                    .rev()
-                    .map(|entry| entry.id)
-                    .collect(),
-            };
+        .ask(move |_| async move {
             let mut judged = Judged::default();
-            for id in ids {
-                // Another person may have been quicker.
-                let Some(entry) = store.quarantined_one(id).await? else {
-                    continue;
-                };
-                match operator
-                    .admit(&console.verifier, &console.apps, &entry)
-                    .await?
-                {
-                    Admission::Admitted(appended) => {
-                        judged.admitted += 1;
-                        judged.last = appended.position();
-                        if judged.admitted == AT_ONCE {
-                            break;
-                        }
-                    }
-                    Admission::Stays(_) => judged.stay += 1,
+            let told = |_, admission| match admission {
+                Some(Admission::Admitted(appended)) => {
+                    judged.admitted += 1;
+                    judged.last = Appended::position(&appended);
                 }
-            }
+                Some(Admission::Stays(_)) => judged.stay += 1,
+                None => {}
+            };
+            operator
+                .admit_each(&console.verifier, &console.apps, id, AT_ONCE, told)
+                .await?;
             Ok(judged)
         })
         .await

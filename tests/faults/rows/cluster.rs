@@ -110,14 +110,14 @@ pub async fn leader_and_reader_killed(lab: Lab) -> Outcome {
     let mut run = set_up(&lab).start().await;
     run.arrived(400).await;
     for cycle in 0..lab.times(2, 10) {
+        // Alone, so that it stays the reader when its connection goes to another node.
+        let leader = Daemon::in_turn(cycle).and_leader(&run).await;
         run.start_replicas().await;
         run.more(100).await;
-        let daemon = Daemon::in_turn(cycle);
         run.fault(
             FaultKind::Broker,
             "kill -9 of the leader and of the reader",
             async |run| {
-                let leader = daemon.and_leader(run).await;
                 let before = run.holders().await;
                 run.lead_past_the_first();
                 let since = Instant::now();
