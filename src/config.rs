@@ -228,13 +228,13 @@ impl Config {
         let mut root = lay::lay(DEFAULTS, file, variables).map_err(Problems)?;
         let mut warnings = Vec::new();
         let grace = sections::shutdown(&mut root);
-        let http = sections::http_of(&mut root, grace);
+        let http = sections::http(&mut root, grace);
         let admin = sections::admin(&mut root, &mut warnings);
         let store = sections::store(&mut root, &mut warnings);
         let retention = store.as_ref().and_then(|(_, retention)| retention.clone());
-        let relay = sections::broker_of(&mut root, &mut warnings);
+        let relay = sections::broker(&mut root, &mut warnings);
         let verifier = sections::signature(&mut root, &mut warnings);
-        let quarantine = sections::quarantine_of(&mut root);
+        let quarantine = sections::quarantine(&mut root);
         let log = sections::log(&mut root);
         let trace = sections::trace(&mut root);
         let (apps, oauth_apps) = sections::apps(&mut root).unzip();

@@ -5,10 +5,11 @@
 //! really differs stands beside its backend. Every function works on one connection, within a transaction of its caller's where it is
 //! more than one statement.
 
+mod budgets;
 mod call_list;
 mod census;
+mod claims;
 mod erasure;
-mod follow_ups;
 mod gaps;
 mod held;
 mod installations;
@@ -380,9 +381,9 @@ macro_rules! shared_statements {
 }
 
 pub(crate) use {
-    call_list::call_list_statements, census::census_statements, erasure::erasure_statements,
-    event_columns, follow_ups::follow_up_statements, gaps::gap_statements, held::held_statements,
-    installations::installation_statements, listing::listing_statements,
+    budgets::budget_statements, call_list::call_list_statements, census::census_statements,
+    claims::claim_statements, erasure::erasure_statements, event_columns, gaps::gap_statements,
+    held::held_statements, installations::installation_statements, listing::listing_statements,
     planning::planning_statements, replays::replay_statements, retention::retention_statements,
     shared_statements, subscriptions::subscription_statements, tokens::token_statements,
 };

@@ -8,7 +8,7 @@ use crate::broker::{self, Argument, Credentials, Queue, QueueKind, Topology, Top
 use crate::relay;
 use crate::routing;
 
-pub(in crate::config) fn broker_of(
+pub(in crate::config) fn broker(
     root: &mut Section,
     warnings: &mut Vec<String>,
 ) -> Option<relay::Settings> {

@@ -1,8 +1,8 @@
 //! The statements that both stores share, in Postgres's dialect.
 
 use super::super::sql::{
-    call_list_statements, census_statements, erasure_statements, event_columns,
-    follow_up_statements, gap_statements, held_statements, installation_statements,
+    budget_statements, call_list_statements, census_statements, claim_statements,
+    erasure_statements, event_columns, gap_statements, held_statements, installation_statements,
     listing_statements, planning_statements, replay_statements, retention_statements,
     shared_statements, subscription_statements, token_statements,
 };
@@ -39,7 +39,8 @@ gap_statements!(
     sqlx::postgres::PgRow,
     " for update"
 );
-follow_up_statements!(
+budget_statements!(sqlx::PgConnection, sqlx::postgres::PgRow);
+claim_statements!(
     sqlx::Postgres,
     sqlx::PgConnection,
     sqlx::postgres::PgRow,
