@@ -193,7 +193,7 @@ else
   step 'cargo doc' documentation
   step 'cargo build' build
   # All of it waits for servers half of the time.
-  HOOKWELL_FAILPOINTS_BIN=$(cargo_target)/debug/hookwell-failpoints begin faults bash tests/faults/run.sh first --jobs 3
+  HOOKWELL_FAILPOINTS_BIN=$(cargo_target)/debug/hookwell-failpoints begin faults bash tests/faults/run.sh first --jobs 2
   step 'cargo test' rust_tests
   begin restore bash tests/restore.sh "$(cargo_target)/debug/hookwell" sqlite
   step 'three alerts' alerts
