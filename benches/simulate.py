@@ -5,7 +5,7 @@
   simulate.py SEED       the same with other random numbers
 
 It says what the tables there cannot: how long answers take, what is answered 429 and comes again, how much waits in the
-log, and how long after a peak or an outage it is gone. The way is the daemon's own: arrivals (Poisson) wait for a core
+log, and how long after a peak or an outage it is gone. The way is the daemon's own: arrivals (Poisson, as a normal distribution) wait for a core
 that verifies, then for the log, which commits what waits, one batch at a time; one relay publishes it; RabbitMQ takes it
 into quorum queues. Parts on one host share its cores. A daemon with `max_waiting` requests answers 429, and GHL comes
 again after a minute, two, four and so on, with jitter, twelve times (its documentation gives no delays). Time goes in steps
@@ -14,19 +14,19 @@ of 10 ms, and what is in one place is a number, not a list of events: an answer 
 First it is asked for what was measured, so that it can be wrong.
 """
 
+import argparse
 import random
-import sys
 
 STEP = 0.01
 US = 1e-6
 # µs of one core for an event (deploy/SCALING.md, "What an event costs"), the middle of each range.
 VERIFY = {"sqlite": 67, "postgres": 49}
-# Parts that share cores and caches cost more together than the sum of each alone; found by what was measured below.
-CONTENTION = 1.25
 # And of whoever posts, where that is on the same host, as in the measurements.
 GENERATOR = 30
 APPEND = {"sqlite": 0, "postgres": 11}
 RELAY, READ, BROKER = 17, 3, 58
+# Parts that share cores and caches cost more together than the sum of each alone; found by what was measured below.
+CONTENTION = 1.25
 # One batch of the log: what it costs whatever is in it, s, and how many events it has at most (store.batch).
 COMMIT, BATCH = {"sqlite": 0.001, "postgres": 0.0015}, 512
 # One quorum queue is led by one Erlang process.
@@ -61,7 +61,7 @@ class World:
         self.verifying = [0.0] * len(daemons)
         self.verified = 0.0
         self.committing, self.left = 0.0, 0.0
-        self.backlog, self.oldest = 0.0, []
+        self.backlog = 0.0
         self.again = {}
         self.seen = {"offered": 0, "new": 0.0, "refused": 0.0, "given_up": 0.0, "published": 0.0}
         self.waits, self.worst, self.tick = [], 0.0, 0
@@ -192,7 +192,9 @@ def show(name, world, peak, drained):
 
 
 def main():
-    seed = int(sys.argv[1]) if len(sys.argv) > 1 else 1
+    told = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    told.add_argument("seed", type=int, nargs="?", default=1, help="of the random numbers")
+    seed = told.parse_args().seed
     print(f"Seed {seed}.\n\n## Against what was measured\n\n| | measured, events/s | simulated |\n|---|--:|--:|")
     for store, accepted, all_the_way in [("sqlite", "16,200", "8,500 to 13,000"), ("postgres", "19,100", "8,500 to 13,000")]:
         for up, measured in [(False, accepted), (True, all_the_way)]:

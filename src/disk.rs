@@ -70,7 +70,6 @@ impl Level {
 pub struct Watcher {
     store: Arc<dyn Store>,
     reserve: u64,
-    level: Level,
     room: Arc<Room>,
     metrics: Metrics,
 }
@@ -79,10 +78,9 @@ impl Watcher {
     /// A watcher that has looked once, and what it tells.
     pub fn new(store: Arc<dyn Store>, reserve: u64, metrics: Metrics) -> (Arc<Room>, Self) {
         let room = Arc::new(Room::default());
-        let mut watcher = Self {
+        let watcher = Self {
             store,
             reserve,
-            level: Level::Roomy,
             room: Arc::clone(&room),
             metrics,
         };
@@ -91,7 +89,7 @@ impl Watcher {
     }
 
     /// Looks until shutdown.
-    pub async fn run(mut self, shutdown: CancellationToken) {
+    pub async fn run(self, shutdown: CancellationToken) {
         let mut ticks = interval(PERIOD);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -102,7 +100,7 @@ impl Watcher {
         }
     }
 
-    fn look(&mut self) {
+    fn look(&self) {
         // A server's disk is its own affair.
         let Some(disk) = self.store.disk() else {
             return;
@@ -115,8 +113,9 @@ impl Watcher {
         ] {
             gauge.with_label_values::<&str>(&[]).set(bytes(value));
         }
-        let level = self.level.next(disk.free, self.reserve);
-        if level != self.level {
+        let before = self.room.level();
+        let level = before.next(disk.free, self.reserve);
+        if level != before {
             let (free_bytes, reserve_bytes) = (disk.free, self.reserve);
             match level {
                 Level::Roomy => tracing::info!(free_bytes, "the disk of the store has room again"),
@@ -133,7 +132,6 @@ impl Watcher {
                 ),
             }
         }
-        self.level = level;
         self.room.0.store(level as u8, Ordering::Relaxed);
     }
 }

@@ -42,6 +42,11 @@ impl App {
         // What has another segment is a path of somebody else.
         (!name.contains('/')).then_some(name)
     }
+
+    /// Whether it is a path of this app, with an event name or without.
+    pub fn owns(&self, path: &str) -> bool {
+        path == self.path || self.event_name(path).is_some()
+    }
 }
 
 /// A request as it came, with its whole body.

@@ -107,8 +107,7 @@ pub fn judge_again(
     now: Micros,
 ) -> Result<Judged, Stays> {
     let path = entry.path.as_str();
-    let owner = |app: &&App| path == app.path || app.event_name(path).is_some();
-    let Some(app) = apps.iter().find(owner) else {
+    let Some(app) = apps.iter().find(|app| app.owns(path)) else {
         return Err(Stays::NoSuchPath(path.to_owned()));
     };
     let ghl: Vec<_> = entry.signature.iter().map(String::as_bytes).collect();

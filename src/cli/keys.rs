@@ -146,7 +146,7 @@ fn lock(file: &Path) -> Result<fs::File, Failure> {
     let failed = |error: io::Error| {
         let said = match error.kind() {
             io::ErrorKind::NotFound => format!(
-                "there is no folder {}: name a file of keys that is there",
+                "there is no folder {}: make it, or name a file in one that is there",
                 folder.display()
             ),
             _ => format!("cannot lock the folder {}: {error}", folder.display()),

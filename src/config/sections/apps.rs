@@ -29,10 +29,9 @@ pub(in crate::config) fn apps(root: &mut Section) -> Option<(Vec<App>, OauthApps
         match (id, path) {
             (Some(id), Some(path)) => {
                 let app = App { id, path };
-                let clash = apps.iter().find(|other| {
-                    let under = |long: &App, short: &App| short.event_name(&long.path).is_some();
-                    other.path == app.path || under(other, &app) || under(&app, other)
-                });
+                let clash = apps
+                    .iter()
+                    .find(|other| other.owns(&app.path) || app.owns(&other.path));
                 if apps.iter().any(|other| other.id == app.id) {
                     a.problem(
                         "id",
@@ -75,10 +74,7 @@ pub(in crate::config) fn apps(root: &mut Section) -> Option<(Vec<App>, OauthApps
 
 /// No two of the public listener's paths are the same.
 fn check_paths(root: &mut Section, apps: &[App], oauth_apps: &OauthApps) {
-    let of_webhooks = |path: &str| {
-        let under = |app: &App| app.event_name(path).is_some();
-        apps.iter().any(|app| app.path == path || under(app))
-    };
+    let of_webhooks = |path: &str| apps.iter().any(|app| app.owns(path));
     let mut taken = BTreeSet::from(["/oauth/install"]);
     let callbacks = oauth_apps.values().map(|app| app.callback_path.as_str());
     let mut problems = Vec::new();
