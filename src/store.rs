@@ -37,7 +37,8 @@ pub use error::Error;
 use follow_ups::ClaimedRow;
 pub use follow_ups::{
     Attempt, CLAIM_LOST, Claimed, Claims, Ended, FollowUp, FollowUpCounts, FollowUpFilter,
-    FollowUpPage, FollowUps, NO_TOKEN, Next, PLANNER, Plan, PlanReader, Planned, Room, WhichCalls,
+    FollowUpPage, FollowUps, Looked, NO_TOKEN, Next, PLANNER, Plan, PlanReader, Planned, Room,
+    WhichCalls,
 };
 pub use gaps::{Gap, Gaps, Known, Restored};
 pub use installations::{

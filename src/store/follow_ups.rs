@@ -50,21 +50,32 @@ pub struct Plan {
     pub calls: Vec<Planned>,
 }
 
+/// A look at a part of the log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Looked {
+    /// What was looked for, in order.
+    pub events: Vec<Recorded>,
+    /// The last place looked at.
+    pub upto: Position,
+    /// The head of the log at that time.
+    pub head: Position,
+}
+
 /// The planner's reader: a cursor, and the right to move it, as the relay has (see [`super::Reader`]).
 #[async_trait]
 pub trait PlanReader: Send {
     /// Where the cursor stands.
     async fn position(&mut self) -> Result<Position, Error>;
 
-    /// The events of these types among the next `limit` of the log, in order, and the last place looked at. Their
-    /// bodies take `max_bytes` at most, but for the first.
+    /// The events of these types among the next `limit` of the log. Their bodies take `max_bytes` at most, but for
+    /// the first.
     async fn read(
         &mut self,
         after: Position,
         types: &[String],
         limit: i64,
         max_bytes: i64,
-    ) -> Result<(Vec<Recorded>, Position), Error>;
+    ) -> Result<Looked, Error>;
 
     /// Writes down calls and what happened to installations, and moves the cursor, in one transaction.
     async fn settle(&mut self, plan: &Plan, now: Micros) -> Result<(), Error>;

@@ -7,12 +7,12 @@ use sqlx::Connection;
 
 use super::super::{
     Attempt, Claims, Ended, Error, FollowUp, FollowUpCounts, FollowUpFilter, FollowUpPage,
-    FollowUps, PLANNER, PlanReader, Room, WhichCalls,
+    FollowUps, Looked, PLANNER, PlanReader, Room, WhichCalls,
 };
 use super::locked::{self, Locked, locked};
 use super::{PostgresStore, pooled, server_time, statements, transaction};
 use crate::budget::{Limits, Told};
-use crate::event::{Micros, Position, Recorded};
+use crate::event::{Micros, Position};
 use crate::store::Plan;
 
 /// The planner's reader.
@@ -30,7 +30,7 @@ impl PlanReader for PostgresPlanReader {
         types: &[String],
         limit: i64,
         max_bytes: i64,
-    ) -> Result<(Vec<Recorded>, Position), Error> {
+    ) -> Result<Looked, Error> {
         locked!(self, connection => statements::read_types(connection, after, types, limit, max_bytes))
     }
 

@@ -2,7 +2,7 @@
 
 macro_rules! planning_statements {
     ($database:ty, $connection:ty, $row:ty) => {
-        use crate::store::{PLANNER, Plan, Planned};
+        use crate::store::{Looked, PLANNER, Plan, Planned};
 
         pub(crate) async fn read_types(
             conn: &mut $connection,
@@ -10,11 +10,12 @@ macro_rules! planning_statements {
             types: &[String],
             limit: i64,
             max_bytes: i64,
-        ) -> Result<(Vec<Recorded>, Position), Error> {
+        ) -> Result<Looked, Error> {
             let head: i64 = sqlx::query_scalar("select position from log_head").fetch_one(&mut *conn).await?;
             let upto = head.min(after.0.saturating_add(limit));
+            let looked = |events, upto| Looked { events, upto, head: Position(head) };
             if upto <= after.0 || types.is_empty() {
-                return Ok((Vec::new(), Position(upto.max(after.0))));
+                return Ok(looked(Vec::new(), Position(upto.max(after.0))));
             }
             let mut sizes = sqlx::QueryBuilder::<$database>::new(
                 "select position, cast(length(body) as bigint) from events where position > ",
@@ -31,7 +32,7 @@ macro_rules! planning_statements {
                 last = Some(Position(row.try_get(0)?));
             }
             if last.is_none() {
-                return Ok((Vec::new(), upto));
+                return Ok(looked(Vec::new(), upto));
             }
             let mut query = sqlx::QueryBuilder::<$database>::new(concat!(
                 "select ", event_columns!(), " from events where position > "
@@ -39,7 +40,7 @@ macro_rules! planning_statements {
             among(&mut query, after, upto, types);
             let rows = query.build().fetch_all(conn).await?;
             let events: Result<Vec<_>, Error> = rows.iter().map(recorded).collect();
-            Ok((events?, upto))
+            Ok(looked(events?, upto))
         }
 
         fn among(query: &mut sqlx::QueryBuilder<$database>, after: Position, upto: Position, types: &[String]) {

@@ -9,13 +9,13 @@ use tokio::sync::Mutex;
 
 use super::super::{
     Attempt, Claims, Ended, Error, FollowUp, FollowUpCounts, FollowUpFilter, FollowUpPage,
-    FollowUps, PLANNER, PlanReader, Room, WhichCalls,
+    FollowUps, Looked, PLANNER, PlanReader, Room, WhichCalls,
 };
 use super::checkpoint::Written;
 use super::writer::{Writer, transaction};
 use super::{SqliteStore, statements};
 use crate::budget::{Limits, Told};
-use crate::event::{Micros, Position, Recorded};
+use crate::event::{Micros, Position};
 use crate::store::Plan;
 
 /// The planner's reader.
@@ -37,7 +37,7 @@ impl PlanReader for SqlitePlanReader {
         types: &[String],
         limit: i64,
         max_bytes: i64,
-    ) -> Result<(Vec<Recorded>, Position), Error> {
+    ) -> Result<Looked, Error> {
         let mut connection = self.readers.acquire().await?;
         statements::read_types(&mut connection, after, types, limit, max_bytes).await
     }

@@ -61,8 +61,29 @@ impl Kept {
     }
 }
 
+/// A key in the tree's order. What its first bytes say needs no look at the rest of it, which is elsewhere in memory:
+/// nearly every comparison ends there.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Sorted {
+    first: u64,
+    key: EventKey,
+}
+
+impl Sorted {
+    fn new(key: EventKey) -> Self {
+        let mut first = [0; 8];
+        for (to, from) in first.iter_mut().zip(key.as_str().bytes()) {
+            *to = from;
+        }
+        Self {
+            first: u64::from_be_bytes(first),
+            key,
+        }
+    }
+}
+
 /// Keys in the tree's order, by app.
-type Keys = HashMap<String, BTreeMap<EventKey, Kept>>;
+type Keys = HashMap<String, BTreeMap<Sorted, Kept>>;
 
 /// The keys after the cursor.
 #[derive(Debug, Default)]
@@ -95,12 +116,8 @@ impl YoungKeys {
         let mut transaction = connection.begin_with("begin immediate").await?;
         loaded.follow(&mut transaction, upto).await?;
         for (app_id, keys) in loaded.young {
-            insert(
-                &mut transaction,
-                &app_id,
-                &keys.into_iter().collect::<Vec<_>>(),
-            )
-            .await?;
+            let keys = keys.into_iter().map(|(sorted, kept)| (sorted.key, kept));
+            insert(&mut transaction, &app_id, &keys.collect::<Vec<_>>()).await?;
         }
         move_cursor(&mut transaction, upto).await?;
         transaction.commit().await?;
@@ -153,7 +170,8 @@ impl YoungKeys {
     pub(super) fn hash_of(&self, app_id: &str, key: &EventKey) -> Option<[u8; 32]> {
         let old = self.old.as_ref().map(|(keys, _)| keys);
         let mut both = std::iter::once(&self.young).chain(old);
-        both.find_map(|keys| keys.get(app_id)?.get(key))
+        let sorted = Sorted::new(key.clone());
+        both.find_map(|keys| keys.get(app_id)?.get(&sorted))
             .map(|kept| kept.body_hash)
     }
 
@@ -177,6 +195,7 @@ impl YoungKeys {
     }
 
     fn add(&mut self, app_id: &str, key: EventKey, kept: Kept) {
+        let key = Sorted::new(key);
         let known = match self.young.get_mut(app_id) {
             Some(keys) => keys.insert(key, kept),
             None => {
@@ -212,6 +231,7 @@ impl YoungKeys {
         };
         let keys = old.entry(app_id.clone()).or_default();
         let run: Vec<_> = std::iter::from_fn(|| keys.pop_first())
+            .map(|(sorted, kept)| (sorted.key, kept))
             .take(at_once(self.count, self.brought))
             .collect();
         if keys.is_empty() {
@@ -397,6 +417,22 @@ async fn write_a_run(writer: &mut Writer, written: &Written) -> Result<bool, Err
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn sorted_keys_have_the_order_of_the_tree() {
+        let keys = [
+            "",
+            "a",
+            "a ",
+            "abcdefgh",
+            "abcdefgh0",
+            "abcdefgi",
+            "b",
+            "z~",
+        ];
+        let sorted = keys.map(|key| Sorted::new(EventKey::from_stored(key.to_owned())));
+        assert!(sorted.is_sorted());
+    }
 
     #[test]
     fn where_there_is_no_room_more_keys_go_into_the_tree_than_come() {

@@ -115,16 +115,18 @@ pub async fn the_planner_reads_the_types_it_asks_for_and_plans_each_event_once(f
     let mut reader = planner(f).await;
     assert_eq!(reader.position().await.unwrap(), Position(0));
     let types = ["ContactCreate".to_owned()];
-    let (read, upto) = reader.read(Position(0), &types, 3, NO_LIMIT).await.unwrap();
-    assert_eq!((positions(&read), upto), (vec![1, 3], Position(3)));
-    let (read, upto) = reader.read(upto, &types, 3, NO_LIMIT).await.unwrap();
-    assert_eq!((positions(&read), upto), (vec![4], Position(4)));
-    let (read, upto) = reader.read(upto, &types, 3, NO_LIMIT).await.unwrap();
-    assert_eq!((positions(&read), upto), (vec![], Position(4)));
-    let (read, upto) = reader.read(Position(0), &types, 4, 1).await.unwrap();
+    let mut look = async |after, limit, max_bytes| {
+        let looked = reader.read(Position(after), &types, limit, max_bytes);
+        let looked = looked.await.unwrap();
+        (positions(&looked.events), looked.upto.0, looked.head.0)
+    };
+    assert_eq!(look(0, 3, NO_LIMIT).await, (vec![1, 3], 3, 4));
+    assert_eq!(look(3, 3, NO_LIMIT).await, (vec![4], 4, 4));
+    assert_eq!(look(4, 3, NO_LIMIT).await, (vec![], 4, 4));
+    let one = look(0, 4, 1).await;
     assert_eq!(
-        (positions(&read), upto),
-        (vec![1], Position(1)),
+        one,
+        (vec![1], 1, 4),
         "one however large, and no more than asked for"
     );
     drop(reader);
