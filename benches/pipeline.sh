@@ -127,8 +127,7 @@ fi
 command -v cargo >/dev/null || PATH="${HOME-}/.cargo/bin:$PATH"
 note 'Building with the release profile'
 cargo build --release --locked --quiet
-hookwell=$(cargo metadata --format-version 1 --no-deps --locked \
-  | sed -n 's/.*"target_directory":"\([^"]*\)".*/\1/p')/release/hookwell
+hookwell=$(cargo_target)/release/hookwell
 load=$(cargo bench --no-run --locked --quiet --bench load --message-format=json \
   | sed -n 's/.*"name":"load".*"executable":"\([^"]*\)".*/\1/p' | tail -n 1)
 [[ -x $hookwell && -x $load ]] || die 'the build left no binaries'

@@ -79,7 +79,7 @@ then open a new shell and run this again."
   heading 'Building hookwell (the first time takes some minutes)'
   install_missing cc
   cargo build --release --locked
-  hookwell=$(cargo metadata --format-version 1 --no-deps --locked | sed -n 's/.*"target_directory":"\([^"]*\)".*/\1/p')/release/hookwell
+  hookwell=$(cargo_target)/release/hookwell
 fi
 [[ -x $hookwell ]] || die "$hookwell is not there, or cannot be run"
 

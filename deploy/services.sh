@@ -291,6 +291,11 @@ free_port() {
   return 1
 }
 
+# cargo_target: the folder in which cargo leaves what it builds, of the project in this directory.
+cargo_target() {
+  cargo metadata --format-version 1 --no-deps --locked | sed -n 's/.*"target_directory":"\([^"]*\)".*/\1/p'
+}
+
 random_hex() { od -An -N"$1" -tx1 /dev/urandom | tr -d ' \n'; }
 
 # --- the record of an instance: DIR/env ---------------------------------------

@@ -22,6 +22,12 @@ pub mod trace;
 /// The type under which a body is stored that nothing could be read from.
 pub const UNKNOWN_TYPE: &str = "unknown";
 
+/// Whether an id fits everywhere an id goes: 1 to [`EventKey::MAX_ID_BYTES`] bytes of graphic ASCII.
+pub fn is_plain_id(id: &str) -> bool {
+    let fits = (1..=EventKey::MAX_ID_BYTES).contains(&id.len());
+    fits && id.bytes().all(|byte| byte.is_ascii_graphic())
+}
+
 /// What makes a delivery one event: GHL's `webhookId`, or the hash of the body where there is none.
 ///
 /// Unique per app. 1 to 160 bytes of graphic ASCII, so it fits an AMQP short string, a text column
@@ -36,10 +42,8 @@ impl EventKey {
     /// A key from an id found in a body; `None` when it is empty, longer than
     /// [`Self::MAX_ID_BYTES`], or not graphic ASCII.
     pub fn from_id(id: &str) -> Option<Self> {
-        let fits = (1..=Self::MAX_ID_BYTES).contains(&id.len());
         // `~` separates an id from the hash of other bytes that came under it, see `altered`.
-        let plain = id.bytes().all(|b| b.is_ascii_graphic() && b != b'~');
-        (fits && plain).then(|| Self(id.to_owned()))
+        (is_plain_id(id) && !id.contains('~')).then(|| Self(id.to_owned()))
     }
 
     /// The fallback for a body without a usable id: a retry brings the same bytes, so the same key.

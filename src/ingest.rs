@@ -132,10 +132,9 @@ pub fn judge(
     webhook: &Webhook<'_>,
     received_at: Micros,
 ) -> Result<Judged, Refusal> {
-    verifier
-        .verify(webhook.body, &webhook.signatures)
-        .map_err(Refusal::Signature)?;
-    let body_hash = BodyHash::of(webhook.body);
+    let verified = verifier.verify(webhook.body, &webhook.signatures);
+    let body = verified.map_err(Refusal::Signature)?.body();
+    let body_hash = BodyHash::of(body);
     let Identity {
         event_type,
         key,
@@ -145,7 +144,7 @@ pub fn judge(
         entity_id,
         too_large,
         unreadable,
-    } = identify(webhook.body, &body_hash, webhook.event_name);
+    } = identify(body, &body_hash, webhook.event_name);
     let app_id = app_id.unwrap_or_else(|| webhook.app.id.clone());
     if apps.iter().all(|app| app.id != app_id) {
         return Err(Refusal::UnknownApp);

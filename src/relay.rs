@@ -17,7 +17,7 @@ use crate::event::Recorded;
 use crate::feed::Feed;
 use crate::metrics::Metrics;
 use crate::spans::Spans;
-use crate::store::{self, Parked, Reader, Store};
+use crate::store::{self, Parked, RelayReader, Store};
 use crate::telemetry::Chain;
 
 mod account;
@@ -173,7 +173,7 @@ impl Relay {
         &self,
         shutdown: &CancellationToken,
         session: &Session,
-    ) -> Result<Box<dyn Reader>, Ended> {
+    ) -> Result<Box<dyn RelayReader>, Ended> {
         let mut told = false;
         loop {
             if let Some(reader) = self.store.relay_reader().await? {

@@ -49,7 +49,7 @@ pub use listing::{AuditEntry, EventFilter, EventPage, EventRange, EventState, Li
 pub use postgres::PostgresStore;
 pub use quarantine::{QuarantineBounds, Quarantined, Refused};
 pub use relaying::{
-    DeadLetter, Held, HeldTenant, Parked, RELAY, Reader, Selection, Settled, SettledHeld,
+    DeadLetter, Held, HeldTenant, Parked, RELAY, RelayReader, Selection, Settled, SettledHeld,
 };
 pub use replays::{Replay, ReplayCount, ReplayStep, Replays};
 pub use retention::{Compacted, Cutoff, Pruned};
@@ -128,7 +128,7 @@ pub trait Store:
     async fn append(&self, batch: &[Event]) -> Result<Vec<Appended>, Error>;
 
     /// The relay's reader, if no other process holds it.
-    async fn relay_reader(&self) -> Result<Option<Box<dyn Reader>>, Error>;
+    async fn relay_reader(&self) -> Result<Option<Box<dyn RelayReader>>, Error>;
 
     /// The ledger as it stands.
     async fn ledger(&self) -> Result<Ledger, Error>;

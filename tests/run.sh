@@ -141,10 +141,6 @@ quick_start() {
   HOOKWELL_BIN=$(cargo_target)/debug/hookwell HOOKWELL_BROKER__URL=$url bash deploy/quickstart.sh --once
 }
 
-cargo_target() {
-  cargo metadata --format-version 1 --no-deps --locked | sed -n 's/.*"target_directory":"\([^"]*\)".*/\1/p'
-}
-
 consumers() {
   local url
   url=$(fresh_vhost consumers) || return 1

@@ -43,8 +43,7 @@ done
 install_missing cc rabbitmq postgres openssl pika
 if [[ -z ${HOOKWELL_BIN-} ]]; then
   cargo build --release --locked --bin hookwell
-  HOOKWELL_BIN=$(cargo metadata --format-version 1 --no-deps --locked \
-    | sed -n 's/.*"target_directory":"\([^"]*\)".*/\1/p')/release/hookwell
+  HOOKWELL_BIN=$(cargo_target)/release/hookwell
 fi
 export HOOKWELL_BIN
 printf 'load average before: %s\n' "$(cut -d ' ' -f 1-3 /proc/loadavg)"

@@ -1,4 +1,4 @@
-//! `hookwell audit`
+//! `hookwell audit`: what people did to the log, and when.
 
 use serde_json::json;
 

@@ -1,4 +1,4 @@
-//! `hookwell backfill`
+//! `hookwell backfill`: has records of a time read from the API and published.
 
 use std::collections::BTreeMap;
 use std::io::Write;

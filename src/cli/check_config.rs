@@ -1,4 +1,4 @@
-//! `hookwell check-config`
+//! `hookwell check-config`: says whether the configuration is right, and what it comes to.
 
 use std::io::Write;
 

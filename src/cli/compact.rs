@@ -1,4 +1,4 @@
-//! `hookwell compact`
+//! `hookwell compact`: rewrites a SQLite file, so that what was deleted is no longer in it.
 
 use std::io::Write;
 

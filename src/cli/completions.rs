@@ -1,4 +1,4 @@
-//! `hookwell completions`
+//! `hookwell completions`: prints completions for a shell.
 
 use clap::CommandFactory;
 use clap_complete::Shell;

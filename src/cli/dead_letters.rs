@@ -1,4 +1,4 @@
-//! `hookwell dead-letters`
+//! `hookwell dead-letters`: lists, shows, retries and gives up on events that could not be published.
 
 use std::io::Write;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! `hookwell dev`
+//! `hookwell dev`: servers for development; today GHL's API.
 
 use std::io::Write;
 use std::net::{Ipv4Addr, SocketAddr};

@@ -1,4 +1,4 @@
-//! `hookwell doctor`
+//! `hookwell doctor`: looks at all that hookwell needs, and says what to do where something is wrong.
 
 use std::io::Write;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! `hookwell erase`
+//! `hookwell erase`: removes what is kept of a contact or of a tenant.
 
 use std::io::Write;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! `hookwell events`
+//! `hookwell events`: lists, shows and exports what is in the log, and the types that are known.
 
 use std::io::{IsTerminal, Write};
 

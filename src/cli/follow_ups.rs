@@ -1,4 +1,4 @@
-//! `hookwell follow-ups`
+//! `hookwell follow-ups`: lists, shows, retries, ends and tries calls of the API.
 
 use std::collections::BTreeMap;
 use std::io::Write;

@@ -1,4 +1,4 @@
-//! `hookwell healthcheck`
+//! `hookwell healthcheck`: asks the daemon whether it is ready, for a container.
 
 use std::time::Duration;
 

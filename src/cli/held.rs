@@ -1,4 +1,4 @@
-//! `hookwell held`
+//! `hookwell held`: tenants whose events RabbitMQ does not take.
 
 use serde_json::{Value, json};
 

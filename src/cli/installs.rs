@@ -1,4 +1,4 @@
-//! `hookwell installs`
+//! `hookwell installs`: where the apps are installed, and what GHL says of it.
 
 use std::io::Write;
 use std::sync::Arc;

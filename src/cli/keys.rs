@@ -1,4 +1,4 @@
-//! `hookwell keys`
+//! `hookwell keys`: makes a key for development, and rotates those that seal tokens.
 
 use std::fs::{self, OpenOptions, TryLockError};
 use std::io::{self, Write};

@@ -1,4 +1,4 @@
-//! `hookwell man`
+//! `hookwell man`: writes the manual pages.
 
 use std::path::PathBuf;
 

@@ -1,4 +1,4 @@
-//! `hookwell migrate`
+//! `hookwell migrate`: brings the store to the schema of this version.
 
 use std::io::Write;
 

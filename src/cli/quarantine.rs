@@ -1,4 +1,4 @@
-//! `hookwell quarantine`
+//! `hookwell quarantine`: lists and shows requests that were refused, and admits those that are right after all.
 
 use std::io::Write;
 

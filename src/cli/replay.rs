@@ -1,4 +1,4 @@
-//! `hookwell replay`
+//! `hookwell replay`: publishes events again that were published before.
 
 use std::io::Write;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! `hookwell restored`
+//! `hookwell restored`: what has to be done once after a restore from an older copy.
 
 use std::io::Write;
 

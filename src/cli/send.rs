@@ -1,4 +1,4 @@
-//! `hookwell send`
+//! `hookwell send`: signs events and posts them to a hookwell, for development.
 
 use std::collections::BTreeMap;
 use std::io::Write;

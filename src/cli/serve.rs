@@ -1,4 +1,4 @@
-//! `hookwell serve`
+//! `hookwell serve`: the daemon.
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;

@@ -1,4 +1,4 @@
-//! `hookwell status`
+//! `hookwell status`: how the daemon and its log are, in a few lines.
 
 use std::io::Write;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! `hookwell tail`
+//! `hookwell tail`: shows events as they are published.
 
 use std::io::Write;
 use std::time::{Duration, SystemTime};

@@ -1,4 +1,4 @@
-//! `hookwell triggers`
+//! `hookwell triggers`: workflows that wait for triggers.
 
 use clap::Subcommand;
 use serde_json::{Value, json};

@@ -11,11 +11,11 @@ use super::{BodyHash, Event, EventKey, Micros, Origin, Tenant};
 use crate::clock::rfc3339;
 
 /// The type of an event that asks for records.
-pub const REQUESTED: &str = "backfill.requested";
+pub const BACKFILL_REQUESTED: &str = "backfill.requested";
 /// The type of the event that says that all of them were read.
-pub const COMPLETED: &str = "backfill.completed";
+pub const BACKFILL_COMPLETED: &str = "backfill.completed";
 /// The type of an event that asks where an app is installed.
-pub const RECONCILE: &str = "installs.requested";
+pub const INSTALLS_REQUESTED: &str = "installs.requested";
 
 /// What is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -81,7 +81,7 @@ pub struct Ask {
 impl Ask {
     /// What an event asks for.
     pub fn of(event: &Event) -> Option<Self> {
-        let ours = event.origin == Origin::Backfill && event.event_type == REQUESTED;
+        let ours = event.origin == Origin::Backfill && event.event_type == BACKFILL_REQUESTED;
         ours.then(|| serde_json::from_slice(&event.body).ok())?
     }
 
@@ -91,7 +91,7 @@ impl Ask {
         body["since"] = json!(rfc3339(Micros(self.since_micros)));
         body["until"] = json!(rfc3339(Micros(self.until_micros)));
         body["locationId"] = json!(tenant.location_id);
-        own(key, app_id, REQUESTED, tenant, None, &body, now)
+        own(key, app_id, BACKFILL_REQUESTED, tenant, None, &body, now)
     }
 }
 
@@ -102,7 +102,7 @@ pub fn reconcile(key: &str, app_id: &str, company_id: &str, why: &str, now: Micr
         location_id: None,
     };
     let body = json!({"companyId": company_id, "why": why});
-    own(key, app_id, RECONCILE, tenant, None, &body, now)
+    own(key, app_id, INSTALLS_REQUESTED, tenant, None, &body, now)
 }
 
 /// An event of our own, found by reading the API or asking for that.

@@ -7,7 +7,7 @@
 use std::borrow::Cow;
 
 use super::catalogue::{self, Kind};
-use super::{BodyHash, EventKey, Tenant, UNKNOWN_TYPE};
+use super::{BodyHash, EventKey, Tenant, UNKNOWN_TYPE, is_plain_id};
 
 mod envelope;
 #[cfg(test)]
@@ -218,9 +218,7 @@ fn entity(envelope: &Envelope<'_>, kind: Option<&Kind>) -> Option<String> {
         .find_map(|field| usable_id(envelope, field))
 }
 
-/// An id that fits everywhere an id goes: 1 to 128 bytes of graphic ASCII.
 fn usable_id(envelope: &Envelope<'_>, field: Field) -> Option<String> {
     let id = envelope.get(field)?;
-    let fits = (1..=EventKey::MAX_ID_BYTES).contains(&id.len());
-    (fits && id.bytes().all(|b| b.is_ascii_graphic())).then(|| id.to_owned())
+    is_plain_id(id).then(|| id.to_owned())
 }

@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use super::rule::{self, Rules};
 use super::{BACKFILL, INSTALLATION_TOKEN, RECONCILE, runner::Wake};
 use crate::clock::Clock;
-use crate::event::backfill::{Ask, Kind, RECONCILE as RECONCILE_ASKED, REQUESTED};
+use crate::event::backfill::{Ask, BACKFILL_REQUESTED, INSTALLS_REQUESTED, Kind};
 use crate::event::lifecycle::{self, Account, Lifecycle, Transition};
 use crate::event::{Event, Origin, Position, Recorded};
 use crate::failpoints;
@@ -91,7 +91,7 @@ impl Planner {
     fn types(&self) -> Vec<String> {
         let lifecycle = lifecycle::TYPES
             .into_iter()
-            .chain([REQUESTED, RECONCILE_ASKED]);
+            .chain([BACKFILL_REQUESTED, INSTALLS_REQUESTED]);
         let all = self.rules.types().into_iter().chain(lifecycle);
         let all: std::collections::BTreeSet<_> = all.map(str::to_owned).collect();
         all.into_iter().collect()
@@ -308,7 +308,7 @@ fn asked(recorded: &Recorded) -> Vec<Planned> {
         let kinds = ask.kinds.into_iter();
         return kinds.map(|kind| backfill(recorded, kind, tenant)).collect();
     }
-    let reconcile = event.origin == Origin::Backfill && event.event_type == RECONCILE_ASKED;
+    let reconcile = event.origin == Origin::Backfill && event.event_type == INSTALLS_REQUESTED;
     reconcile
         .then(|| planned(recorded, RECONCILE, tenant, None))
         .into_iter()

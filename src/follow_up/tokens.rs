@@ -24,7 +24,7 @@ use crate::clock::Clock;
 use crate::event::lifecycle::Account;
 use crate::failpoints;
 use crate::ghl::Client;
-use crate::ghl::oauth::{self, Class, Credentials, Failed};
+use crate::ghl::oauth::{self, Credentials, Failed};
 use crate::key_file::KeyFile;
 use crate::metrics::Metrics;
 use crate::retry::Delays;
@@ -418,10 +418,7 @@ impl Tokens {
             app,
             app_id: app_id.to_owned(),
             tenant: tenant.to_owned(),
-            class: match row.account {
-                Account::Company => Class::Company,
-                Account::Location => Class::Location,
-            },
+            account: row.account,
             begun,
             current,
             previous,

@@ -13,6 +13,8 @@ use serde::Deserialize;
 
 use super::{Answer, Body, Client, Error, Meaning, Method, Request, VERSION, meaning};
 use crate::budget::Told;
+use crate::event::is_plain_id;
+use crate::event::lifecycle::Account;
 
 /// Lives of access tokens that are believed: GHL's is 24 hours.
 const LIFE: std::ops::RangeInclusive<u64> = 300..=7 * 24 * 3600;
@@ -30,20 +32,11 @@ pub struct Credentials {
     pub redirect_uri: String,
 }
 
-/// Whose token it is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Class {
-    /// An agency's.
-    Company,
-    /// A sub-account's.
-    Location,
-}
-
 /// A token with what the answer said of it.
 #[derive(Debug, Clone)]
 pub struct Token {
     /// Whose it is.
-    pub class: Class,
+    pub account: Account,
     /// The agency, where the answer says it.
     pub company_id: Option<String>,
     /// The sub-account of a location's token.
@@ -61,9 +54,9 @@ pub struct Token {
 impl Token {
     /// The tenant that it belongs to.
     pub fn tenant(&self) -> Option<&str> {
-        match self.class {
-            Class::Company => self.company_id.as_deref(),
-            Class::Location => self.location_id.as_deref(),
+        match self.account {
+            Account::Company => self.company_id.as_deref(),
+            Account::Location => self.location_id.as_deref(),
         }
     }
 }
@@ -205,13 +198,13 @@ pub async fn exchange(
 pub async fn refresh(
     client: &Client,
     app: &Credentials,
-    class: Class,
+    account: Account,
     refresh: SecretString,
     within: Duration,
 ) -> Result<Token, Failed> {
-    let user_type = match class {
-        Class::Company => "Company",
-        Class::Location => "Location",
+    let user_type = match account {
+        Account::Company => "Company",
+        Account::Location => "Location",
     };
     let fields = vec![
         ("grant_type", "refresh_token".into()),
@@ -300,15 +293,15 @@ fn read(answer: &Answer) -> Result<Token, Failed> {
     let present = |text: Option<String>| text.filter(|text| !text.is_empty());
     let access = present(spelled.access_token).ok_or(Failed::Unusable("it has no access_token"))?;
     let claims = claims_of(&access);
-    let class = match claims.class.as_deref().or(spelled.user_type.as_deref()) {
-        Some("Company") => Class::Company,
-        Some("Location") => Class::Location,
-        _ if spelled.location_id.is_some() => Class::Location,
+    let account = match claims.class.as_deref().or(spelled.user_type.as_deref()) {
+        Some("Company") => Account::Company,
+        Some("Location") => Account::Location,
+        _ if spelled.location_id.is_some() => Account::Location,
         _ => return Err(Failed::Unusable("it does not say whose it is")),
     };
-    let said = match class {
-        Class::Company => &spelled.company_id,
-        Class::Location => &spelled.location_id,
+    let said = match account {
+        Account::Company => &spelled.company_id,
+        Account::Location => &spelled.location_id,
     };
     // Whoever is named beside the token must be the one that it is for: its calls would be another tenant's.
     if let (Some(said), Some(claimed)) = (said, &claims.class_id)
@@ -317,10 +310,10 @@ fn read(answer: &Answer) -> Result<Token, Failed> {
     {
         return Err(Failed::Unusable("it is another tenant's than it says"));
     }
-    let (company, location) = match class {
-        Class::Company => (claims.class_id, None),
+    let (company, location) = match account {
+        Account::Company => (claims.class_id, None),
         // What stands there is not documented; a location is not its own company.
-        Class::Location => {
+        Account::Location => {
             let primary = claims
                 .primary_id
                 .filter(|id| Some(id) != claims.class_id.as_ref());
@@ -334,11 +327,11 @@ fn read(answer: &Answer) -> Result<Token, Failed> {
     };
     let life = seconds.filter(|seconds| LIFE.contains(seconds));
     let token = Token {
-        class,
+        account,
         company_id: plain(present(spelled.company_id).or(company)),
-        location_id: match class {
-            Class::Location => plain(present(spelled.location_id).or(location)),
-            Class::Company => None,
+        location_id: match account {
+            Account::Location => plain(present(spelled.location_id).or(location)),
+            Account::Company => None,
         },
         access: access.into(),
         refresh: present(spelled.refresh_token).map(SecretString::from),
@@ -351,12 +344,8 @@ fn read(answer: &Answer) -> Result<Token, Failed> {
     }
 }
 
-/// Ids as everywhere: graphic ASCII, at most 128 bytes.
 fn plain(id: Option<String>) -> Option<String> {
-    let is_plain = |id: &String| {
-        (1..=128).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_graphic())
-    };
-    id.filter(is_plain)
+    id.filter(|id| is_plain_id(id))
 }
 
 /// What the token itself says, unchecked: it came from GHL over TLS. Nothing where it is no JWT.

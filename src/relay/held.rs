@@ -8,7 +8,7 @@ use super::publish::Handed;
 use super::{Ended, Relay};
 use crate::broker::Session;
 use crate::event::Recorded;
-use crate::store::{self, Reader};
+use crate::store::{self, RelayReader};
 
 /// Held tenants tried in one batch.
 const TENANTS_AT_ONCE: usize = 32;
@@ -29,7 +29,7 @@ impl Relay {
     /// are held no more.
     pub(super) async fn try_held(
         &self,
-        reader: &mut dyn Reader,
+        reader: &mut dyn RelayReader,
         session: &mut Session,
         lanes: &mut Lanes,
         shutdown: &CancellationToken,
@@ -78,7 +78,7 @@ impl Relay {
     /// What is to be tried now, at most a window of events; and tenants that have none any more, released.
     async fn read_held(
         &self,
-        reader: &mut dyn Reader,
+        reader: &mut dyn RelayReader,
         lanes: &mut Lanes,
     ) -> Result<(Vec<(String, Vec<Recorded>)>, Vec<String>), store::Error> {
         let (mut tried, mut released) = (Vec::new(), Vec::new());

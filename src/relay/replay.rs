@@ -17,7 +17,7 @@ use super::{Ended, RETRY_POLL, Relay};
 use crate::broker::{Header, Message, Outcome, Session};
 use crate::event::{Origin, Position, Recorded};
 use crate::retry::Delays;
-use crate::store::{Reader, Replay, ReplayStep};
+use crate::store::{RelayReader, Replay, ReplayStep};
 
 /// Replays that run at once; others wait for their end.
 const AT_ONCE: i64 = 8;
@@ -114,7 +114,7 @@ impl Relay {
     /// Gives each replay its turn.
     pub(super) async fn turn_to_replays(
         &self,
-        reader: &mut dyn Reader,
+        reader: &mut dyn RelayReader,
         session: &mut Session,
         replaying: &mut Replaying,
         shutdown: &CancellationToken,
@@ -142,7 +142,7 @@ impl Relay {
     /// One turn of one replay: a batch at most.
     async fn replay(
         &self,
-        reader: &mut dyn Reader,
+        reader: &mut dyn RelayReader,
         session: &mut Session,
         replay: &mut Replay,
         turn: &mut Turn,

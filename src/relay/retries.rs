@@ -10,7 +10,7 @@ use super::{Ended, REFUSED, RETRY_POLL, Relay, UNROUTABLE};
 use crate::broker::{Outcome, Session};
 use crate::event::Position;
 use crate::retry::Delays;
-use crate::store::{Parked, Reader};
+use crate::store::{Parked, RelayReader};
 
 /// Dead letters of one turn.
 const AT_ONCE: i64 = 50;
@@ -40,7 +40,7 @@ impl Relay {
     /// Publishes dead letters that a person asked for again, one by one, in turns. What a queue rejects stays to be tried.
     pub(super) async fn take_retries(
         &self,
-        reader: &mut dyn Reader,
+        reader: &mut dyn RelayReader,
         session: &mut Session,
         retrying: &mut Retrying,
         shutdown: &CancellationToken,

@@ -17,7 +17,7 @@ use crate::broker::{self, Session};
 use crate::event::{Position, Recorded};
 use crate::failpoints;
 use crate::retry::Delays;
-use crate::store::{self, Reader, Settled};
+use crate::store::{self, RelayReader, Settled};
 
 /// How far the run is.
 struct Run {
@@ -42,7 +42,7 @@ impl Relay {
     /// Relays until shutdown, or until something breaks.
     pub(super) async fn relay(
         &self,
-        reader: &mut dyn Reader,
+        reader: &mut dyn RelayReader,
         session: &mut Session,
         shutdown: &CancellationToken,
         recovery: &mut Recovery,
@@ -90,7 +90,7 @@ impl Relay {
         }
     }
 
-    async fn begin(&self, reader: &mut dyn Reader) -> Result<Run, Ended> {
+    async fn begin(&self, reader: &mut dyn RelayReader) -> Result<Run, Ended> {
         let (first, cap) = self.settings.retry_delays;
         Ok(Run {
             cursor: reader.position().await?,
@@ -110,7 +110,7 @@ impl Relay {
     async fn between_windows(
         &self,
         run: &mut Run,
-        reader: &mut dyn Reader,
+        reader: &mut dyn RelayReader,
         session: &mut Session,
         shutdown: &CancellationToken,
     ) -> Result<(), Ended> {
@@ -132,7 +132,7 @@ impl Relay {
     async fn next_window(
         &self,
         run: &mut Run,
-        reader: &mut dyn Reader,
+        reader: &mut dyn RelayReader,
     ) -> Result<Option<Window>, Ended> {
         if let Some(window) = run.unsettled.take() {
             return Ok(Some(window));
@@ -156,7 +156,7 @@ impl Relay {
         &self,
         run: &mut Run,
         mut window: Window,
-        reader: &mut dyn Reader,
+        reader: &mut dyn RelayReader,
         session: &mut Session,
         shutdown: &CancellationToken,
         recovery: &mut Recovery,
@@ -222,7 +222,7 @@ impl Relay {
     /// What follows the cursor: from memory, or from the store where memory may not have it all.
     async fn next_events(
         &self,
-        reader: &mut dyn Reader,
+        reader: &mut dyn RelayReader,
         cursor: Position,
         size: i64,
         look: &mut bool,
@@ -247,7 +247,11 @@ impl Relay {
     }
 
     /// Moves the cursor, and says what is not as it should be.
-    async fn settle(&self, reader: &mut dyn Reader, settled: &Settled) -> Result<(), store::Error> {
+    async fn settle(
+        &self,
+        reader: &mut dyn RelayReader,
+        settled: &Settled,
+    ) -> Result<(), store::Error> {
         reader.settle(settled, (self.clock)()).await?;
         self.tell_parked(&settled.parked);
         for held in settled.held.iter().filter(|held| !held.reason.is_empty()) {
@@ -261,7 +265,7 @@ impl Relay {
 
     async fn read(
         &self,
-        reader: &mut dyn Reader,
+        reader: &mut dyn RelayReader,
         after: Position,
         size: i64,
     ) -> Result<Vec<Recorded>, store::Error> {
@@ -272,7 +276,7 @@ impl Relay {
     /// come from there.
     async fn read_ahead(
         &self,
-        reader: &mut dyn Reader,
+        reader: &mut dyn RelayReader,
         after: Position,
         size: i64,
         is_read: bool,

@@ -61,7 +61,7 @@ pub struct Looked {
     pub head: Position,
 }
 
-/// The planner's reader: a cursor, and the right to move it, as the relay has (see [`super::Reader`]).
+/// The planner's reader: a cursor, and the right to move it, as the relay has (see [`super::RelayReader`]).
 #[async_trait]
 pub trait PlanReader: Send {
     /// Where the cursor stands.

@@ -16,14 +16,14 @@ use tokio::time::timeout;
 use super::schema;
 use super::{
     Appended, Cutoff, DeadLetter, Error, HeldTenant, Ledger, Migrated, Pruned, QuarantineBounds,
-    Quarantined, RELAY, Reader, Refused, Schema, Selection, Store, Sweep,
+    Quarantined, RELAY, Refused, RelayReader, Schema, Selection, Store, Sweep,
 };
 use crate::event::{Event, Micros, Position, Recorded};
 use crate::failpoints;
 use crate::telemetry::Chain;
 
 use locked::Locked;
-use reader::PostgresReader;
+use reader::PostgresRelayReader;
 
 mod append;
 mod census;
@@ -299,9 +299,9 @@ impl Store for PostgresStore {
         appending!(self, connection => append::append(connection, batch))
     }
 
-    async fn relay_reader(&self) -> Result<Option<Box<dyn Reader>>, Error> {
+    async fn relay_reader(&self) -> Result<Option<Box<dyn RelayReader>>, Error> {
         let locked = Locked::lock(self.connect().await?, locked::RELAY, self.deadline).await?;
-        Ok(locked.map(|locked| Box::new(PostgresReader(locked)) as Box<dyn Reader>))
+        Ok(locked.map(|locked| Box::new(PostgresRelayReader(locked)) as Box<dyn RelayReader>))
     }
 
     async fn ledger(&self) -> Result<Ledger, Error> {

@@ -136,7 +136,7 @@ impl Selection {
 /// On Postgres that right is an advisory lock held by the very connection that moves the cursor: lose
 /// the connection and you lose both.
 #[async_trait]
-pub trait Reader: Send {
+pub trait RelayReader: Send {
     /// Where the cursor stands: everything up to here is done, or held.
     async fn position(&mut self) -> Result<Position, Error>;
 

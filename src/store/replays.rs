@@ -76,7 +76,7 @@ pub struct ReplayStep {
     pub detail: Option<String>,
 }
 
-/// Replays, as people ask for them. What the relay does with them is in [`super::Reader`].
+/// Replays, as people ask for them. What the relay does with them is in [`super::RelayReader`].
 #[async_trait]
 pub trait Replays: Send + Sync {
     /// Up to where events can be replayed: the relay's cursor.

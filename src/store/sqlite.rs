@@ -22,7 +22,7 @@ use tokio::time::{sleep, timeout};
 use super::schema;
 use super::{
     Appended, Census, Cutoff, DeadLetter, Error, HeldTenant, Ledger, Migrated, Pruned,
-    QuarantineBounds, Quarantined, Reader, Refused, Schema, Selection, Store, Sweep,
+    QuarantineBounds, Quarantined, RelayReader, Refused, Schema, Selection, Store, Sweep,
 };
 use crate::event::{Event, Position, Recorded};
 use crate::failpoints;
@@ -32,7 +32,7 @@ pub use file::Access;
 
 use checkpoint::Written;
 use file::FileLock;
-use reader::SqliteReader;
+use reader::SqliteRelayReader;
 use writer::{Writer, on, transaction};
 
 mod append;
@@ -202,9 +202,9 @@ impl Store for SqliteStore {
         Ok(done.appended)
     }
 
-    async fn relay_reader(&self) -> Result<Option<Box<dyn Reader>>, Error> {
+    async fn relay_reader(&self) -> Result<Option<Box<dyn RelayReader>>, Error> {
         // The lock on the file is the right to read: whoever has the store open has it.
-        Ok(Some(Box::new(SqliteReader {
+        Ok(Some(Box::new(SqliteRelayReader {
             writer: Arc::clone(&self.writer),
             written: Arc::clone(&self.written),
             readers: self.readers.clone(),

@@ -24,7 +24,7 @@ for tool in xfs strace iptables; do
 done
 
 # One build for all: the daemon, the bench, and the tests of the library.
-target=$(cargo metadata --format-version 1 --no-deps --locked | sed -n 's/.*"target_directory":"\([^"]*\)".*/\1/p')
+target=$(cargo_target)
 cargo test --locked --features failpoints --no-run --lib --test faults
 # Another build in the same folder must not replace it meanwhile.
 cp "$target/debug/hookwell" "$target/debug/hookwell-failpoints"

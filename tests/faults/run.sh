@@ -31,7 +31,7 @@ done
 # The binary under test, as it ships but for the profile; and one with crash
 # points and deliberate defects, which the bench must catch. Cargo gives both the
 # same name: the tests of `tests/run.sh` run beside this, and build them before.
-target=$(cargo metadata --format-version 1 --no-deps --locked | sed -n 's/.*"target_directory":"\([^"]*\)".*/\1/p')
+target=$(cargo_target)
 if [[ -z ${HOOKWELL_FAILPOINTS_BIN-} ]]; then
   export HOOKWELL_FAILPOINTS_BIN=$target/debug/hookwell-failpoints
   cargo build --locked --bin hookwell --features failpoints

@@ -9,7 +9,8 @@ use bytes::Bytes;
 use hookwell::event::{BodyHash, Event, EventKey, Micros, Origin, Position, Recorded, Tenant};
 use hookwell::store::{
     Access, Appended, AuditEntry, Cutoff, Error, EventFilter, EventPage, EventState, Ledger,
-    Parked, Plan, PostgresStore, QuarantineBounds, Reader, Refused, Selection, SqliteStore, Store,
+    Parked, Plan, PostgresStore, QuarantineBounds, Refused, RelayReader, Selection, SqliteStore,
+    Store,
 };
 
 use crate::harness::{Backend, StoreUrl, done, eventually, store, store_url};
@@ -78,7 +79,7 @@ impl Fixture {
         events
     }
 
-    async fn reader(&self) -> Box<dyn Reader> {
+    async fn reader(&self) -> Box<dyn RelayReader> {
         // On Postgres a dropped reader holds its lock until the server has seen its connection close.
         eventually("the reader is free", DEADLINE, async || {
             self.store.relay_reader().await.unwrap()

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use super::{Section, ghl, own_path};
 use crate::config::OauthApps;
+use crate::event::is_plain_id;
 use crate::ingest::App;
 
 pub(in crate::config) fn apps(root: &mut Section) -> Option<(Vec<App>, OauthApps)> {
@@ -12,15 +13,11 @@ pub(in crate::config) fn apps(root: &mut Section) -> Option<(Vec<App>, OauthApps
     let mut complete = true;
     for mut a in root.sections("apps") {
         let place = a.place().to_owned();
-        let id = a.read("id", |text| {
-            let plain = text.bytes().all(|byte| byte.is_ascii_graphic());
-            match plain && (1..=128).contains(&text.len()) {
-                true => Ok(text.to_owned()),
-                false => Err(
-                    "must be the app's id: the part of its client id before the first \"-\""
-                        .to_owned(),
-                ),
-            }
+        let id = a.read("id", |text| match is_plain_id(text) {
+            true => Ok(text.to_owned()),
+            false => Err(
+                "must be the app's id: the part of its client id before the first \"-\"".to_owned(),
+            ),
         });
         let path = a.read("path", |text| own_path(text, "/webhooks/ghl"));
         if let Some(oauth) = ghl::oauth_app(&mut a, id.as_deref()) {

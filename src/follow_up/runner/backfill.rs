@@ -14,7 +14,7 @@ use super::super::verdict::STORE_UNAVAILABLE;
 use super::Runner;
 use super::progress::{Progress, again, no_next};
 use crate::clock::rfc3339;
-use crate::event::backfill::{Ask, COMPLETED, Kind, own};
+use crate::event::backfill::{Ask, BACKFILL_COMPLETED, Kind, own};
 use crate::event::lifecycle::moment;
 use crate::event::{Micros, Position, Tenant};
 use crate::ghl::pages::List;
@@ -264,7 +264,7 @@ impl Runner {
         let completed = own(
             &key,
             app_id,
-            COMPLETED,
+            BACKFILL_COMPLETED,
             tenant_of(claimed),
             None,
             &body,

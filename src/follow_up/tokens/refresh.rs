@@ -7,8 +7,9 @@ use secrecy::{ExposeSecret, SecretString};
 use tokio::time::sleep;
 
 use super::{NoToken, Tokens};
+use crate::event::lifecycle::Account;
 use crate::failpoints;
-use crate::ghl::oauth::{self, Class, Credentials, Failed, Token};
+use crate::ghl::oauth::{self, Credentials, Failed, Token};
 use crate::retry::Delays;
 use crate::store::{Begun, RefreshEnd};
 use crate::telemetry::Chain;
@@ -22,7 +23,7 @@ pub(super) struct Refresh {
     pub(super) app: Credentials,
     pub(super) app_id: String,
     pub(super) tenant: String,
-    pub(super) class: Class,
+    pub(super) account: Account,
     pub(super) begun: Begun,
     pub(super) current: SecretString,
     pub(super) previous: Option<SecretString>,
@@ -81,7 +82,7 @@ impl Refresh {
     async fn ask(&self, refresh: &SecretString, within: Duration) -> Result<Token, Failed> {
         let tokens = &self.tokens;
         let refresh = refresh.clone();
-        let asked = oauth::refresh(&tokens.client, &self.app, self.class, refresh, within);
+        let asked = oauth::refresh(&tokens.client, &self.app, self.account, refresh, within);
         let answer = asked.await;
         tokens.count("refresh", answer.as_ref().err());
         answer

@@ -8,8 +8,7 @@ use tokio::time::sleep;
 
 use super::{NoToken, Tokens};
 use crate::chance::{self, Chance};
-use crate::event::lifecycle::Account;
-use crate::ghl::oauth::{Class, Token};
+use crate::ghl::oauth::Token;
 use crate::key_file::KeyFile;
 use crate::retry::Delays;
 use crate::seal::{self, Keyring, Place};
@@ -196,10 +195,7 @@ impl Tokens {
         };
         let refresh = token.refresh.as_ref();
         Ok(NewToken {
-            account: match token.class {
-                Class::Company => Account::Company,
-                Class::Location => Account::Location,
-            },
+            account: token.account,
             company_id: token.company_id.clone(),
             access: seal(ACCESS, &token.access)?,
             refresh: refresh.map(|refresh| seal(REFRESH, refresh)).transpose()?,

@@ -26,8 +26,8 @@ fn both_spellings_are_read_and_the_token_itself_says_whose_it_is() {
     for body in [snake, camel] {
         let token = answered(200, &body).unwrap();
         assert_eq!(
-            token.class,
-            Class::Company,
+            token.account,
+            Account::Company,
             "not what the answer says beside it"
         );
         assert_eq!(token.tenant(), Some("c1"));

@@ -3,16 +3,16 @@
 use async_trait::async_trait;
 use sqlx::Connection;
 
-use super::super::{Error, Parked, RELAY, Reader, Replay, ReplayStep, Settled, SettledHeld};
+use super::super::{Error, Parked, RELAY, RelayReader, Replay, ReplayStep, Settled, SettledHeld};
 use super::locked::{Locked, locked};
 use super::statements;
 use crate::event::{Micros, Position, Recorded};
 
 /// The relay's reader.
-pub(super) struct PostgresReader(pub(super) Locked);
+pub(super) struct PostgresRelayReader(pub(super) Locked);
 
 #[async_trait]
-impl Reader for PostgresReader {
+impl RelayReader for PostgresRelayReader {
     async fn position(&mut self) -> Result<Position, Error> {
         locked!(self, connection => statements::position_of(connection, RELAY))
     }

@@ -7,21 +7,21 @@ use sqlx::Connection;
 use sqlx::sqlite::SqlitePool;
 use tokio::sync::Mutex;
 
-use super::super::{Error, Parked, RELAY, Reader, Replay, ReplayStep, Settled, SettledHeld};
+use super::super::{Error, Parked, RELAY, RelayReader, Replay, ReplayStep, Settled, SettledHeld};
 use super::checkpoint::Written;
 use super::statements;
 use super::writer::{Writer, on, transaction};
 use crate::event::{Micros, Position, Recorded};
 
 /// The relay's reader.
-pub(super) struct SqliteReader {
+pub(super) struct SqliteRelayReader {
     pub(super) writer: Arc<Mutex<Writer>>,
     pub(super) written: Arc<Written>,
     pub(super) readers: SqlitePool,
 }
 
 #[async_trait]
-impl Reader for SqliteReader {
+impl RelayReader for SqliteRelayReader {
     async fn position(&mut self) -> Result<Position, Error> {
         statements::position_of(&mut *self.readers.acquire().await?, RELAY).await
     }

@@ -2,7 +2,7 @@
 
 use super::{
     Access, DEADLINE, Error, Fixture, Micros, NO_LIMIT, Parked, Position, PostgresStore,
-    QuarantineBounds, Reader, SqliteStore, Store, event, eventually, postgres, refused,
+    QuarantineBounds, RelayReader, SqliteStore, Store, event, eventually, postgres, refused,
 };
 use crate::harness::{
     Backend, Daemon, DaemonConfig, done, fresh_postgres_url, own_postgres, run_cli, store,
@@ -265,7 +265,11 @@ async fn sqlite_takes_events_again_after_a_transaction_that_it_rolled_back_itsel
     }
 }
 
-async fn write_to(table: &str, fixture: &Fixture, reader: &mut dyn Reader) -> Result<(), Error> {
+async fn write_to(
+    table: &str,
+    fixture: &Fixture,
+    reader: &mut dyn RelayReader,
+) -> Result<(), Error> {
     match table {
         "events" => {
             let batch = [event("w2", "body 2".to_owned())];

@@ -11,7 +11,7 @@ fn of(tenant: &str, key: &str) -> Event {
 }
 
 /// Seven events; `b` has those at 2, 4 and 6, and `c` the one at 5.
-async fn held_fixture(backend: Backend) -> (Fixture, Box<dyn Reader>) {
+async fn held_fixture(backend: Backend) -> (Fixture, Box<dyn RelayReader>) {
     let fixture = Fixture::new(backend).await;
     let tenants = ["a", "b", "a", "b", "c", "b", "a"];
     let events: Vec<_> = (1..)
@@ -54,7 +54,7 @@ fn named(tenant: &str, detail: &str, since: i64, events: i64) -> (String, String
     (tenant.to_owned(), detail.to_owned(), since, events)
 }
 
-async fn waiting(reader: &mut dyn Reader, tenant: &str) -> Vec<i64> {
+async fn waiting(reader: &mut dyn RelayReader, tenant: &str) -> Vec<i64> {
     let events = reader.held(tenant, 100, NO_LIMIT).await.unwrap();
     for one in &events {
         assert_eq!(one.event.tenant.location_id.as_deref(), Some(tenant));

@@ -5,7 +5,7 @@ use hookwell::store::{EventRange, Held, ReplayStep, Settled};
 use super::*;
 
 /// Ten events of two types and two tenants; the relay is at 9, 3 is a dead letter and 4 is held.
-async fn filled(f: &Fixture) -> Box<dyn Reader> {
+async fn filled(f: &Fixture) -> Box<dyn RelayReader> {
     let events: Vec<_> = (1..=10)
         .map(|n| {
             let mut event = event(&format!("w{n}"), format!("body {n}"));
