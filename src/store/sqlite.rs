@@ -15,14 +15,14 @@ use sqlx::sqlite::{
     SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions,
     SqliteSynchronous,
 };
-use sqlx::{ConnectOptions, Connection, Sqlite};
+use sqlx::{ConnectOptions, Sqlite};
 use tokio::sync::Mutex;
 use tokio::time::{sleep, timeout};
 
 use super::schema;
 use super::{
     Appended, Census, Cutoff, DeadLetter, Error, HeldTenant, Ledger, Migrated, Pruned,
-    QuarantineBounds, Quarantined, RelayReader, Refused, Schema, Selection, Store, Sweep,
+    QuarantineBounds, Quarantined, Refused, RelayReader, Schema, Selection, Store, Sweep,
 };
 use crate::event::{Event, Position, Recorded};
 use crate::failpoints;
@@ -188,11 +188,10 @@ impl Store for SqliteStore {
         self.expect_there()?;
         keys::know(&mut writer, &self.written).await?;
         let done = on!(writer, Now, connection => async {
-            let mut transaction = connection.begin_with("begin immediate").await?;
             let young = writer.keys.get_or_insert_default();
-            let done = append::append(&mut transaction, young, batch).await?;
+            let done = append::append(connection, young, batch).await?;
             failpoints::crash("append.inside");
-            transaction.commit().await?;
+            sqlx::query("commit").execute(connection).await?;
             Ok::<_, Error>(done)
         })?;
         if let Some(keys) = &mut writer.keys {
@@ -295,10 +294,9 @@ impl Store for SqliteStore {
         let mut writer = self.writer.lock().await;
         keys::know(&mut writer, &self.written).await?;
         on!(writer, Now, connection => async {
-            let mut transaction = connection.begin_with("begin immediate").await?;
             let young = writer.keys.get_or_insert_default();
-            append::append(&mut transaction, young, std::slice::from_ref(event)).await?;
-            transaction.rollback().await?;
+            append::append(connection, young, std::slice::from_ref(event)).await?;
+            sqlx::query("rollback").execute(&mut *connection).await?;
             // Something has to reach the disk. It is 0 in any case.
             sqlx::query("pragma user_version = 0").execute(connection).await?;
             Ok(())

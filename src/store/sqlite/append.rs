@@ -1,9 +1,9 @@
 //! The append on SQLite: what is known is looked up, what is new gets the next positions, all inside
-//! the writer's transaction.
+//! one transaction.
 //!
-//! Every statement crosses to SQLite's thread and back, so a batch is few statements of many rows. Their
-//! number of rows is one of a few, filled up with rows that do nothing, so that few different statements
-//! are ever prepared.
+//! Every query crosses to SQLite's thread and back, and on a busy machine waits for a processor both times. So a
+//! batch is few queries, some of two statements, and statements have many rows. Their number of rows is one of a
+//! few, filled up with rows that do nothing, so that few different statements are ever prepared.
 
 use sqlx::sqlite::SqliteConnection;
 use sqlx::{QueryBuilder, Row, Sqlite};
@@ -78,14 +78,15 @@ pub(super) struct Done<'a> {
     pub(super) head: Position,
 }
 
-/// Appends a batch; the caller begins and commits, and after any error rolls back. The young keys take what
-/// others appended; what is new they get from the caller, who knows whether the commit came through.
+/// Begins a transaction and appends a batch in it; the caller commits, and after any error gives the connection up,
+/// which rolls it back. The young keys take what others appended; what is new they get from the caller, who knows
+/// whether the commit came through.
 pub(super) async fn append<'a>(
     connection: &mut SqliteConnection,
     young: &mut YoungKeys,
     batch: &'a [Event],
 ) -> Result<Done<'a>, Error> {
-    let head = keys::head(connection).await?;
+    let head = begin(connection).await?;
     if !young.reaches(head) {
         young.follow(connection, head).await?;
     }
@@ -120,12 +121,6 @@ pub(super) async fn append<'a>(
     for (run, rows) in runs(&fresh) {
         insert_events(connection, run, rows).await?;
     }
-    if !fresh.is_empty() {
-        sqlx::query("update log_head set position = $1")
-            .bind(next.0)
-            .execute(&mut *connection)
-            .await?;
-    }
     if young.is_full() {
         keys::insert_at_once(connection, std::mem::take(&mut fresh)).await?;
     }
@@ -136,9 +131,16 @@ pub(super) async fn append<'a>(
     })
 }
 
-// `or fail` spares SQLite the journal with which it could undo one statement: after an error the whole
-// transaction is rolled back.
+/// Begins the transaction; the head of the log.
+async fn begin(connection: &mut SqliteConnection) -> Result<Position, Error> {
+    let head = sqlx::query_scalar("begin immediate; select position from log_head");
+    Ok(Position(head.fetch_one(connection).await?))
+}
 
+/// Writes events into the log, and moves its head to the last of them.
+///
+/// `or fail` spares SQLite the journal with which it could undo one statement: after an error the whole
+/// transaction is rolled back.
 async fn insert_events(
     connection: &mut SqliteConnection,
     run: &[Placed<'_>],
@@ -165,7 +167,8 @@ async fn insert_events(
             .push_bind(event.map(|event| event.body_hash.0.as_slice()))
             .push_bind(event.map(|event| event.body.as_ref()));
     });
-    query.push(") where column1 is not null");
+    query.push(") where column1 is not null; update log_head set position = ");
+    query.push_bind(run.last().map(|(position, _, _)| position.0));
     query.build().execute(connection).await?;
     Ok(())
 }

@@ -249,7 +249,7 @@ fn at_once(count: usize, brought: usize) -> usize {
 }
 
 /// The head of the log.
-pub(super) async fn head(connection: &mut SqliteConnection) -> Result<Position, Error> {
+async fn head(connection: &mut SqliteConnection) -> Result<Position, Error> {
     let head = sqlx::query_scalar("select position from log_head")
         .fetch_one(connection)
         .await?;
