@@ -3,6 +3,8 @@
 
 ACCEPT_BAR=0.70 WAY_BAR=0.38 DRAIN_BAR=0.80
 P99_BAR_MS=25 DRAINING_BAR=2 END_TO_END_BAR_MS=15
+# What only ever grows has nothing to vacuum.
+DEAD_BAR=0
 # How far rate and CPU time may differ between few and many waiting events.
 EVEN_FROM=0.90 EVEN_TO=1.10
 REST_BAR_MIB=64 WAITING_BAR_MIB=200
@@ -80,6 +82,10 @@ peak_rows() {
       "$(value "$store.way" confirmed) events in $(value "$store.way" confirmed_seconds) s; answered $(value "$store.way" rate)/s"
     [[ -z $base ]] || judged '  of verify only' "$(ratio "$rate" "$base")" '>=' "$WAY_BAR" "of $base"
     [[ -z $publisher ]] || row '  of the bare publisher' "$(ratio "$rate" "$publisher")" '' ''
+  fi
+  if [[ -n $(value "$store.way" dead_log) ]]; then
+    judged "$store: dead rows in the log and its keys after that" "$(value "$store.way" dead_log)" '<=' "$DEAD_BAR" \
+      "elsewhere $(value "$store.way" dead_elsewhere); autovacuum ran $(value "$store.way" autovacuums) times"
   fi
 }
 latency_rows() {

@@ -95,6 +95,20 @@ way() {
   start_daemon
   post_way "$1" "${2:-$1.way}"
   stop_server
+  [[ $1 != postgres ]] || dead_rows "${2:-$1.way}"
+}
+
+# dead_rows RUN: what vacuum would have to do for the database of a daemon that has ended, and what it did.
+dead_rows() {
+  local sql="select count(*) from pg_stat_activity where datname = current_database()
+               and backend_type = 'client backend' and pid <> pg_backend_pid()"
+  # A connection counts what it did when it ends.
+  until [[ $("$pg_bin/psql" -qAt "$store_url" -c "$sql") == 0 ]]; do sleep 0.1; done
+  sql="select 'dead_log=' || coalesce(sum(n_dead_tup) filter (where log), 0),
+              'dead_elsewhere=' || coalesce(sum(n_dead_tup) filter (where not log), 0),
+              'autovacuums=' || coalesce(sum(autovacuum_count), 0)
+         from (select *, relname like 'events%' or relname like 'event_keys%' as log from pg_stat_user_tables) t"
+  "$pg_bin/psql" -qAt -F $'\n' "$store_url" -c "$sql" >>"$work/results/$1"
 }
 
 publishers=0

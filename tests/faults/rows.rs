@@ -212,6 +212,7 @@ pub const ROWS: &[Row] = &[
     row!("O-02-refresh.begun", "abort at refresh.begun", BOTH, CRASH, first: &[], follow_ups::points::crashed),
     row!("O-02-refresh.answered", "abort at refresh.answered", BOTH, CRASH, first: SQLITE, follow_ups::points::crashed),
     row!("O-02-refresh.committed", "abort at refresh.committed", BOTH, CRASH, first: &[], follow_ups::points::crashed),
+    row!("O-02-refresh.panic", "each tenant's refresh panics", BOTH, CRASH, first: &[], follow_ups::points::refreshes_panic),
     row!("O-03", "every kind of trouble at the token endpoint", BOTH, &[], first: &[], follow_ups::tokens::trouble_at_the_endpoint),
     row!("O-04", "answers to a refresh come late, and a SIGTERM before them", BOTH, &[], first: &[], follow_ups::tokens::late_answers),
     row!("O-05", "tokens moved, changed, cut, or sealed with another key", BOTH, &[], first: &[], follow_ups::tokens::sealed),

@@ -32,6 +32,7 @@ pub(super) struct Refresh {
 impl Refresh {
     /// To its end; false where the row has moved on meanwhile, and may hold a token that somebody else brought.
     pub(super) async fn run(self) -> Result<bool, NoToken> {
+        failpoints::panic("refresh.panic");
         let mut answer = self.ask(&self.current, oauth::PATIENCE).await;
         // Where the answer to an earlier refresh was lost before it was kept, the one before may be the
         // good one still.

@@ -81,6 +81,41 @@ pub async fn crashed(lab: Lab) -> Outcome {
     run.judge().await
 }
 
+/// O-02-refresh.panic: the first refresh of each tenant panics before it asks. The daemon goes on, and when the time of
+/// these refreshes is over others bring the tokens.
+pub async fn refreshes_panic(lab: Lab) -> Outcome {
+    const ONE_EACH: &str = "refresh.panic=3*return";
+    let mut run = setup(&lab, Calls::default())
+        .failpoints(ONE_EACH)
+        .start()
+        .await;
+    run.authorise_tenants(TENANTS).await;
+    run.more(40).await;
+    run.api().expire(None).await;
+    run.more(40).await;
+    refreshes_under_way(&run, TENANTS as i64).await;
+    run.change("update tokens set refreshing_until = 0 where refreshing_until is not null")
+        .await;
+    refreshes_under_way(&run, 0).await;
+    run.more(40).await;
+    run.load().set_rate(0.0);
+    run.load().quiet(SETTLE).await;
+    run.calls_settle().await;
+    let spent = spent(&run).await;
+    run.expect(&format!("no token is spent twice, not {spent}"), spent == 0);
+    run.judge().await
+}
+
+/// Waits until so many refreshes have begun and not ended.
+async fn refreshes_under_way(run: &Run, wanted: i64) {
+    let sql = "select count(*) from tokens where refreshing_until is not null";
+    let what = format!("{wanted} refreshes are under way");
+    eventually(&what, SETTLE, async || {
+        (run.number(sql).await == wanted).then_some(())
+    })
+    .await;
+}
+
 /// A person authorises the app again where it is necessary, and nowhere else: a tenant whose token is good would keep
 /// it as the one before.
 async fn authorise_again(run: &mut Run) {
