@@ -255,11 +255,21 @@ fn a_call_is_made_again_only_where_nobody_could_know() {
             &[],
         ),
         (
-            "the kill was before",
+            "the kill was just before the first was read",
             |log| {
                 with_follow_ups(log);
                 killed(log, 9);
                 again(log, request(SNAPSHOT, 2, 12, Some(200)));
+            },
+            &[],
+        ),
+        (
+            "the kill was before",
+            |log| {
+                with_follow_ups(log);
+                killed(log, 9);
+                log.api[0] = request(SNAPSHOT, 2, 40, Some(200));
+                again(log, request(SNAPSHOT, 2, 42, Some(200)));
             },
             &[EachCallMade],
         ),
