@@ -28,7 +28,7 @@
 # HOOKWELL_PGBOUNCER_CONF holds more lines for a pgbouncer's file, such as pool_mode = session.
 #
 # Or source this file and call start_rabbitmq, start_postgres, start_pgbouncer, service_value,
-# restart_service, stop_service, remove_service and install_missing.
+# restart_service, stop_service, remove_service, install_missing and cargo_target.
 set -euo pipefail
 
 RABBITMQ_READY_SECONDS=90

@@ -104,8 +104,9 @@ impl<'a> Setup<'a> {
     }
 
     /// With the build that has failpoints, and these of them on.
-    pub fn failpoints(self, points: &'static str) -> Self {
-        self.daemon(move |config| with_failpoints(config, points))
+    pub fn failpoints(self, points: &str) -> Self {
+        let points = points.to_owned();
+        self.daemon(move |config| with_failpoints(config, &points))
     }
 
     /// Without a proxy before the store: where time is measured it is none of the daemon's.

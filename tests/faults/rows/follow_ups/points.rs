@@ -84,9 +84,8 @@ pub async fn crashed(lab: Lab) -> Outcome {
 /// O-02-refresh.panic: the first refresh of each tenant panics before it asks. The daemon goes on, and when the time of
 /// these refreshes is over others bring the tokens.
 pub async fn refreshes_panic(lab: Lab) -> Outcome {
-    const ONE_EACH: &str = "refresh.panic=3*return";
     let mut run = setup(&lab, Calls::default())
-        .failpoints(ONE_EACH)
+        .failpoints(&format!("refresh.panic={TENANTS}*return"))
         .start()
         .await;
     run.authorise_tenants(TENANTS).await;
